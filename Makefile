@@ -1,0 +1,85 @@
+# The commands of this project. `make` alone lists them.
+PYTHON ?= python3
+BUDGET ?= toy
+
+BIN    := .venv/bin
+SITE   := _build/html/index.html
+PAPERS := $(patsubst notebooks/%.md,notebooks_ipynb/%.ipynb,$(wildcard notebooks/*.md))
+
+# Nothing here writes to the network but pip; keep the tools from asking or phoning home.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help install book test lint types pytest notebooks data clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' \
+		| while IFS="$$(printf '\t')" read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
+
+# ---- Environment: installed once, again only when requirements.txt or pyproject.toml changes
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "mpfl needs Python 3.11 or newer; say which: make PYTHON=python3.12 book"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.requirements: requirements.txt | $(BIN)/python
+	@echo "Installing requirements.txt into .venv (the first time: some minutes, about 6 GB)"
+	@$(BIN)/python -m pip install --quiet --no-input -r requirements.txt
+	@touch $@
+
+.venv/.mpfl: pyproject.toml .venv/.requirements
+	@$(BIN)/python -m pip install --quiet --no-input --no-deps --editable .
+	@touch $@
+
+install: .venv/.mpfl  ## create .venv with everything pinned in it
+
+# ---- Book
+
+notebooks_ipynb/%.ipynb: notebooks/%.md .venv/.mpfl
+	@mkdir -p notebooks_ipynb
+	@$(BIN)/jupytext --quiet --to ipynb --update --output $@ $<
+
+book: install $(PAPERS)  ## build the book, strictly; prints the page to open
+	@rm -rf _build/html && mkdir -p _build
+	@echo "Building the book: every notebook runs, every warning counts."
+	@$(BIN)/jupyter-book build . --all -W -n --keep-going -q >_build/book.log 2>&1 \
+		|| { cat _build/book.log; echo "The book was not built: see above."; exit 1; }
+	@$(BIN)/python book/check.py
+	@echo "Open this page:"
+	@echo "$(CURDIR)/$(SITE)"
+
+# ---- Checks
+
+test: lint types book pytest  ## every check: style, imports, types, the book, the tests
+
+lint: install  ## ruff and the import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo
+
+types: install  ## mypy
+	@$(BIN)/mypy
+
+pytest: install  ## the tests alone (those of the book look at what `make book` built)
+	@$(BIN)/pytest -q -n 2
+
+# ---- Work
+
+notebooks: install $(PAPERS)  ## run every notebook, BUDGET=toy|laptop|paper, into _build/notebooks
+	@mkdir -p _build/notebooks
+	@for notebook in $(PAPERS); do \
+		$(BIN)/papermill --no-progress-bar --cwd notebooks -p budget $(BUDGET) \
+			$$notebook _build/notebooks/$$(basename $$notebook) || exit 1; \
+	done
+
+data: install  ## download CIFAR-10 (170 MB) into data/
+	@$(BIN)/python -m mpfl data cifar10
+
+clean:  ## remove what was built; .venv, data and runs stay
+	rm -rf _build notebooks_ipynb .mypy_cache .pytest_cache .ruff_cache .hypothesis \
+		.import_linter_cache mpfl.egg-info
+	find mpfl tests book -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,128 @@
+"""The command line: ``python -m mpfl data | run | list | compare``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mpfl.types import MPFLError
+
+DATA_SETS = ("digits", "cifar10", "imagenet100", "imagenet100-64")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command and option, with its help."""
+    top = argparse.ArgumentParser(
+        prog="python -m mpfl", description="Masked Pruning over Federated Learning."
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    data = commands.add_parser("data", help="get a data set, checked by hash")
+    data.add_argument("name", help=", ".join(DATA_SETS))
+    data.add_argument("--from", dest="source", type=Path, help="files you have already")
+    data.add_argument("--root", type=Path, default=Path("data"), help="default: data")
+    data.add_argument("--force", action="store_true", help="get it again over a damaged copy")
+
+    run = commands.add_parser("run", help="run a recipe into a folder")
+    run.add_argument("recipe", help="see: python -m mpfl list")
+    run.add_argument("--budget", default="laptop", help="toy, laptop (default) or paper")
+    run.add_argument("--seed", type=int, default=0)
+    run.add_argument(
+        "--set", dest="changes", action="append", default=[], metavar="FIELD=VALUE",
+        help="change a field of the experiment, e.g. --set 'vote=share(0.5)'; may be repeated",
+    )  # fmt: skip
+    run.add_argument("--out", type=Path, help="run folder; default: runs/RECIPE-...")
+    run.add_argument("--resume", action="store_true", help="go on with an unfinished run")
+    run.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
+    run.add_argument("--threads", type=int, help="processor threads; default: all cores")
+
+    commands.add_parser("list", help="recipes, budgets and what may be set")
+
+    compare = commands.add_parser("compare", help="runs side by side: table and figure")
+    compare.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    compare.add_argument("--figure", type=Path, help="also draw accuracy, sparsity and bytes")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when it worked, 2 with one line on standard error when it did not."""
+    options = parser().parse_args(arguments)
+    command = {"data": _data, "run": _run, "list": _list, "compare": _compare}[options.command]
+    try:
+        command(options)
+    except MPFLError as error:
+        print(f"mpfl: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("mpfl: stopped; add --resume to the same command to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _data(options: argparse.Namespace) -> None:
+    from mpfl.download import fetch
+
+    found = fetch(options.name, options.root, options.source, force=options.force)
+    height, width = found.train_images.shape[2:]
+    print(
+        f"{found.name}: {len(found.train_labels):,} training and {len(found.test_labels):,} test "
+        f"images, {width}x{height}, {len(found.classes)} classes, in {options.root}"
+    )
+
+
+def _run(options: argparse.Namespace) -> None:
+    from mpfl.console import LiveProgress, print_summary
+    from mpfl.experiment import identity
+    from mpfl.recipes import recipe
+    from mpfl.settings import changed
+
+    experiment = changed(recipe(options.recipe, options.budget, options.seed), options.changes)
+    if options.threads is not None:
+        import torch
+
+        if options.threads < 1:
+            raise MPFLError(f"--threads {options.threads}: give at least 1")
+        torch.set_num_threads(options.threads)
+    from mpfl.runner import run
+
+    name = f"{experiment.recipe}-{experiment.budget}-{identity(experiment)}"
+    folder = options.out or Path("runs") / name
+    words = ["python", "-m", "mpfl", "run", options.recipe, "--budget", options.budget]
+    words += ["--seed", str(options.seed)]
+    words += [word for change in options.changes for word in ("--set", change)]
+    with LiveProgress(experiment.recipe) as progress:
+        summary = run(
+            experiment,
+            folder,
+            resume=options.resume,
+            root=options.root,
+            watch=progress.show,
+            command=shlex.join(words),
+        )
+    print_summary(summary, folder)
+
+
+def _list(options: argparse.Namespace) -> None:
+    from mpfl.console import print_recipes
+
+    print_recipes()
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from mpfl.console import print_comparison
+    from mpfl.records import read_run
+
+    runs = [read_run(folder) for folder in options.runs]
+    print_comparison(runs)
+    if options.figure is not None:
+        from mpfl.plots import comparison
+
+        comparison(runs).savefig(options.figure, bbox_inches="tight")
+        print(f"figure: {options.figure}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

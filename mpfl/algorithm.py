@@ -1,0 +1,95 @@
+"""The seam: an algorithm is five pure functions, cut where the wire is.
+
+The same object runs in the simulation and between real machines. Only ``bytes`` cross,
+so every size that mpfl reports is the length of a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from mpfl import codec
+from mpfl.filters import Layout
+from mpfl.types import Mask, MPFLError, Reply, Update, Weights
+
+Data: TypeAlias = Any
+"""A node's own data: opaque to the method, understood by the training it is given."""
+
+LocalTrain: TypeAlias = Callable[[Weights, Mask, Data, np.random.Generator], Update]
+"""``(weights, mask, data, rng) -> update``: pruned filters are exactly zero, before and after."""
+
+Initialise: TypeAlias = Callable[[int], Weights]
+"""``seed -> w0``: every party draws the same random initialisation from a seed."""
+
+Local: TypeAlias = Callable[[Weights, bytes, Data, np.random.Generator], Reply]
+"""What a node does in a round: its memory, the message down, its data -> the reply up."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where training starts: ``w0``, and the seed it was drawn from (None: not random)."""
+
+    w0: Weights
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """What the server holds between rounds.
+
+    ``weights`` are those that the next round starts from: w0 where nodes rewind, the
+    average where weights are averaged. ``votes`` and ``agreement`` describe the last round.
+    ``rescued`` names layers that the vote had emptied and that got filters back.
+    """
+
+    weights: Weights
+    mask: Mask
+    seed: int | None = None
+    votes: Mapping[str, np.ndarray] | None = None
+    agreement: Mapping[int, float] = field(default_factory=dict)
+    rescued: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """A federated method.
+
+    ``start`` makes the one message that carries w0, and ``join`` turns it into a node's
+    first memory; then each round is ``broadcast`` -> ``local`` on every node -> ``aggregate``.
+    Nodes keep nothing but the memory that their caller holds.
+    """
+
+    name: str
+    init: Callable[[Start], State]
+    start: Callable[[State], bytes]
+    join: Callable[[bytes], Weights]
+    broadcast: Callable[[State, int], bytes]
+    local: Local
+    aggregate: Callable[[State, int, Sequence[Reply]], State]
+
+
+def start_message(state: State, layout: Layout) -> bytes:
+    """w0 on the wire: its seed where it is a random initialisation, else the weights."""
+    if state.seed is not None:
+        return codec.encode_seed(state.seed, layout)
+    return codec.encode_weights(state.weights, layout, 0)
+
+
+def joiner(layout: Layout, initialise: Initialise) -> Callable[[bytes], Weights]:
+    """How a node turns :func:`start_message` back into w0."""
+
+    def join(message: bytes) -> Weights:
+        content = codec.decode_start(message, layout)
+        return initialise(content) if isinstance(content, int) else content
+
+    return join
+
+
+def require_replies(replies: Sequence[Reply], round_: int) -> None:
+    """Refuse a round in which no node answered."""
+    if not replies:
+        raise MPFLError(f"round {round_}: no node replied; check that nodes are running, try again")

@@ -1,0 +1,1 @@
+"""What MPFL is measured against: averaging methods, and controls that could refute it."""

@@ -1,0 +1,124 @@
+"""Federated averaging (McMahan et al. 2017): weights both ways, every round.
+
+Also the federated training of MPFL's final model: the same algorithm with the last mask
+held, where only the weights of the small network travel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mpfl import codec, masks
+from mpfl.algorithm import (
+    Algorithm,
+    Data,
+    Initialise,
+    LocalTrain,
+    State,
+    joiner,
+    require_replies,
+    start_message,
+)
+from mpfl.filters import Layout, expand
+from mpfl.types import Mask, MPFLError, Reply, Weights, located
+
+
+def average(
+    states: Sequence[Weights], samples: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """The mean of the nodes' weights, each counted by its number of images.
+
+    Summed in float64 in the order given. Law: equal weights average to themselves.
+    """
+    total = sum(samples)
+    if total <= 0:
+        raise MPFLError("average: the nodes hold no data between them")
+    return {
+        name: sum(
+            np.float64(n / total) * np.asarray(weights[name], np.float64)
+            for weights, n in zip(states, samples, strict=True)
+        ).astype(states[0][name].dtype)
+        for name in states[0]
+    }
+
+
+def decode_replies(
+    replies: Sequence[Reply], layout: Layout, round_: int, mask: Mask | None = None
+) -> tuple[list[Weights], list[int]]:
+    """Every node's weights and number of images; raises naming the node whose payload is bad.
+
+    With ``mask`` only the kept slices were sent; they are put back in full shapes.
+    """
+    require_replies(replies, round_)
+    states: list[Weights] = []
+    samples: list[int] = []
+    for reply in replies:
+        with located(f"node {reply.node}", f"round {round_}", "decode"):
+            weights, count = codec.decode_weights(reply.payload, layout, round_, mask=mask)
+            if count is None:
+                raise MPFLError("weights came without their number of images")
+        states.append(weights if mask is None else expand(weights, mask, layout))
+        samples.append(count)
+    return states, samples
+
+
+def broadcast_weights(
+    state: State, round_: int, layout: Layout, mask: Mask | None = None
+) -> bytes:
+    """The weights down; in the first round nothing, as nodes hold w0 already."""
+    if round_ == 1:
+        return codec.encode_empty(layout, round_)
+    return codec.encode_weights(state.weights, layout, round_, mask=mask)
+
+
+def read_weights(
+    memory: Weights, message: bytes, layout: Layout, mask: Mask | None = None
+) -> tuple[Weights, int]:
+    """What a node starts the round from, in full shapes, and which round it is."""
+    round_ = codec.round_of(message)
+    if codec.kind_of(message) == codec.Kind.EMPTY:
+        return memory, round_
+    weights, _ = codec.decode_weights(message, layout, round_, mask=mask)
+    return (weights if mask is None else expand(weights, mask, layout)), round_
+
+
+def fedavg(
+    layout: Layout,
+    initialise: Initialise,
+    local_train: LocalTrain,
+    *,
+    mask: Mask | None = None,
+    start: Callable[[State], bytes] | None = None,
+    join: Callable[[bytes], Weights] | None = None,
+) -> Algorithm:
+    """Average the nodes' weights, round after round.
+
+    With ``mask`` the nodes train the network that is left, and only its weights travel.
+    ``start`` and ``join`` replace how w0 reaches the nodes: the final training of MPFL
+    sends the last consensus, as the nodes hold w0 already.
+    """
+    held = masks.full(layout) if mask is None else mask
+
+    def local(memory: Weights, message: bytes, data: Data, rng: np.random.Generator) -> Reply:
+        weights, round_ = read_weights(memory, message, layout, mask)
+        update = local_train(weights, held, data, rng)
+        payload = codec.encode_weights(
+            update.weights, layout, round_, mask=mask, samples=len(data)
+        )
+        return Reply(0, payload, memory, update.metrics)
+
+    def aggregate(state: State, round_: int, replies: Sequence[Reply]) -> State:
+        return replace(state, weights=average(*decode_replies(replies, layout, round_, mask)))
+
+    return Algorithm(
+        name="fedavg",
+        init=lambda begin: State(begin.w0, held, begin.seed),
+        start=start or (lambda state: start_message(state, layout)),
+        join=join or joiner(layout, initialise),
+        broadcast=lambda state, round_: broadcast_weights(state, round_, layout, mask),
+        local=local,
+        aggregate=aggregate,
+    )

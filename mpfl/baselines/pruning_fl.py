@@ -1,0 +1,68 @@
+"""Pruning-FL, the paper's baseline: average the weights, prune the average, go on.
+
+The model on the wire stays dense, as published: a pruned filter travels as zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mpfl import codec, masks
+from mpfl.algorithm import (
+    Algorithm,
+    Data,
+    Initialise,
+    LocalTrain,
+    State,
+    joiner,
+    start_message,
+)
+from mpfl.baselines.fedavg import average, broadcast_weights, decode_replies, read_weights
+from mpfl.filters import Layout, apply
+from mpfl.node import Plan
+from mpfl.prune import Score, l2, score_layers
+from mpfl.seeds import rng_for
+from mpfl.types import Mask, Reply, Update, Weights
+
+
+def implied_mask(weights: Weights, layout: Layout) -> Mask:
+    """The filters that are not all zero: how a node reads the mask off the dense weights."""
+    return {
+        layer.name: np.any(weights[layer.weight].reshape(layer.filters, -1) != 0, axis=1)
+        for layer in layout.layers
+    }
+
+
+def pruning_fl(
+    plan: Plan, initialise: Initialise, local_train: LocalTrain, *, score: Score = l2
+) -> Algorithm:
+    """Federated averaging whose server prunes the average to the schedule after each round.
+
+    The score must need weights alone (not gradients): the server has no data.
+    """
+    layout = plan.layout
+
+    def local(memory: Weights, message: bytes, data: Data, rng: np.random.Generator) -> Reply:
+        weights, round_ = read_weights(memory, message, layout)
+        update = local_train(weights, implied_mask(weights, layout), data, rng)
+        payload = codec.encode_weights(update.weights, layout, round_, samples=len(data))
+        return Reply(0, payload, memory, update.metrics)
+
+    def aggregate(state: State, round_: int, replies: Sequence[Reply]) -> State:
+        averaged = average(*decode_replies(replies, layout, round_))
+        rng = rng_for(0, "pruning-fl", round_)
+        scores = score_layers(score, Update(averaged), layout, rng)
+        mask = plan.select(scores, state.mask, plan.keep(round_, state.mask))
+        return State(apply(averaged, mask, layout), mask, state.seed)
+
+    return Algorithm(
+        name="pruning-fl",
+        init=lambda begin: State(begin.w0, masks.full(layout), begin.seed),
+        start=lambda state: start_message(state, layout),
+        join=joiner(layout, initialise),
+        broadcast=lambda state, round_: broadcast_weights(state, round_, layout),
+        local=local,
+        aggregate=aggregate,
+    )

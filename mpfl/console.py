@@ -1,0 +1,145 @@
+"""What a run looks like in a terminal: live progress, and tables at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from mpfl import noise, partition, prune, schedules, vote
+from mpfl.experiment import Experiment
+from mpfl.records import Run
+from mpfl.recipes import BUDGETS, RECIPES
+from mpfl.runner import Progress as Step
+
+console = Console()
+
+
+class LiveProgress:
+    """A bar a phase, with round, node, epoch and the time left.
+
+    Where the output is no terminal, a plain line at most every half a minute instead.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self._bar = Progress(
+            TextColumn("{task.fields[phase]:<18}"),
+            BarColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, Any] = {}
+        self._last_line = 0.0
+
+    def __enter__(self) -> LiveProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def show(self, step: Step) -> None:
+        """Move the bar of the step's phase to where the step is."""
+        if step.phase not in self._tasks:
+            for task in self._tasks.values():
+                self._bar.update(task, completed=self._bar.tasks[task].total, text="done")
+            self._tasks[step.phase] = self._bar.add_task(
+                "", total=step.total, phase=step.phase, text="", completed=step.done
+            )
+        self._bar.update(self._tasks[step.phase], completed=step.done, text=step.text)
+        if not console.is_terminal and time.monotonic() - self._last_line > 30:
+            self._last_line = time.monotonic()
+            print(f"{self.title}: {step.phase}: {step.text}", flush=True)
+
+
+def percent(share: float | None) -> str:
+    """A share as a reader's percentage; a dash where there is none."""
+    return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def size(count: int | None) -> str:
+    """Bytes with a unit, exact below 10 kB."""
+    if count is None:
+        return "-"
+    if count < 10_000:
+        return f"{count:,} B"
+    for unit in ("kB", "MB", "GB"):
+        count /= 1000  # type: ignore[assignment]
+        if count < 1000:
+            break
+    return f"{count:,.1f} {unit}"
+
+
+def print_summary(summary: dict[str, Any], folder: Path) -> None:
+    """The result of one run."""
+    table = Table(title=f"{summary['recipe']}, {summary['budget']}, seed {summary['seed']}")
+    table.add_column("what")
+    table.add_column("result", justify="right")
+    sent = summary["bytes"]
+    masks = sent["mask_rounds_down"] + sent["mask_rounds_up"]
+    final = sent["final_start"] + sent["final_down"] + sent["final_up"]
+    rows = [
+        ("sparsity (share of filters removed)", f"{summary['sparsity']:.3f}"),
+        ("parameters", f"{summary['parameters']:,} of {summary['parameters_dense']:,}"),
+        ("accuracy, trained centrally", percent(summary["accuracy_central"])),
+        ("accuracy, trained by FedAvg", percent(summary["accuracy_federated"])),
+        ("bytes for w0", size(sent["start"])),
+        ("bytes in the rounds, down and up", size(masks)),
+        ("bytes in the final FedAvg", size(final)),
+    ]
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"run folder: {folder}", soft_wrap=True)
+
+
+def print_comparison(runs: Sequence[Run]) -> None:
+    """Runs side by side, a row each."""
+    table = Table(title="accuracy x sparsity x bytes")
+    table.add_column("run", overflow="fold")
+    for name in ("sparsity", "parameters", "central", "federated", "rounds", "final FedAvg"):
+        table.add_column(name, justify="right")
+    for run in runs:
+        s = run.summary
+        table.add_row(
+            run.label,
+            f"{s['sparsity']:.3f}",
+            f"{s['parameters']:,}",
+            percent(s["accuracy_central"]),
+            percent(s["accuracy_federated"]),
+            size(run.bytes_rounds),
+            size(run.bytes_final),
+        )
+    console.print(table)
+
+
+def print_recipes() -> None:
+    """Recipes, budgets, and what ``--set`` takes."""
+    console.print("recipes:")
+    for name in RECIPES:
+        console.print(f"  {name}")
+    console.print(f"budgets: {', '.join(BUDGETS)}")
+    console.print("fields for --set (with their defaults):")
+    for field in dataclasses.fields(Experiment):
+        default = getattr(Experiment(), field.name)
+        shown = default.__name__ if hasattr(default, "__name__") else default
+        console.print(f"  {field.name} = {shown}", soft_wrap=True)
+    for what, known in (
+        ("vote", vote.RULES),
+        ("schedule", schedules.SCHEDULES),
+        ("score", prune.SCORES),
+        ("partition", partition.PARTITIONS),
+        ("noise", {**noise.DATA_NOISES, **noise.VOTER_FAULTS}),
+    ):
+        console.print(f"{what}: {', '.join(known)}", soft_wrap=True)

@@ -1,0 +1,319 @@
+"""An experiment: everything that decides a run's outcome, and the parts built from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from mpfl import data as datasets
+from mpfl import masks, models, records
+from mpfl import vote as rules
+from mpfl.algorithm import Algorithm, Initialise, Local, Start
+from mpfl.baselines.controls import random_masks, w0_norms
+from mpfl.baselines.fedavg import fedavg
+from mpfl.baselines.pruning_fl import pruning_fl
+from mpfl.filters import Layout, cut, expand
+from mpfl.node import Plan, Scope, voter
+from mpfl.noise import DATA_NOISES, DataNoise, VoterFault
+from mpfl.partition import Partition, iid
+from mpfl.prune import Score, l2, taylor
+from mpfl.schedules import Schedule, geometric
+from mpfl.seeds import rng_for
+from mpfl.server import masked_pruning
+from mpfl.train import Settings, Shard, Trainer
+from mpfl.types import Mask, MPFLError, Update, Weights
+from mpfl.vote import Rule, weighted
+
+Method = Literal[
+    "mpfl", "pruning-fl", "lth", "fedavg", "central", "random-masks", "w0-norms"
+]
+METHODS: tuple[str, ...] = Method.__args__  # type: ignore[attr-defined]
+
+FEDERATED_METHODS = ("mpfl", "pruning-fl", "fedavg", "random-masks", "w0-norms")
+"""Methods whose traffic is real; ``lth`` and ``central`` pool the data and send nothing."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run, described by values alone: equal experiments give equal masks and weights.
+
+    ``noise`` spoils the data, or the votes, of the first ``noisy_nodes`` nodes. ``w0`` is
+    ``"random"``, ``"torchvision"`` or a safetensors file. ``match`` is the folder of a
+    recorded run whose filter counts a control takes over, round by round.
+    ``central_epochs`` and ``federated_rounds`` set the two final trainings; 0 leaves one out.
+    """
+
+    recipe: str = "custom"
+    budget: str = "custom"
+    method: Method = "mpfl"
+    seed: int = 0
+    dataset: str = "digits"
+    images: int | None = None
+    model: str = "digits-cnn"
+    width: float = 1.0
+    pixels: int = 32
+    w0: str = "random"
+    nodes: int = 10
+    rounds: int = 10
+    epochs: int = 1
+    partition: Partition = iid()
+    schedule: Schedule = geometric(0.15)
+    score: Score = l2
+    vote: Rule = rules.budget()
+    scope: Scope = "layer"
+    floor: int = 1
+    rewind: bool = True
+    noise: DataNoise | VoterFault | None = None
+    noisy_nodes: int = 1
+    match: str | None = None
+    precision: Literal["auto", "float32"] = "auto"
+    local: Settings = field(default_factory=Settings)
+    final: Settings = field(default_factory=lambda: Settings(decay="cosine"))
+    central_epochs: int = 10
+    federated_rounds: int = 10
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise MPFLError(f"method is {self.method!r}; choose one of {', '.join(METHODS)}")
+        for name in ("nodes", "rounds", "epochs"):
+            if getattr(self, name) < 1:
+                raise MPFLError(f"{name} is {getattr(self, name)}, but a run needs at least 1")
+        for name in ("central_epochs", "federated_rounds"):
+            if getattr(self, name) < 0:
+                raise MPFLError(f"{name} is {getattr(self, name)}; give 0 to leave it out")
+        if not 0 <= self.noisy_nodes <= self.nodes:
+            raise MPFLError(f"noisy_nodes is {self.noisy_nodes}, but there are {self.nodes} nodes")
+        if self.images is not None and self.images < self.nodes:
+            raise MPFLError(f"{self.images} images cannot fill {self.nodes} nodes; give more images")
+        if isinstance(self.vote, weighted) and len(self.vote.weights) != self.nodes:
+            raise MPFLError(
+                f"vote rule weighted has {len(self.vote.weights)} weights for {self.nodes} nodes"
+            )
+
+    @property
+    def federated(self) -> bool:
+        """Whether anything crosses a wire."""
+        return self.method in FEDERATED_METHODS
+
+    @property
+    def votes(self) -> bool:
+        """Whether there are mask rounds at all (dense methods have none)."""
+        return self.method not in ("fedavg", "central")
+
+
+def describe(value: Any) -> Any:
+    """A value as JSON can hold it: functions by name, rules by how they are written."""
+    if callable(value):
+        return value.__name__ if hasattr(value, "__name__") else repr(value)
+    if isinstance(value, Settings):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return value
+
+
+def config_of(experiment: Experiment) -> dict[str, Any]:
+    """Every field of an experiment, ready for ``config.json``."""
+    return {
+        f.name: describe(getattr(experiment, f.name)) for f in dataclasses.fields(experiment)
+    }
+
+
+def identity(experiment: Experiment) -> str:
+    """Eight hex digits that name an experiment.
+
+    Fields at their default do not enter: a field added later does not rename old runs.
+    """
+    default = config_of(Experiment())
+    changed = {k: v for k, v in config_of(experiment).items() if v != default[k]}
+    text = repr(sorted(changed.items()))
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
+class Bench:
+    """The parts of an experiment, built once: data, model, layout, algorithm, nodes.
+
+    ``on_epoch`` is told of every local epoch, for whoever shows progress.
+    """
+
+    def __init__(self, experiment: Experiment, root: Path = Path("data")) -> None:
+        self.experiment = experiment
+        self.on_epoch: Callable[[int, int], None] = lambda epoch, epochs: None
+        self.dataset = datasets.load(experiment.dataset, root, pixels=experiment.pixels)
+        self._small: dict[tuple[int, ...], Trainer] = {}
+        self.layout = self.trainer.layout
+
+    def _module(self, channels: list[int] | None = None) -> torch.nn.Module:
+        e = self.experiment
+        classes = len(self.dataset.classes)
+        return models.build(e.model, classes, width=e.width, pixels=e.pixels, channels=channels)
+
+    def _trainer(self, channels: list[int] | None = None) -> Trainer:
+        module = self._module(channels)
+        mean, std = self.dataset.mean, self.dataset.std
+        return Trainer(module, models.layout_of(module), mean, std, self.experiment.precision)
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """Trains the model at full shapes with the mask held."""
+        return self._trainer()
+
+    @cached_property
+    def pooled(self) -> Shard:
+        """All training data in one place."""
+        images, labels = self.dataset.train_images, self.dataset.train_labels
+        if (count := self.experiment.images) is not None:
+            chosen = rng_for(self.experiment.seed, "images").permutation(len(labels))[:count]
+            images, labels = images[chosen], labels[chosen]
+        return _shard(images, labels)
+
+    @cached_property
+    def test(self) -> Shard:
+        """The test data; a run on fewer images is tested on as many at most."""
+        images, labels = self.dataset.test_images, self.dataset.test_labels
+        if self.experiment.images is not None:
+            images, labels = images[: self.experiment.images], labels[: self.experiment.images]
+        return _shard(images, labels)
+
+    @cached_property
+    def nodes(self) -> list[Shard]:
+        """Each node's own data, spoilt where the experiment says so."""
+        e = self.experiment
+        images, labels = self.pooled.images.numpy(), self.pooled.labels.numpy()
+        parts = e.partition(labels, e.nodes, rng_for(e.seed, "partition"))
+        shards = []
+        for node, part in enumerate(parts):
+            own = images[part], labels[part]
+            if node < e.noisy_nodes and isinstance(e.noise, tuple(DATA_NOISES.values())):
+                rng = rng_for(e.seed, "noise", node)
+                own = e.noise(*own, len(self.dataset.classes), rng)
+            shards.append(_shard(*own))
+        return shards
+
+    @cached_property
+    def start(self) -> Start:
+        """w0, and the seed that carries it where it is a random initialisation."""
+        e = self.experiment
+        w0 = self.initialise(e.seed)
+        if e.w0 == "random":
+            return Start(w0, e.seed)
+        module = self._module()
+        models.load_weights(module, w0)
+        return Start(models.pretrained_weights(e.model, module, e.w0))
+
+    @property
+    def initialise(self) -> Initialise:
+        return lambda seed: models.initial_weights(self.trainer.module, seed)
+
+    def local_train(
+        self, weights: Weights, mask: Mask, data: Shard, rng: np.random.Generator
+    ) -> Update:
+        """A node's training in a mask round: full shapes, the mask held."""
+        e = self.experiment
+        return self.trainer.fit(
+            weights,
+            mask,
+            data,
+            rng,
+            e.local,
+            epochs=e.epochs,
+            gradients=e.score is taylor,
+            on_epoch=lambda epoch: self.on_epoch(epoch, e.epochs),
+        )
+
+    def train_small(
+        self,
+        weights: Weights,
+        mask: Mask,
+        data: Shard,
+        rng: np.random.Generator,
+        *,
+        settings: Settings | None = None,
+        epochs: int | None = None,
+    ) -> Update:
+        """Train the network that the mask leaves, cut out; weights go in and out at full shapes.
+
+        A residual network is trained at full shapes with the mask held: the same function.
+        """
+        settings, epochs = settings or self.experiment.local, epochs or self.experiment.epochs
+
+        def fit(trainer: Trainer, weights: Weights, mask: Mask) -> Update:
+            notify = self.on_epoch
+            return trainer.fit(
+                weights,
+                mask,
+                data,
+                rng,
+                settings,
+                epochs=epochs,
+                on_epoch=lambda epoch: notify(epoch, epochs),
+            )
+
+        if not models.can_shrink(self.experiment.model):
+            return fit(self.trainer, weights, mask)
+        small = self._cut_trainer(mask)
+        update = fit(small, cut(weights, mask, self.layout), masks.full(small.layout))
+        return Update(expand(update.weights, mask, self.layout), metrics=update.metrics)
+
+    def accuracy(self, weights: Weights, mask: Mask) -> float:
+        """Share of the test data that the network left by ``mask`` classifies right."""
+        if not models.can_shrink(self.experiment.model):
+            return self.trainer.accuracy(weights, self.test)
+        return self._cut_trainer(mask).accuracy(cut(weights, mask, self.layout), self.test)
+
+    def _cut_trainer(self, mask: Mask) -> Trainer:
+        channels = tuple(masks.kept(mask).values())
+        if channels not in self._small:
+            self._small = {channels: self._trainer(list(channels))}
+        return self._small[channels]
+
+    def mask_nodes(self) -> list[Shard]:
+        """Who takes part in the mask rounds: the nodes, one with all data, or nobody."""
+        if self.experiment.method == "lth":
+            return [self.pooled]
+        if self.experiment.method in ("random-masks", "w0-norms"):
+            return []
+        return self.nodes
+
+    def behaviour(self) -> dict[int, Local]:
+        """The nodes that vote otherwise than the method says."""
+        e = self.experiment
+        if e.noise is None or isinstance(e.noise, tuple(DATA_NOISES.values())):
+            return {}
+        faulty = voter(self.plan, self.local_train, e.score, rewind=e.rewind, fault=e.noise)
+        return dict.fromkeys(range(e.noisy_nodes), faulty)
+
+    @cached_property
+    def plan(self) -> Plan:
+        e = self.experiment
+        return Plan(self.layout, e.schedule, e.rounds, e.scope, e.floor)
+
+    def algorithm(self) -> Algorithm:
+        """The method of the mask rounds. LTH is MPFL with one node that holds all the data."""
+        e, plan, initialise = self.experiment, self.plan, self.initialise
+        if e.method in ("random-masks", "w0-norms"):
+            counts = None if e.match is None else records.kept_counts(Path(e.match), self.layout)
+            if e.method == "random-masks":
+                return random_masks(plan, initialise, seed=e.seed, counts=counts)
+            return w0_norms(plan, initialise, score=e.score, counts=counts)
+        if e.method == "pruning-fl":
+            return pruning_fl(plan, initialise, self.local_train, score=e.score)
+        return masked_pruning(
+            plan, initialise, self.local_train, score=e.score, vote=e.vote, rewind=e.rewind
+        )
+
+    def final_algorithm(self, mask: Mask, **how: Any) -> Algorithm:
+        """Federated training of the network that ``mask`` leaves."""
+        return fedavg(self.layout, self.initialise, self.train_small, mask=mask, **how)
+
+
+def _shard(images: np.ndarray, labels: np.ndarray) -> Shard:
+    return Shard(
+        torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(np.ascontiguousarray(labels))
+    )

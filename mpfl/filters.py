@@ -1,0 +1,143 @@
+"""What a filter is: which slices of which tensors belong to it.
+
+A filter is one output slice of a conv layer. Its *own* tensors hold one slice a filter
+on axis 0: the conv weight and bias, the batch-norm scale, shift and statistics. Its
+*readers* are the next layers' weights, which read its channel on axis 1. Pruning a
+filter removes both, so the masked network computes what the smaller one computes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from mpfl.types import Mask, MPFLError, Weights
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A tensor whose axis 1 reads a layer's channels, ``block`` inputs a channel.
+
+    ``block`` is 1 for a conv, and height x width where a linear layer follows a flatten.
+    """
+
+    tensor: str
+    block: int = 1
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One prunable layer: its name, how many filters it has, and where they are stored."""
+
+    name: str
+    filters: int
+    weight: str
+    own: tuple[str, ...]
+    readers: tuple[Reader, ...] = ()
+    scale: str | None = None
+    shift: str | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Every prunable layer of a model, in order, and the shape of every tensor.
+
+    Two parties that hold equal layouts agree on what each bit of a mask means;
+    :attr:`fingerprint` is how a message says which layout it was written for.
+    """
+
+    layers: tuple[Layer, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """Four bytes that name this layout (BLAKE2b of layer names, counts and shapes)."""
+        content = [
+            [[layer.name, layer.filters] for layer in self.layers],
+            sorted((name, list(shape)) for name, shape in self.shapes.items()),
+        ]
+        return hashlib.blake2b(json.dumps(content).encode(), digest_size=4).digest()
+
+    @cached_property
+    def filters(self) -> int:
+        """How many filters the model has, over all layers."""
+        return sum(layer.filters for layer in self.layers)
+
+    def keep_counts(self, sparsity: float) -> dict[str, int]:
+        """How many filters each layer keeps when at least ``sparsity`` of it is removed.
+
+        Raises :class:`MPFLError` where a layer would be left empty.
+        """
+        counts = {}
+        for layer in self.layers:
+            removed = int(np.ceil(sparsity * layer.filters - 1e-9))
+            if removed >= layer.filters:
+                raise MPFLError(
+                    f"a sparsity of {sparsity:g} leaves layer {layer.name!r} with none of its "
+                    f"{layer.filters} filters; ask for less than {1 - 1 / layer.filters:g}"
+                )
+            counts[layer.name] = layer.filters - removed
+        return counts
+
+
+def _kept_indices(layout: Layout, mask: Mask) -> dict[str, list[np.ndarray]]:
+    """For each tensor that a mask touches: the kept indices of every axis."""
+    kept: dict[str, list[np.ndarray]] = {}
+
+    def narrow(tensor: str, axis: int, keep: np.ndarray) -> None:
+        axes = kept.setdefault(tensor, [np.arange(size) for size in layout.shapes[tensor]])
+        axes[axis] = np.flatnonzero(keep)
+
+    for layer in layout.layers:
+        for tensor in layer.own:
+            narrow(tensor, 0, mask[layer.name])
+        for reader in layer.readers:
+            narrow(reader.tensor, 1, np.repeat(mask[layer.name], reader.block))
+    return kept
+
+
+def cut(weights: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarray]:
+    """The weights of the small dense network: every pruned slice left out."""
+    kept = _kept_indices(layout, mask)
+    return {
+        name: np.ascontiguousarray(array[np.ix_(*kept[name])]) if name in kept else array
+        for name, array in weights.items()
+    }
+
+
+def expand(small: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarray]:
+    """Put the small network's weights back in full shapes, zero where pruned.
+
+    Law: ``expand(cut(w, m), m) == apply(w, m)``.
+    """
+    kept = _kept_indices(layout, mask)
+    full = {}
+    for name, array in small.items():
+        if name in kept:
+            full[name] = np.zeros(layout.shapes[name], dtype=array.dtype)
+            full[name][np.ix_(*kept[name])] = array
+        else:
+            full[name] = array
+    return full
+
+
+def apply(weights: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarray]:
+    """The weights with every slice of every pruned filter set to exactly zero.
+
+    Laws: idempotent, and ``apply(apply(w, a), b) == apply(w, a & b)``.
+    """
+    return expand(cut(weights, mask, layout), mask, layout)
+
+
+def cut_shapes(layout: Layout, mask: Mask) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of the small network, without touching any weights."""
+    kept = _kept_indices(layout, mask)
+    return {
+        name: tuple(len(axis) for axis in kept[name]) if name in kept else tuple(shape)
+        for name, shape in layout.shapes.items()
+    }

@@ -1,0 +1,276 @@
+"""The networks, by torchvision's own definitions, adapted to small pictures where needed.
+
+A model gives mpfl three things: a torch module, the :class:`~mpfl.filters.Layout` that
+says where its filters are stored, and its random initialisation as a function of a seed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+import torch
+import torchvision
+from torch import nn
+from torchvision.models.resnet import BasicBlock
+from torchvision.models.vgg import cfgs, make_layers
+
+from mpfl.filters import Layer, Layout, Reader
+from mpfl.seeds import rng_for
+from mpfl.types import MPFLError, Weights
+
+
+class SmallVGG(nn.Module):
+    """torchvision's VGG11-BN features with one linear head, for 32 px pictures.
+
+    ``channels[i]`` is the number of filters of the i-th conv layer.
+    """
+
+    def __init__(self, channels: list[int], classes: int) -> None:
+        super().__init__()
+        each = iter(channels)
+        plan = [step if step == "M" else next(each) for step in cfgs["A"]]
+        self.features = make_layers(plan, batch_norm=True)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(channels[-1], classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.avgpool(self.features(x)).flatten(1))
+
+
+class DigitsCNN(nn.Module):
+    """Three conv layers for 8x8 digits: trains in seconds, used by the notebooks and tests."""
+
+    def __init__(self, channels: list[int], classes: int) -> None:
+        super().__init__()
+        first, second, third = channels
+        self.features = nn.Sequential(
+            *self._conv(1, first),
+            *self._conv(first, second),
+            nn.MaxPool2d(2),
+            *self._conv(second, third),
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(third, classes)
+
+    @staticmethod
+    def _conv(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+        return nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.avgpool(self.features(x)).flatten(1))
+
+
+class SmallResNet18(nn.Module):
+    """torchvision's ResNet18 blocks behind a 3x3 stem, at any width.
+
+    At 64 px the stem's max-pool stays, at 32 px it goes.
+    """
+
+    def __init__(self, width: float, classes: int, pixels: int) -> None:
+        super().__init__()
+        sizes = [_scaled(size, width) for size in (64, 128, 256, 512)]
+        self.conv1 = nn.Conv2d(3, sizes[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(sizes[0])
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if pixels > 32 else nn.Identity()
+        inputs = [sizes[0], *sizes[:-1]]
+        for number, (before, size) in enumerate(zip(inputs, sizes, strict=True), start=1):
+            self.add_module(f"layer{number}", self._stage(before, size, 1 if number == 1 else 2))
+        self.fc = nn.Linear(sizes[-1], classes)
+
+    @staticmethod
+    def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+        shortcut = None
+        if stride != 1:
+            conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            shortcut = nn.Sequential(conv, nn.BatchNorm2d(outputs))
+        first = BasicBlock(inputs, outputs, stride, shortcut)
+        return nn.Sequential(first, BasicBlock(outputs, outputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
+        for number in range(1, 5):
+            x = self.get_submodule(f"layer{number}")(x)
+        return self.fc(x.mean((2, 3)))
+
+
+_FULL_WIDTH = {
+    "digits-cnn": [16, 32, 64],
+    "vgg11-bn": [step for step in cfgs["A"] if step != "M"],
+}
+MODELS = (*_FULL_WIDTH, "resnet18", "torchvision-vgg11", "torchvision-resnet18")
+
+
+def _scaled(filters: int, width: float) -> int:
+    return max(1, round(filters * width))
+
+
+def build(
+    name: str,
+    classes: int,
+    *,
+    width: float = 1.0,
+    pixels: int = 32,
+    channels: list[int] | None = None,
+) -> nn.Module:
+    """A freshly made module; its weights are whatever torch drew (see :func:`initial_weights`).
+
+    ``channels`` gives the filters of each conv layer of a chain (VGG, digits CNN) instead of
+    ``width``: how the small network of a mask is made. Raises
+    :class:`~mpfl.types.MPFLError` for an unknown name, naming the nearest.
+    """
+    if name in _FULL_WIDTH:
+        full = _FULL_WIDTH[name]
+        channels = channels or [_scaled(size, width) for size in full]
+        return (DigitsCNN if name == "digits-cnn" else SmallVGG)(channels, classes)
+    if channels is not None:
+        raise MPFLError(f"model {name!r} is no chain, its mask cannot be cut out yet")
+    if name == "resnet18":
+        return SmallResNet18(width, classes, pixels)
+    if name.startswith("torchvision-") and name in MODELS:
+        if width != 1.0:
+            raise MPFLError(f"model {name!r} is torchvision's own; its width is 1")
+        return getattr(torchvision.models, name.removeprefix("torchvision-"))(num_classes=classes)
+    nearest = difflib.get_close_matches(name, MODELS, 1, 0)[0]
+    raise MPFLError(f"no model {name!r}; did you mean {nearest!r}? There are {', '.join(MODELS)}")
+
+
+def can_shrink(name: str) -> bool:
+    """Whether :func:`build` can make the small network of any mask of this model."""
+    return name in _FULL_WIDTH
+
+
+def float_state(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors that travel: parameters and batch-norm statistics, no integer counters."""
+    return {k: v for k, v in module.state_dict().items() if v.is_floating_point()}
+
+
+def to_numpy(module: nn.Module) -> dict[str, np.ndarray]:
+    """A copy of a module's weights as contiguous float32 arrays."""
+    return {
+        name: tensor.detach().to("cpu", torch.float32, copy=True).contiguous().numpy()
+        for name, tensor in float_state(module).items()
+    }
+
+
+def load_weights(module: nn.Module, weights: Weights) -> None:
+    """Copy weights into a module of the same shapes, in place."""
+    state = float_state(module)
+    if list(state) != list(weights) and set(state) != set(weights):
+        raise MPFLError("weights are of another model: their tensors have other names")
+    with torch.no_grad():
+        for name, tensor in state.items():
+            tensor.copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))
+
+
+def initial_weights(module: nn.Module, seed: int) -> dict[str, np.ndarray]:
+    """w0 as torchvision draws it for VGG and ResNet, but from ``seed`` alone, by numpy.
+
+    Conv: normal, variance 2 / fan-out (He et al. 2015); batch norm: scale 1, shift 0;
+    linear: normal with standard deviation 0.01; biases 0. Each tensor has a stream of its own.
+    """
+    weights = {name: np.zeros(array.shape, np.float32) for name, array in to_numpy(module).items()}
+    for path, part in module.named_modules():
+        if isinstance(part, nn.Conv2d):
+            fan_out = part.out_channels * part.kernel_size[0] * part.kernel_size[1]
+            deviation = np.sqrt(2 / fan_out)
+        elif isinstance(part, nn.Linear):
+            deviation = 0.01
+        elif isinstance(part, nn.BatchNorm2d):
+            weights[f"{path}.weight"][:] = weights[f"{path}.running_var"][:] = 1
+            continue
+        else:
+            continue
+        rng = rng_for(seed, "w0", path)
+        shape = weights[f"{path}.weight"].shape
+        weights[f"{path}.weight"] = (deviation * rng.standard_normal(shape)).astype(np.float32)
+    return weights
+
+
+def pretrained_weights(name: str, module: nn.Module, source: str) -> dict[str, np.ndarray]:
+    """w0 from somewhere else: ``"torchvision"`` (ImageNet weights) or a safetensors file.
+
+    Tensors whose shape differs (the head, for another number of classes) keep what
+    ``module`` holds. Raises :class:`~mpfl.types.MPFLError` where the weights cannot be had.
+    """
+    weights = to_numpy(module)
+    if source == "torchvision":
+        if not name.startswith("torchvision-"):
+            raise MPFLError(f"torchvision has no weights for {name!r}; use torchvision-vgg11")
+        try:
+            found = torchvision.models.get_model(
+                name.removeprefix("torchvision-"), weights="DEFAULT"
+            )
+        except OSError as error:
+            raise MPFLError(
+                f"torchvision's weights for {name!r} could not be downloaded ({error}); "
+                "download them elsewhere and give a safetensors file"
+            ) from error
+        loaded = to_numpy(found)
+    else:
+        path = Path(source)
+        if not path.is_file():
+            raise MPFLError(f"w0: no file {source!r}; give 'random', 'torchvision' or a file")
+        loaded = safetensors.numpy.load_file(path)
+    return {
+        key: loaded[key] if key in loaded and loaded[key].shape == value.shape else value
+        for key, value in weights.items()
+    }
+
+
+def layout_of(module: nn.Module) -> Layout:
+    """Where a model's filters are stored; filters are the outputs of its conv layers."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in float_state(module).items()}
+    residual = any(isinstance(part, BasicBlock) for part in module.modules())
+    layers = _residual_layers(module) if residual else _chain_layers(module)
+    return Layout(tuple(layers), shapes)
+
+
+def _layer(path: str, conv: nn.Conv2d, norm: str | None, readers: tuple[Reader, ...]) -> Layer:
+    own = [f"{path}.weight"] + ([f"{path}.bias"] if conv.bias is not None else [])
+    if norm is not None:
+        own += [f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+    return Layer(
+        path,
+        conv.out_channels,
+        f"{path}.weight",
+        tuple(own),
+        readers,
+        None if norm is None else f"{norm}.weight",
+        None if norm is None else f"{norm}.bias",
+    )
+
+
+def _chain_layers(module: nn.Module) -> Iterator[Layer]:
+    """A chain: each conv is read by the next conv or linear layer, and by nothing else."""
+    parts = [
+        (path, part)
+        for path, part in module.named_modules()
+        if isinstance(part, nn.Conv2d | nn.BatchNorm2d | nn.Linear)
+    ]
+    for index, (path, part) in enumerate(parts):
+        if not isinstance(part, nn.Conv2d):
+            continue
+        rest = parts[index + 1 :]
+        norm = rest[0][0] if isinstance(rest[0][1], nn.BatchNorm2d) else None
+        after, reader = next((p, m) for p, m in rest if not isinstance(m, nn.BatchNorm2d))
+        inputs = reader.in_channels if isinstance(reader, nn.Conv2d) else reader.in_features
+        block = int(inputs) // part.out_channels
+        yield _layer(path, part, norm, (Reader(f"{after}.weight", block),))
+
+
+def _residual_layers(module: nn.Module) -> Iterator[Layer]:
+    """A ResNet: inside a block conv1 is read by conv2; channels that join have no one reader."""
+    norm_of: Mapping[str, str] = {"conv1": "bn1", "conv2": "bn2", "0": "1"}
+    for path, part in module.named_modules():
+        if not isinstance(part, nn.Conv2d):
+            continue
+        parent, _, last = path.rpartition(".")
+        prefix = f"{parent}." if parent else ""
+        readers = ()
+        if last == "conv1" and isinstance(module.get_submodule(parent), BasicBlock):
+            readers = (Reader(f"{prefix}conv2.weight"),)
+        yield _layer(path, part, f"{prefix}{norm_of[last]}", readers)

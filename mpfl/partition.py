@@ -1,0 +1,135 @@
+"""Partitions: which node holds which images.
+
+A partition maps (``labels [images]``, how many nodes, a generator) to one sorted array of
+indices a node.
+
+Laws, for every partition: it is complete (every image has a node) and disjoint (no image
+has two); every node has at least one image; equal generators give equal partitions.
+
+Each one is a frozen dataclass that is called like a function: equal parameters make equal
+partitions, and the ``repr`` is what a run's configuration records.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from mpfl.types import MPFLError
+
+Partition: TypeAlias = Callable[[np.ndarray, int, np.random.Generator], list[np.ndarray]]
+
+
+def _check(where: str, labels: np.ndarray, nodes: int) -> None:
+    if labels.ndim != 1:
+        raise MPFLError(f"{where}: labels have shape {list(labels.shape)}; give one label an image")
+    if nodes < 1:
+        raise MPFLError(f"{where}: cannot divide images among {nodes} nodes; ask for at least 1")
+    if nodes > len(labels):
+        raise MPFLError(
+            f"{where}: {nodes} nodes are more than the {len(labels)} images; ask for fewer nodes"
+        )
+
+
+@dataclass(frozen=True)
+class iid:  # noqa: N801
+    """Every node draws from the same distribution: shuffle all images and cut evenly.
+
+    Law: the sizes differ by at most one, the first nodes hold the larger ones.
+    Raises :class:`MPFLError` for fewer nodes than one or more nodes than images.
+    Source: Gez & Cohen, arXiv 2312.03889 (their released code leaves the whole remainder
+    to the last node).
+    """
+
+    def __call__(
+        self, labels: np.ndarray, nodes: int, rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        _check("iid", labels, nodes)
+        return [np.sort(part) for part in np.array_split(rng.permutation(len(labels)), nodes)]
+
+
+@dataclass(frozen=True)
+class dirichlet:  # noqa: N801
+    """Every node has its own mix of classes, and its own number of images.
+
+    For each class the nodes' shares of it are drawn from a symmetric Dirichlet
+    distribution. A small ``alpha`` gives most of a class to one node; a large one comes
+    close to equal shares.
+
+    Law: a node's expected number of images of a class is its share of that class.
+    Raises :class:`MPFLError` for an ``alpha`` that is not a positive number, fewer nodes
+    than one, more nodes than images, or a draw that leaves a node with no data.
+    Source: Hsu et al., arXiv 1909.06335, for ``alpha`` as the dial; the draw per class is
+    that of Yurochkin et al., arXiv 1905.12022 (Hsu et al. draw per node, at equal sizes).
+    """
+
+    alpha: float
+
+    def __post_init__(self) -> None:
+        if not (self.alpha > 0 and math.isfinite(self.alpha)):
+            raise MPFLError(
+                f"dirichlet: alpha={self.alpha!r} is not a positive number; "
+                "give e.g. 0.1 (very uneven) to 100 (nearly even)"
+            )
+
+    def __call__(
+        self, labels: np.ndarray, nodes: int, rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        _check("dirichlet", labels, nodes)
+        held: list[list[np.ndarray]] = [[] for _ in range(nodes)]
+        for label in np.unique(labels):
+            members = rng.permutation(np.flatnonzero(labels == label))
+            shares = rng.dirichlet(np.full(nodes, self.alpha))
+            # One random offset for all cuts: rounding then favours no node.
+            cuts = np.floor(np.cumsum(shares)[:-1] * len(members) + rng.random()).astype(int)
+            for node, part in enumerate(np.split(members, cuts)):
+                held[node].append(part)
+        parts = [np.sort(np.concatenate(own)) for own in held]
+        if empty := [node for node, part in enumerate(parts) if not len(part)]:
+            raise MPFLError(
+                f"dirichlet: node {empty[0]} is left with no data ({len(empty)} of {nodes} nodes "
+                f"are, at alpha={self.alpha:g} over {len(labels)} images); "
+                "take another seed, a larger alpha or fewer nodes"
+            )
+        return parts
+
+
+@dataclass(frozen=True)
+class shards:  # noqa: N801
+    """Every node holds few classes: sort by label, cut into shards, deal ``per_node`` each.
+
+    The images are sorted by label (those of one label stay in order) and cut into
+    ``nodes * per_node`` runs of equal length, which are dealt out at random. Where no
+    shard spans two classes, a node holds at most ``per_node`` of them.
+
+    Law: the sizes of two nodes differ by at most ``per_node``.
+    Raises :class:`MPFLError` for ``per_node`` below one, fewer nodes than one, or more
+    shards than images. Source: McMahan et al., arXiv 1602.05629, section 3.
+    """
+
+    per_node: int = 2
+
+    def __post_init__(self) -> None:
+        if not self.per_node >= 1:
+            raise MPFLError(f"shards: per_node={self.per_node!r} deals nothing; give 1 or more")
+
+    def __call__(
+        self, labels: np.ndarray, nodes: int, rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        _check("shards", labels, nodes)
+        count = nodes * self.per_node
+        if count > len(labels):
+            raise MPFLError(
+                f"shards: {nodes} nodes x {self.per_node} shards are more than the "
+                f"{len(labels)} images; ask for fewer nodes or a smaller per_node"
+            )
+        cut = np.array_split(np.argsort(labels, kind="stable"), count)
+        hands = rng.permutation(count).reshape(nodes, self.per_node)
+        return [np.sort(np.concatenate([cut[shard] for shard in hand])) for hand in hands]
+
+
+PARTITIONS = {partition.__name__: partition for partition in (iid, dirichlet, shards)}

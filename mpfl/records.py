@@ -1,0 +1,254 @@
+"""A run folder: what it holds, how it is written so that a kill loses nothing, how it is read.
+
+``config.json``      every field of the experiment
+``rounds.jsonl``     one line a mask round, ``federated.jsonl`` one a final training round
+``summary.json``     the result, written last: a run without it is unfinished
+``mask.safetensors`` the last consensus; ``model.safetensors`` the final weights
+``checkpoint-*``     where an unfinished phase goes on
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError, safe_open
+
+from mpfl.algorithm import State
+from mpfl.filters import Layout
+from mpfl.simulation import Resume, RoundLog
+from mpfl.types import Mask, MPFLError, Weights
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a kill, sees the old one or the new one whole."""
+    scratch = path.with_name(path.name + ".part")
+    with open(scratch, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(scratch, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically."""
+    write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run folder; raises where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise MPFLError(f"{path.parent}: no {path.name}; is it a finished run folder?") from None
+    except ValueError as error:
+        raise MPFLError(f"{path}: damaged ({error}); run it again") from None
+
+
+def hex_of(bits: np.ndarray) -> str:
+    """A layer's mask as hex digits, the first filter in the lowest bit of the first byte."""
+    return np.packbits(bits, bitorder="little").tobytes().hex()
+
+
+def bits_of(text: str, filters: int) -> np.ndarray:
+    """The inverse of :func:`hex_of`."""
+    raw = np.frombuffer(bytes.fromhex(text), np.uint8)
+    return np.unpackbits(raw, count=filters, bitorder="little").astype(bool)
+
+
+def line_of(log: RoundLog, *, wire: bool) -> dict[str, Any]:
+    """One round as a line of JSON; without a ``wire`` (one party alone) nothing was sent."""
+    state = log.state
+    return {
+        "round": log.round,
+        "sparsity": log.sparsity,
+        "start_bytes": log.start_bytes if wire else 0,
+        "bytes_down": log.bytes_down if wire else 0,
+        "bytes_up": log.bytes_up if wire else 0,
+        "payloads": list(log.payloads) if wire else [],
+        "accuracy": log.accuracy,
+        "agreement": {str(node): value for node, value in state.agreement.items()},
+        "rescued": list(state.rescued),
+        "metrics": [dict(each) for each in log.metrics],
+        "seconds": round(log.seconds, 3),
+        "mask": {name: hex_of(bits) for name, bits in state.mask.items()},
+        "votes": None
+        if state.votes is None
+        else {name: counts.tolist() for name, counts in state.votes.items()},
+    }
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log; a last line cut off by a kill is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines
+
+
+def append_round(path: Path, line: Mapping[str, Any]) -> None:
+    """Add a round to a log, in place of any line from that round on (after a kill)."""
+    kept = [old for old in read_lines(path) if old["round"] < line["round"]]
+    content = "".join(json.dumps(each) + "\n" for each in [*kept, line])
+    write_atomically(path, content.encode())
+
+
+def save_checkpoint(path: Path, log: RoundLog) -> None:
+    """Everything that the next round needs; memories only where they differ from the weights."""
+    state = log.state
+    arrays = {f"weights/{name}": array for name, array in state.weights.items()}
+    arrays |= {f"mask/{name}": bits for name, bits in state.mask.items()}
+    for node, memory in enumerate(log.memories):
+        if any(memory[name] is not array for name, array in state.weights.items()):
+            arrays |= {f"memory/{node}/{name}": array for name, array in memory.items()}
+    meta = {
+        "round": str(log.round),
+        "seed": "" if state.seed is None else str(state.seed),
+        "nodes": str(len(log.memories)),
+    }
+    dense = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    write_atomically(path, safetensors.numpy.save(dense, meta))
+
+
+def load_checkpoint(path: Path, layout: Layout) -> Resume | None:
+    """Where a phase goes on, or None where it has not begun; raises for a damaged file."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "numpy") as file:
+            meta = file.metadata()
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise MPFLError(f"{path}: damaged ({error}); start the run again elsewhere") from None
+    weights = _under(arrays, "weights/")
+    mask = {layer.name: arrays[f"mask/{layer.name}"] for layer in layout.layers}
+    memories = [_under(arrays, f"memory/{n}/") or weights for n in range(int(meta["nodes"]))]
+    seed = int(meta["seed"]) if meta["seed"] else None
+    return Resume(int(meta["round"]), State(weights, mask, seed), memories)
+
+
+def _under(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+
+def save_weights(path: Path, weights: Weights) -> None:
+    """Weights as a safetensors file."""
+    dense = {name: np.ascontiguousarray(array) for name, array in weights.items()}
+    write_atomically(path, safetensors.numpy.save(dense))
+
+
+def save_mask(path: Path, mask: Mask) -> None:
+    """A mask as a safetensors file, one bool tensor a layer."""
+    write_atomically(path, safetensors.numpy.save(dict(mask)))
+
+
+def kept_counts(folder: Path, layout: Layout) -> Callable[[int], dict[str, int]]:
+    """``round -> filters each layer kept`` in a recorded run, for a control that matches it."""
+    lines = read_lines(folder / "rounds.jsonl")
+    sizes = {layer.name: layer.filters for layer in layout.layers}
+    if not lines or list(lines[0]["mask"]) != list(sizes):
+        raise MPFLError(f"match: {folder} holds no rounds of this model; give a run folder of it")
+    rounds = {
+        line["round"]: {n: int(bits_of(line["mask"][n], size).sum()) for n, size in sizes.items()}
+        for line in lines
+    }
+
+    def counts(round_: int) -> dict[str, int]:
+        if round_ not in rounds:
+            raise MPFLError(f"match: {folder} has no round {round_}; ask for at most {len(rounds)}")
+        return rounds[round_]
+
+    return counts
+
+
+def provenance(command: str) -> dict[str, Any]:
+    """What made a result: command, commit, versions, machine."""
+    found = {}
+    for package in ("mpfl", "torch", "torchvision", "numpy", "safetensors"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return {
+        "command": command,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "versions": found,
+        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.system()},
+    }
+
+
+def _commit() -> str:
+    """The checkout's commit, with ``+`` where tracked files of the package differ from it."""
+    here = Path(__file__).parent
+    try:
+        ask = lambda *words: subprocess.run(  # noqa: E731
+            ["git", "-C", here, *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        return ask("rev-parse", "--short=12", "HEAD") + ("+" if ask("diff", "HEAD", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, read back: its folder, configuration, summary and logs."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    rounds: Sequence[Mapping[str, Any]]
+    federated: Sequence[Mapping[str, Any]]
+
+    @property
+    def label(self) -> str:
+        """What to call the run in a table: its recipe, the rule where it votes, its seed."""
+        rule = f", {self.config['vote']}" if self.config["method"] == "mpfl" else ""
+        return f"{self.config['recipe']}{rule}, seed {self.config['seed']}"
+
+    @property
+    def bytes_rounds(self) -> int:
+        """w0 and the rounds, both ways, over all nodes."""
+        sent = self.summary["bytes"]
+        return int(sent["start"] + sent["mask_rounds_down"] + sent["mask_rounds_up"])
+
+    @property
+    def bytes_final(self) -> int:
+        """The final federated training, both ways, over all nodes."""
+        sent = self.summary["bytes"]
+        return int(sent["final_start"] + sent["final_down"] + sent["final_up"])
+
+
+def read_run(folder: Path) -> Run:
+    """Read a finished run folder; raises where there is none."""
+    if not folder.is_dir():
+        raise MPFLError(f"{folder}: no such run folder; python -m mpfl run makes one")
+    return Run(
+        folder,
+        read_json(folder / "config.json"),
+        read_json(folder / "summary.json"),
+        read_lines(folder / "rounds.jsonl"),
+        read_lines(folder / "federated.jsonl"),
+    )

@@ -1,0 +1,110 @@
+"""A federated run in one process: a plain loop that yields one log a round.
+
+Progress bars, plots, files and early stopping are consumers of this generator. A run can
+go on from any log it has yielded: every random draw is keyed on (seed, round, node).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mpfl import masks
+from mpfl.algorithm import Algorithm, Data, Local, Start, State
+from mpfl.seeds import rng_for
+from mpfl.types import MPFLError, Weights, located
+
+
+@dataclass(frozen=True)
+class RoundLog:
+    """Everything observed in one round. Bytes are lengths of messages, summed over nodes.
+
+    ``start_bytes`` carried w0 (round 1 only); ``bytes_down`` and ``bytes_up`` the round's
+    messages; ``payloads`` each node's reply in bytes; ``accuracy`` is that of the state's
+    own weights, 0-1, where an ``evaluate`` was given; ``seconds`` is wall time.
+    """
+
+    round: int
+    state: State
+    memories: tuple[Weights, ...]
+    start_bytes: int
+    bytes_down: int
+    bytes_up: int
+    payloads: tuple[int, ...]
+    metrics: tuple[Mapping[str, float], ...]
+    accuracy: float | None
+    seconds: float
+
+    @property
+    def sparsity(self) -> float:
+        """Share of all filters removed, 0-1."""
+        return masks.sparsity(self.state.mask)
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where a run goes on: after ``round``, with the server's state and the nodes' memories."""
+
+    round: int
+    state: State
+    memories: Sequence[Weights]
+
+
+def simulate(
+    algorithm: Algorithm,
+    nodes: Sequence[Data],
+    start: Start,
+    rounds: int,
+    seed: int,
+    *,
+    evaluate: Callable[[State], float] | None = None,
+    behaviour: Mapping[int, Local] | None = None,
+    on_node: Callable[[int, int], None] = lambda round_, node: None,
+    resume: Resume | None = None,
+) -> Iterator[RoundLog]:
+    """Run ``rounds`` rounds of ``algorithm`` over the nodes' data, yielding a log a round.
+
+    ``behaviour`` gives a node its own ``local`` (a node that misbehaves); ``on_node`` is
+    called before each node's turn. Raises :class:`~mpfl.types.MPFLError` for a node
+    without data.
+    """
+    for node, data in enumerate(nodes):
+        if len(data) == 0:
+            raise MPFLError(f"node {node} has no data; use fewer nodes or another partition")
+    behaviour = behaviour or {}
+    state = algorithm.init(start) if resume is None else resume.state
+    message = algorithm.start(state) if resume is None else b""
+    memories = [algorithm.join(message) for _ in nodes] if resume is None else resume.memories
+
+    for round_ in range(1 if resume is None else resume.round + 1, rounds + 1):
+        began = time.perf_counter()
+        down = algorithm.broadcast(state, round_)
+        replies = []
+        for node, data in enumerate(nodes):
+            on_node(round_, node)
+            local = behaviour.get(node, algorithm.local)
+            with located(f"node {node}", f"round {round_}"):
+                reply = local(memories[node], down, data, rng_for(seed, "node", round_, node))
+            replies.append(replace(reply, node=node))
+        state = algorithm.aggregate(state, round_, replies)
+        memories = [reply.memory for reply in replies]
+        yield RoundLog(
+            round=round_,
+            state=state,
+            memories=tuple(memories),
+            start_bytes=len(message) * len(nodes) if round_ == 1 else 0,
+            bytes_down=len(down) * len(nodes),
+            bytes_up=sum(len(reply.payload) for reply in replies),
+            payloads=tuple(len(reply.payload) for reply in replies),
+            metrics=tuple(reply.metrics for reply in replies),
+            accuracy=None if evaluate is None else evaluate(state),
+            seconds=time.perf_counter() - began,
+        )
+
+
+def agreement_table(logs: Sequence[RoundLog]) -> np.ndarray:
+    """Agreement of every node with the consensus, ``[rounds, nodes]``, 0-1."""
+    return np.array([list(log.state.agreement.values()) for log in logs])

@@ -1,0 +1,238 @@
+"""One training loop, in which the mask is an invariant.
+
+After any step of any optimiser, whatever momentum or weight decay does, the pruned
+weights are exactly zero. Data stays in memory as uint8; augmentation works on tensors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from mpfl import masks
+from mpfl.filters import Layout, apply
+from mpfl.models import load_weights, to_numpy
+from mpfl.types import Mask, MPFLError, Update, Weights
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One party's data: uint8 images ``[n, channels, height, width]``, int64 labels ``[n]``."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train. ``lr`` is constant, or falls by a cosine to 0 over all steps.
+
+    ``augment`` shifts by up to 4 pixels and mirrors.
+    """
+
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    lr: float = 0.05
+    decay: Literal["constant", "cosine"] = "constant"
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch: int = 128
+    augment: bool = False
+
+
+def default_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is fast on ``device``, not merely possible."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    try:
+        return "avx512_bf16" in Path("/proc/cpuinfo").read_text()  # every amx_bf16 has it too
+    except OSError:
+        return False
+
+
+class Trainer:
+    """Trains and evaluates one module; weights go in and come out as numpy arrays.
+
+    ``module`` is scratch space: every call loads the weights it is given. ``mean`` and
+    ``std`` normalise the pixels, per channel, in 0-1 units.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        layout: Layout,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        precision: Literal["auto", "float32"] = "auto",
+        device: torch.device | None = None,
+    ) -> None:
+        self.device = device or default_device()
+        self.module = module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.layout = layout
+        self._mean = torch.tensor(mean, device=self.device).view(1, -1, 1, 1) * 255
+        self._std = torch.tensor(std, device=self.device).view(1, -1, 1, 1) * 255
+        self._bfloat16 = precision == "auto" and has_bfloat16(self.device)
+
+    def fit(
+        self,
+        weights: Weights,
+        mask: Mask,
+        data: Shard,
+        rng: np.random.Generator,
+        settings: Settings,
+        *,
+        epochs: int,
+        gradients: bool = False,
+        on_epoch: Callable[[int], None] = lambda epoch: None,
+    ) -> Update:
+        """Train ``weights`` on ``data`` for ``epochs``, the mask held all along.
+
+        A function of its arguments alone: every draw comes from ``rng``. Raises
+        :class:`~mpfl.types.MPFLError` when the loss is no longer a number.
+        """
+        if len(data) == 0:
+            raise MPFLError("no data to train on; use fewer nodes or another partition")
+        module = self.module
+        load_weights(module, apply(weights, mask, self.layout))
+        held = self._held(mask)
+        optimiser = _optimiser(module, settings)
+        steps = epochs * math.ceil(len(data) / settings.batch)
+        step, losses = 0, []
+        module.train()
+        with torch.random.fork_rng(devices=[]):  # dropout draws from torch's own generator
+            torch.manual_seed(int(rng.integers(2**62)))
+            for epoch in range(epochs):
+                on_epoch(epoch)
+                for index in _batches(len(data), settings.batch, rng):
+                    if settings.decay == "cosine":
+                        factor = 0.5 * (1 + math.cos(math.pi * step / steps))
+                        optimiser.param_groups[0]["lr"] = settings.lr * factor
+                    loss = self._loss(data, index, rng if settings.augment else None)
+                    optimiser.zero_grad()
+                    loss.backward()
+                    hold(held, gradients=True)
+                    optimiser.step()
+                    hold(held)
+                    losses.append(loss.detach())
+                    step += 1
+        last = torch.stack(losses[-max(1, steps // max(1, epochs)) :]).mean().item()
+        if not math.isfinite(last):
+            raise MPFLError(f"the training loss is {last}; lower the learning rate {settings.lr}")
+        trained = to_numpy(module)
+        found = self._mean_gradients(data) if gradients else None
+        return Update(trained, found, {"loss": last})
+
+    def accuracy(self, weights: Weights, data: Shard) -> float:
+        """Share of ``data`` classified right, 0-1."""
+        load_weights(self.module, weights)
+        self.module.eval()
+        right = 0
+        with torch.inference_mode():
+            for images, labels in zip(data.images.split(512), data.labels.split(512), strict=True):
+                guess = self._logits(self._pixels(images)).argmax(1).cpu()
+                right += int((guess == labels.cpu()).sum())
+        return right / len(data)
+
+    def _logits(self, pixels: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
+            return self.module(pixels).float()
+
+    def _pixels(self, images: torch.Tensor) -> torch.Tensor:
+        pixels = (images.to(self.device).float() - self._mean) / self._std
+        return pixels.contiguous(memory_format=torch.channels_last)
+
+    def _loss(
+        self, data: Shard, index: torch.Tensor, rng: np.random.Generator | None
+    ) -> torch.Tensor:
+        images, labels = data.images[index], data.labels[index].to(self.device)
+        if rng is not None:
+            images = shift_and_mirror(images, rng)
+        return nn.functional.cross_entropy(self._logits(self._pixels(images)), labels)
+
+    def _held(self, mask: Mask) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Each tensor that the mask touches, with its 0/1 factor."""
+        if masks.sparsity(mask) == 0:
+            return []
+        tensors = dict(self.module.named_parameters()) | dict(self.module.named_buffers())
+        touched = {t for layer in self.layout.layers for t in layer.own}
+        touched |= {r.tensor for layer in self.layout.layers for r in layer.readers}
+        ones = {name: np.ones(self.layout.shapes[name], np.float32) for name in touched}
+        factors = apply(ones, mask, self.layout)
+        return [
+            (tensors[name], torch.from_numpy(factor).to(self.device))
+            for name, factor in factors.items()
+        ]
+
+    def _mean_gradients(self, data: Shard) -> dict[str, np.ndarray]:
+        """Mean gradient of the loss over ``data``, with the statistics that evaluation uses."""
+        self.module.eval()
+        self.module.zero_grad()
+        for index in torch.arange(len(data)).split(512):
+            (self._loss(data, index, None) * (len(index) / len(data))).backward()
+        parameters = self.module.named_parameters()
+        found = {name: p.grad.cpu().contiguous().numpy() for name, p in parameters}  # type: ignore[union-attr]
+        self.module.zero_grad()
+        return found
+
+
+def _optimiser(module: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    lr, decay = settings.lr, settings.weight_decay
+    if settings.optimiser == "adam":
+        return torch.optim.Adam(module.parameters(), lr=lr, weight_decay=decay, foreach=True)
+    momentum = settings.momentum
+    return torch.optim.SGD(
+        module.parameters(), lr=lr, momentum=momentum, weight_decay=decay, foreach=True
+    )
+
+
+def hold(held: list[tuple[torch.Tensor, torch.Tensor]], *, gradients: bool = False) -> None:
+    """Set what is pruned to exactly zero: the weights, or their gradients."""
+    with torch.no_grad():
+        for tensor, factor in held:
+            if not gradients:
+                tensor.mul_(factor)
+            elif tensor.grad is not None:
+                tensor.grad.mul_(factor)
+
+
+def _batches(size: int, batch: int, rng: np.random.Generator) -> list[torch.Tensor]:
+    """A shuffled pass over the data; a last batch of one picture joins the one before it."""
+    order = torch.from_numpy(rng.permutation(size))
+    parts = list(order.split(batch))
+    if len(parts) > 1 and len(parts[-1]) == 1:  # batch norm needs two pictures
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
+
+
+def shift_and_mirror(
+    images: torch.Tensor, rng: np.random.Generator, reach: int = 4
+) -> torch.Tensor:
+    """Move each picture by up to ``reach`` pixels (black comes in), mirror every other one."""
+    count, _, height, width = images.shape
+    top, left = (torch.from_numpy(rng.integers(0, 2 * reach + 1, count)) for _ in range(2))
+    mirror = torch.from_numpy(rng.random(count) < 0.5)
+    padded = nn.functional.pad(images, (reach,) * 4)
+    rows = top[:, None] + torch.arange(height)
+    columns = left[:, None] + torch.arange(width)
+    columns = torch.where(mirror[:, None], columns.flip(1), columns)
+    device = images.device
+    which = torch.arange(count, device=device)[:, None, None]
+    moved = padded[which, :, rows[:, :, None].to(device), columns[:, None, :].to(device)]
+    return moved.permute(0, 3, 1, 2)  # already in channels-last order
+
