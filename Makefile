@@ -28,11 +28,11 @@ $(BIN)/python:
 
 .venv/.requirements: requirements.txt | $(BIN)/python
 	@echo "Installing requirements.txt into .venv (the first time: some minutes, about 6 GB)"
-	@$(BIN)/python -m pip install --quiet --no-input -r requirements.txt
+	@$(BIN)/python -m pip install -qq --no-input -r requirements.txt
 	@touch $@
 
 .venv/.mpfl: pyproject.toml .venv/.requirements
-	@$(BIN)/python -m pip install --quiet --no-input --no-deps --editable .
+	@$(BIN)/python -m pip install -qq --no-input --no-deps --editable .
 	@touch $@
 
 install: .venv/.mpfl  ## create .venv with everything pinned in it
@@ -46,7 +46,7 @@ notebooks_ipynb/%.ipynb: notebooks/%.md .venv/.mpfl
 book: install $(PAPERS)  ## build the book, strictly; prints the page to open
 	@rm -rf _build/html && mkdir -p _build
 	@echo "Building the book: every notebook runs, every warning counts."
-	@$(BIN)/jupyter-book build . --all -W -n --keep-going -q >_build/book.log 2>&1 \
+	@OMP_NUM_THREADS=1 $(BIN)/jupyter-book build . --all -W -n --keep-going -q >_build/book.log 2>&1 \
 		|| { cat _build/book.log; echo "The book was not built: see above."; exit 1; }
 	@$(BIN)/python book/check.py
 	@echo "Open this page:"
@@ -65,7 +65,7 @@ types: install  ## mypy
 	@$(BIN)/mypy
 
 pytest: install  ## the tests alone (those of the book look at what `make book` built)
-	@$(BIN)/pytest -q -n 2
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2
 
 # ---- Work
 

@@ -1,4 +1,4 @@
-"""The command line: ``python -m mpfl data | run | list | compare``."""
+"""The command line: ``python -m mpfl data | run | list | record | compare``."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from mpfl.types import MPFLError
 
 DATA_SETS = ("digits", "cifar10", "imagenet100", "imagenet100-64")
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"mpfl: {message}; see {self.prog} --help", file=sys.stderr)
+        sys.exit(2)
+
+
 def parser() -> argparse.ArgumentParser:
     """Every command and option, with its help."""
-    top = argparse.ArgumentParser(
-        prog="python -m mpfl", description="Masked Pruning over Federated Learning."
-    )
+    top = _Parser(prog="python -m mpfl", description="Masked Pruning over Federated Learning.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     data = commands.add_parser("data", help="get a data set, checked by hash")
@@ -41,6 +46,10 @@ def parser() -> argparse.ArgumentParser:
 
     commands.add_parser("list", help="recipes, budgets and what may be set")
 
+    record = commands.add_parser("record", help="keep finished runs as small JSON files")
+    record.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    record.add_argument("--to", type=Path, default=Path("data/results"))
+
     compare = commands.add_parser("compare", help="runs side by side: table and figure")
     compare.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     compare.add_argument("--figure", type=Path, help="also draw accuracy, sparsity and bytes")
@@ -50,14 +59,20 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it worked, 2 with one line on standard error when it did not."""
     options = parser().parse_args(arguments)
-    command = {"data": _data, "run": _run, "list": _list, "compare": _compare}[options.command]
+    command = {"data": _data, "run": _run, "list": _list, "compare": _compare, "record": _record}[
+        options.command
+    ]
     try:
         command(options)
     except MPFLError as error:
         print(f"mpfl: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"mpfl: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        print("mpfl: stopped; add --resume to the same command to go on", file=sys.stderr)
+        again = "; add --resume to the same command to go on" if options.command == "run" else ""
+        print(f"mpfl: stopped{again}", file=sys.stderr)
         return 130
     return 0
 
@@ -109,6 +124,13 @@ def _list(options: argparse.Namespace) -> None:
     from mpfl.console import print_recipes
 
     print_recipes()
+
+
+def _record(options: argparse.Namespace) -> None:
+    from mpfl.records import read_run, record
+
+    for folder in options.runs:
+        print(record(read_run(folder), options.to))
 
 
 def _compare(options: argparse.Namespace) -> None:

@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from mpfl import noise, partition, prune, schedules, vote
 from mpfl.experiment import Experiment
-from mpfl.records import Run
 from mpfl.recipes import BUDGETS, RECIPES
+from mpfl.records import Run
 from mpfl.runner import Progress as Step
 
 console = Console()
 
 
 class LiveProgress:
-    """A bar a phase, with round, node, epoch and the time left.
+    """A bar a phase, with round, node, epoch and the time left, or taken when it is done.
 
     Where the output is no terminal, a plain line at most every half a minute instead.
     """
@@ -31,10 +31,8 @@ class LiveProgress:
         self.title = title
         self._bar = Progress(
             TextColumn("{task.fields[phase]:<18}"),
-            BarColumn(),
+            BarColumn(complete_style="cyan", finished_style="green"),
             TextColumn("{task.fields[text]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
             disable=not console.is_terminal,
@@ -46,18 +44,23 @@ class LiveProgress:
         self._bar.start()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, failed: type[BaseException] | None, *details: object) -> None:
+        if failed is None:
+            self._finish()
         self._bar.stop()
+
+    def _finish(self) -> None:
+        for task in self._tasks.values():
+            self._bar.update(task, completed=self._bar.tasks[task].total, text="done in")
 
     def show(self, step: Step) -> None:
         """Move the bar of the step's phase to where the step is."""
         if step.phase not in self._tasks:
-            for task in self._tasks.values():
-                self._bar.update(task, completed=self._bar.tasks[task].total, text="done")
+            self._finish()
             self._tasks[step.phase] = self._bar.add_task(
                 "", total=step.total, phase=step.phase, text="", completed=step.done
             )
-        self._bar.update(self._tasks[step.phase], completed=step.done, text=step.text)
+        self._bar.update(self._tasks[step.phase], completed=step.done, text=f"{step.text}, left")
         if not console.is_terminal and time.monotonic() - self._last_line > 30:
             self._last_line = time.monotonic()
             print(f"{self.title}: {step.phase}: {step.text}", flush=True)
@@ -74,11 +77,8 @@ def size(count: int | None) -> str:
         return "-"
     if count < 10_000:
         return f"{count:,} B"
-    for unit in ("kB", "MB", "GB"):
-        count /= 1000  # type: ignore[assignment]
-        if count < 1000:
-            break
-    return f"{count:,.1f} {unit}"
+    power = next((p for p in (1, 2) if count < 1000 ** (p + 1)), 3)
+    return f"{count / 1000**power:,.1f} {'kMG'[power - 1]}B"
 
 
 def print_summary(summary: dict[str, Any], folder: Path) -> None:
@@ -101,27 +101,38 @@ def print_summary(summary: dict[str, Any], folder: Path) -> None:
     for row in rows:
         table.add_row(*row)
     console.print(table)
-    console.print(f"run folder: {folder}", soft_wrap=True)
+    _print_line(f"run folder: {folder}")
 
 
 def print_comparison(runs: Sequence[Run]) -> None:
-    """Runs side by side, a row each."""
-    table = Table(title="accuracy x sparsity x bytes")
-    table.add_column("run", overflow="fold")
-    for name in ("sparsity", "parameters", "central", "federated", "rounds", "final FedAvg"):
-        table.add_column(name, justify="right")
+    """Each run's name with its numbers below, aligned: the same on any screen and in a file."""
+
+    def row(*cells: str) -> str:
+        return "".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+
+    widths = (10, 14, 12, 12, 14, 16)
+    _print_line(row("", "", "accuracy,", "trained", "bytes,", "both ways"), "bold")
+    _print_line(
+        row("sparsity", "parameters", "centrally", "by FedAvg", "rounds", "final FedAvg"), "bold"
+    )
     for run in runs:
         s = run.summary
-        table.add_row(
-            run.label,
-            f"{s['sparsity']:.3f}",
-            f"{s['parameters']:,}",
-            percent(s["accuracy_central"]),
-            percent(s["accuracy_federated"]),
-            size(run.bytes_rounds),
-            size(run.bytes_final),
+        _print_line(run.label, "cyan")
+        _print_line(
+            row(
+                f"{s['sparsity']:.3f}",
+                f"{s['parameters']:,}",
+                percent(s["accuracy_central"]),
+                percent(s["accuracy_federated"]),
+                size(run.bytes_rounds),
+                size(run.bytes_final),
+            )
         )
-    console.print(table)
+
+
+def _print_line(text: str, style: str | None = None) -> None:
+    # As it is: a path may hold what rich would read as markup.
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_recipes() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -20,9 +21,9 @@ from mpfl.algorithm import Algorithm, Initialise, Local, Start
 from mpfl.baselines.controls import random_masks, w0_norms
 from mpfl.baselines.fedavg import fedavg
 from mpfl.baselines.pruning_fl import pruning_fl
-from mpfl.filters import Layout, cut, expand
+from mpfl.filters import cut, expand
 from mpfl.node import Plan, Scope, voter
-from mpfl.noise import DATA_NOISES, DataNoise, VoterFault
+from mpfl.noise import DATA_NOISES, VOTER_FAULTS, DataNoise, VoterFault
 from mpfl.partition import Partition, iid
 from mpfl.prune import Score, l2, taylor
 from mpfl.schedules import Schedule, geometric
@@ -32,9 +33,7 @@ from mpfl.train import Settings, Shard, Trainer
 from mpfl.types import Mask, MPFLError, Update, Weights
 from mpfl.vote import Rule, weighted
 
-Method = Literal[
-    "mpfl", "pruning-fl", "lth", "fedavg", "central", "random-masks", "w0-norms"
-]
+Method = Literal["mpfl", "pruning-fl", "lth", "fedavg", "central", "random-masks", "w0-norms"]
 METHODS: tuple[str, ...] = Method.__args__  # type: ignore[attr-defined]
 
 FEDERATED_METHODS = ("mpfl", "pruning-fl", "fedavg", "random-masks", "w0-norms")
@@ -46,8 +45,9 @@ class Experiment:
     """One run, described by values alone: equal experiments give equal masks and weights.
 
     ``noise`` spoils the data, or the votes, of the first ``noisy_nodes`` nodes. ``w0`` is
-    ``"random"``, ``"torchvision"`` or a safetensors file. ``match`` is the folder of a
-    recorded run whose filter counts a control takes over, round by round.
+    ``"random"``, ``"torchvision"`` or a safetensors file. ``pixels`` is the height and width
+    that the network sees (None: the data set's own). ``match`` is the folder of a recorded
+    run whose filter counts a control takes over, round by round.
     ``central_epochs`` and ``federated_rounds`` set the two final trainings; 0 leaves one out.
     """
 
@@ -59,7 +59,7 @@ class Experiment:
     images: int | None = None
     model: str = "digits-cnn"
     width: float = 1.0
-    pixels: int = 32
+    pixels: int | None = None
     w0: str = "random"
     nodes: int = 10
     rounds: int = 10
@@ -83,25 +83,53 @@ class Experiment:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise MPFLError(f"method is {self.method!r}; choose one of {', '.join(METHODS)}")
-        for name in ("nodes", "rounds", "epochs"):
-            if getattr(self, name) < 1:
-                raise MPFLError(f"{name} is {getattr(self, name)}, but a run needs at least 1")
+        for name in ("nodes", "rounds", "epochs", "floor", "pixels"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise MPFLError(f"{name} is {value}, but a run needs at least 1")
         for name in ("central_epochs", "federated_rounds"):
             if getattr(self, name) < 0:
                 raise MPFLError(f"{name} is {getattr(self, name)}; give 0 to leave it out")
+        if self.seed < 0:
+            raise MPFLError(f"seed is {self.seed}; give 0 or more")
+        if not 0 < self.width < math.inf:
+            raise MPFLError(f"width is {self.width}; give a positive number, 1 for the full model")
+        if self.precision not in ("auto", "float32"):
+            raise MPFLError(f"precision is {self.precision!r}; choose auto or float32")
         if not 0 <= self.noisy_nodes <= self.nodes:
             raise MPFLError(f"noisy_nodes is {self.noisy_nodes}, but there are {self.nodes} nodes")
         if self.images is not None and self.images < self.nodes:
-            raise MPFLError(f"{self.images} images cannot fill {self.nodes} nodes; give more images")
+            raise MPFLError(
+                f"{self.images} images cannot fill {self.nodes} nodes; give more images"
+            )
         if isinstance(self.vote, weighted) and len(self.vote.weights) != self.nodes:
             raise MPFLError(
                 f"vote rule weighted has {len(self.vote.weights)} weights for {self.nodes} nodes"
             )
+        if self.score is taylor and self.method in ("pruning-fl", "w0-norms"):
+            raise MPFLError(f"score taylor needs data, but in {self.method!r} the server scores")
+        if self.voter_fault is not None and self.method != "mpfl":
+            raise MPFLError(f"noise {self.noise!r} spoils votes; nobody votes in {self.method!r}")
+        if self.noise is not None and not (self.data_noise or self.voter_fault):
+            raise MPFLError(f"noise {self.noise!r} is in neither table of mpfl.noise; add it there")
+        if self.match is not None and self.method not in ("random-masks", "w0-norms"):
+            raise MPFLError(f"match is for random-masks and w0-norms, not for {self.method!r}")
 
     @property
     def federated(self) -> bool:
         """Whether anything crosses a wire."""
         return self.method in FEDERATED_METHODS
+
+    @property
+    def data_noise(self) -> DataNoise | None:
+        """The noise, where it spoils data."""
+        known = isinstance(self.noise, tuple(DATA_NOISES.values()))
+        return cast(DataNoise, self.noise) if known else None
+
+    @property
+    def voter_fault(self) -> VoterFault | None:
+        """The noise, where it spoils votes."""
+        known = isinstance(self.noise, tuple(VOTER_FAULTS.values()))
+        return cast(VoterFault, self.noise) if known else None
 
     @property
     def votes(self) -> bool:
@@ -120,9 +148,25 @@ def describe(value: Any) -> Any:
 
 def config_of(experiment: Experiment) -> dict[str, Any]:
     """Every field of an experiment, ready for ``config.json``."""
-    return {
-        f.name: describe(getattr(experiment, f.name)) for f in dataclasses.fields(experiment)
-    }
+    return {f.name: describe(getattr(experiment, f.name)) for f in dataclasses.fields(experiment)}
+
+
+def changes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a configuration that are not at their default, settings one by one.
+
+    Equal changes mean the same run, also where one was written before a field was added.
+    """
+    default = _flat(config_of(Experiment()))
+    missing = object()
+    return {k: v for k, v in _flat(config).items() if v != default.get(k, missing)}
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        parts = value if isinstance(value, dict) else None
+        flat |= {name: value} if parts is None else {f"{name}.{k}": v for k, v in parts.items()}
+    return flat
 
 
 def identity(experiment: Experiment) -> str:
@@ -130,9 +174,7 @@ def identity(experiment: Experiment) -> str:
 
     Fields at their default do not enter: a field added later does not rename old runs.
     """
-    default = config_of(Experiment())
-    changed = {k: v for k, v in config_of(experiment).items() if v != default[k]}
-    text = repr(sorted(changed.items()))
+    text = repr(sorted(changes(config_of(experiment)).items()))
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
@@ -145,19 +187,28 @@ class Bench:
     def __init__(self, experiment: Experiment, root: Path = Path("data")) -> None:
         self.experiment = experiment
         self.on_epoch: Callable[[int, int], None] = lambda epoch, epochs: None
-        self.dataset = datasets.load(experiment.dataset, root, pixels=experiment.pixels)
+        size = {} if experiment.pixels is None else {"pixels": experiment.pixels}
+        self.dataset = datasets.load(experiment.dataset, root, **size)
         self._small: dict[tuple[int, ...], Trainer] = {}
         self.layout = self.trainer.layout
+        needs = self.layout.shapes[self.layout.layers[0].weight][1]
+        if needs != (has := self.dataset.train_images.shape[1]):
+            raise MPFLError(
+                f"model {experiment.model!r} reads pictures of {needs} channels, but those of "
+                f"{experiment.dataset!r} have {has}; choose another model or data set"
+            )
 
     def _module(self, channels: list[int] | None = None) -> torch.nn.Module:
         e = self.experiment
         classes = len(self.dataset.classes)
-        return models.build(e.model, classes, width=e.width, pixels=e.pixels, channels=channels)
+        pixels = e.pixels or self.dataset.train_images.shape[-1]
+        return models.build(e.model, classes, width=e.width, pixels=pixels, channels=channels)
 
     def _trainer(self, channels: list[int] | None = None) -> Trainer:
         module = self._module(channels)
         mean, std = self.dataset.mean, self.dataset.std
-        return Trainer(module, models.layout_of(module), mean, std, self.experiment.precision)
+        e = self.experiment
+        return Trainer(module, models.layout_of(module), mean, std, e.precision, e.pixels)
 
     @cached_property
     def trainer(self) -> Trainer:
@@ -190,9 +241,9 @@ class Bench:
         shards = []
         for node, part in enumerate(parts):
             own = images[part], labels[part]
-            if node < e.noisy_nodes and isinstance(e.noise, tuple(DATA_NOISES.values())):
+            if node < e.noisy_nodes and e.data_noise is not None:
                 rng = rng_for(e.seed, "noise", node)
-                own = e.noise(*own, len(self.dataset.classes), rng)
+                own = e.data_noise(*own, len(self.dataset.classes), rng)
             shards.append(_shard(*own))
         return shards
 
@@ -284,9 +335,9 @@ class Bench:
     def behaviour(self) -> dict[int, Local]:
         """The nodes that vote otherwise than the method says."""
         e = self.experiment
-        if e.noise is None or isinstance(e.noise, tuple(DATA_NOISES.values())):
+        if e.voter_fault is None:
             return {}
-        faulty = voter(self.plan, self.local_train, e.score, rewind=e.rewind, fault=e.noise)
+        faulty = voter(self.plan, self.local_train, e.score, rewind=e.rewind, fault=e.voter_fault)
         return dict.fromkeys(range(e.noisy_nodes), faulty)
 
     @cached_property
@@ -298,7 +349,10 @@ class Bench:
         """The method of the mask rounds. LTH is MPFL with one node that holds all the data."""
         e, plan, initialise = self.experiment, self.plan, self.initialise
         if e.method in ("random-masks", "w0-norms"):
-            counts = None if e.match is None else records.kept_counts(Path(e.match), self.layout)
+            counts = None
+            if e.match is not None:
+                counts = records.kept_counts(Path(e.match), self.layout)
+                counts(e.rounds)  # refuse a run that is too short now, not when it ends
             if e.method == "random-masks":
                 return random_masks(plan, initialise, seed=e.seed, counts=counts)
             return w0_norms(plan, initialise, score=e.score, counts=counts)
@@ -315,5 +369,6 @@ class Bench:
 
 def _shard(images: np.ndarray, labels: np.ndarray) -> Shard:
     return Shard(
-        torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(np.ascontiguousarray(labels))
+        torch.from_numpy(np.ascontiguousarray(images)),
+        torch.from_numpy(np.ascontiguousarray(labels)),
     )

@@ -14,6 +14,7 @@ import numpy as np
 import safetensors.numpy
 import torch
 import torchvision
+from safetensors import SafetensorError
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.vgg import cfgs, make_layers
@@ -157,10 +158,16 @@ def to_numpy(module: nn.Module) -> dict[str, np.ndarray]:
 
 
 def load_weights(module: nn.Module, weights: Weights) -> None:
-    """Copy weights into a module of the same shapes, in place."""
+    """Copy weights into a module of the same shapes, in place; raises where they do not fit."""
     state = float_state(module)
-    if list(state) != list(weights) and set(state) != set(weights):
+    if set(state) != set(weights):
         raise MPFLError("weights are of another model: their tensors have other names")
+    for name, tensor in state.items():
+        if tensor.shape != weights[name].shape:
+            raise MPFLError(
+                f"weights are of another model: {name!r} is {list(weights[name].shape)}, "
+                f"but must be {list(tensor.shape)}"
+            )
     with torch.no_grad():
         for name, tensor in state.items():
             tensor.copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))
@@ -194,7 +201,8 @@ def pretrained_weights(name: str, module: nn.Module, source: str) -> dict[str, n
     """w0 from somewhere else: ``"torchvision"`` (ImageNet weights) or a safetensors file.
 
     Tensors whose shape differs (the head, for another number of classes) keep what
-    ``module`` holds. Raises :class:`~mpfl.types.MPFLError` where the weights cannot be had.
+    ``module`` holds. Raises :class:`~mpfl.types.MPFLError` where the weights cannot be had
+    or are of another model.
     """
     weights = to_numpy(module)
     if source == "torchvision":
@@ -204,7 +212,7 @@ def pretrained_weights(name: str, module: nn.Module, source: str) -> dict[str, n
             found = torchvision.models.get_model(
                 name.removeprefix("torchvision-"), weights="DEFAULT"
             )
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # no network; a file damaged on the way
             raise MPFLError(
                 f"torchvision's weights for {name!r} could not be downloaded ({error}); "
                 "download them elsewhere and give a safetensors file"
@@ -214,11 +222,14 @@ def pretrained_weights(name: str, module: nn.Module, source: str) -> dict[str, n
         path = Path(source)
         if not path.is_file():
             raise MPFLError(f"w0: no file {source!r}; give 'random', 'torchvision' or a file")
-        loaded = safetensors.numpy.load_file(path)
-    return {
-        key: loaded[key] if key in loaded and loaded[key].shape == value.shape else value
-        for key, value in weights.items()
-    }
+        try:
+            loaded = safetensors.numpy.load_file(path)
+        except SafetensorError as error:
+            raise MPFLError(f"w0: {source!r} is no safetensors file ({error})") from None
+    fitting = {k: v for k, v in loaded.items() if k in weights and v.shape == weights[k].shape}
+    if not fitting:
+        raise MPFLError(f"w0: no tensor of {source!r} fits {name!r}; were they of another model?")
+    return weights | {name: array.astype(np.float32) for name, array in fitting.items()}
 
 
 def layout_of(module: nn.Module) -> Layout:
@@ -270,7 +281,7 @@ def _residual_layers(module: nn.Module) -> Iterator[Layer]:
             continue
         parent, _, last = path.rpartition(".")
         prefix = f"{parent}." if parent else ""
-        readers = ()
+        readers: tuple[Reader, ...] = ()
         if last == "conv1" and isinstance(module.get_submodule(parent), BasicBlock):
             readers = (Reader(f"{prefix}conv2.weight"),)
         yield _layer(path, part, f"{prefix}{norm_of[last]}", readers)

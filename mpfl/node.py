@@ -38,7 +38,16 @@ class Plan:
             raise MPFLError(f"rounds is {self.rounds}, but a run needs at least 1")
         if self.scope not in ("layer", "network"):
             raise MPFLError(f"scope is {self.scope!r}; choose 'layer' or 'network'")
-        self.layout.keep_counts(max(self.sparsity(r) for r in range(1, self.rounds + 1)))
+        if self.floor < 1:
+            raise MPFLError(f"floor is {self.floor}, but every layer needs at least 1 filter")
+        deepest = max(range(1, self.rounds + 1), key=self.sparsity)
+        kept = self.keep(deepest, masks.full(self.layout))
+        floors = sum(min(self.floor, layer.filters) for layer in self.layout.layers)
+        if isinstance(kept, int) and kept < floors:
+            raise MPFLError(
+                f"round {deepest} keeps {kept} filters, but a floor of {self.floor} takes "
+                f"{floors}; ask for less sparsity or a lower floor"
+            )
 
     def sparsity(self, round_: int) -> float:
         """The share of filters that the schedule asks to be gone after ``round_``."""
@@ -79,7 +88,7 @@ def voter(
     layout = plan.layout
 
     def local(memory: Weights, message: bytes, data: Data, rng: np.random.Generator) -> Reply:
-        with located("node", "read the broadcast"):
+        with located("read the broadcast"):
             round_ = codec.round_of(message)
             alive = codec.decode_mask(message, layout, round_, reference=masks.full(layout))
         update = local_train(apply(memory, alive, layout), alive, data, rng)

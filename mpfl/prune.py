@@ -24,16 +24,12 @@ def _rows(update: Update, layer: Layer) -> Float[np.ndarray, "filters weights"]:
     return weight.reshape(layer.filters, -1)
 
 
-def l1(
-    update: Update, layer: Layer, rng: np.random.Generator
-) -> Float[np.ndarray, " filters"]:
+def l1(update: Update, layer: Layer, rng: np.random.Generator) -> Float[np.ndarray, " filters"]:
     """Sum of absolute weights of each filter (Li et al. 2017)."""
     return np.abs(_rows(update, layer)).sum(axis=1)
 
 
-def l2(
-    update: Update, layer: Layer, rng: np.random.Generator
-) -> Float[np.ndarray, " filters"]:
+def l2(update: Update, layer: Layer, rng: np.random.Generator) -> Float[np.ndarray, " filters"]:
     """Euclidean norm of each filter: the published score."""
     return np.sqrt(np.square(_rows(update, layer)).sum(axis=1))
 
@@ -63,9 +59,7 @@ def bn_scale(
     return np.abs(np.asarray(update.weights[layer.scale], dtype=np.float64))
 
 
-def taylor(
-    update: Update, layer: Layer, rng: np.random.Generator
-) -> Float[np.ndarray, " filters"]:
+def taylor(update: Update, layer: Layer, rng: np.random.Generator) -> Float[np.ndarray, " filters"]:
     """First-order estimate of how much the loss changes without the filter, squared.
 
     ``(sum of gradient x value)^2`` over what gates the filter (Molchanov et al. 2019):
@@ -84,9 +78,7 @@ def taylor(
     return np.square(total)
 
 
-def random(
-    update: Update, layer: Layer, rng: np.random.Generator
-) -> Float[np.ndarray, " filters"]:
+def random(update: Update, layer: Layer, rng: np.random.Generator) -> Float[np.ndarray, " filters"]:
     """Uniform noise: what any other score must beat."""
     return rng.random(layer.filters)
 

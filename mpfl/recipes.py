@@ -10,9 +10,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
-from mpfl.experiment import METHODS, Experiment, Method
+from mpfl.experiment import Experiment, Method
 from mpfl.schedules import geometric
 from mpfl.train import Settings
 from mpfl.types import MPFLError
@@ -35,8 +35,8 @@ def digits(method: Method, budget: Budget, seed: int) -> Experiment:
         epochs=2,
         schedule=geometric(share=0.25),
         precision="float32",
-        local=Settings(batch=32),
-        final=Settings(batch=32, decay="cosine"),
+        local=Settings(batch=64),
+        final=Settings(batch=64, decay="cosine"),
         central_epochs=10,
         federated_rounds=5,
     )
@@ -112,7 +112,6 @@ def imagenet100_resnet18(method: Method, budget: Budget, seed: int) -> Experimen
         dataset="imagenet100-64",
         model="resnet18",
         width=0.5,
-        pixels=64,
         nodes=10,
         rounds=10,
         epochs=1,
@@ -171,7 +170,7 @@ def _name(family: str, method: str) -> str:
 RECIPES: Mapping[str, Recipe] = {
     _name(family, method): partial(make, method)
     for family, make in _FAMILIES.items()
-    for method in METHODS
+    for method in get_args(Method)
 }
 
 
@@ -181,8 +180,7 @@ def recipe(name: str, budget: str = "laptop", seed: int = 0, **changes: Any) -> 
     Raises :class:`~mpfl.types.MPFLError` naming the nearest recipe, budget or field.
     """
     make = RECIPES[nearest("recipe", name, RECIPES)]
-    nearest("budget", budget, BUDGETS)
-    made = make(budget, seed)
+    made = make(cast(Budget, nearest("budget", budget, BUDGETS)), seed)
     fields = [field.name for field in dataclasses.fields(Experiment)]
     for key in changes:
         nearest("field", key, fields)
@@ -196,4 +194,5 @@ def nearest(what: str, name: str, known: Any) -> str:
     import difflib
 
     close = difflib.get_close_matches(name, list(known), 1, 0)[0]
-    raise MPFLError(f"no {what} {name!r}; did you mean {close!r}? There are {', '.join(known)}")
+    every = f"there are {', '.join(known)}" if len(known) < 9 else "see python -m mpfl list"
+    raise MPFLError(f"no {what} {name!r}; did you mean {close!r}? ({every})")

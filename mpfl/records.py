@@ -13,8 +13,8 @@ import json
 import os
 import platform
 import subprocess
-from dataclasses import dataclass
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -108,20 +108,28 @@ def append_round(path: Path, line: Mapping[str, Any]) -> None:
 
 
 def save_checkpoint(path: Path, log: RoundLog) -> None:
-    """Everything that the next round needs; memories only where they differ from the weights."""
+    """Everything that the next round needs; equal memories (w0, as a rule) are written once."""
     state = log.state
-    arrays = {f"weights/{name}": array for name, array in state.weights.items()}
-    arrays |= {f"mask/{name}": bits for name, bits in state.mask.items()}
-    for node, memory in enumerate(log.memories):
-        if any(memory[name] is not array for name, array in state.weights.items()):
-            arrays |= {f"memory/{node}/{name}": array for name, array in memory.items()}
+    arrays = {f"mask/{name}": bits for name, bits in state.mask.items()}
+    held: list[Weights] = [state.weights]
+    which = []
+    for memory in log.memories:
+        equal = (i for i, other in enumerate(held) if _equal(memory, other))
+        which.append(next(equal, len(held)))
+        held += [memory] if which[-1] == len(held) else []
+    for i, weights in enumerate(held):
+        arrays |= {f"weights/{i}/{name}": array for name, array in weights.items()}
     meta = {
         "round": str(log.round),
         "seed": "" if state.seed is None else str(state.seed),
-        "nodes": str(len(log.memories)),
+        "memories": " ".join(map(str, which)),
     }
     dense = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     write_atomically(path, safetensors.numpy.save(dense, meta))
+
+
+def _equal(one: Weights, other: Weights) -> bool:
+    return all(one[name] is other[name] or np.array_equal(one[name], other[name]) for name in one)
 
 
 def load_checkpoint(path: Path, layout: Layout) -> Resume | None:
@@ -134,11 +142,11 @@ def load_checkpoint(path: Path, layout: Layout) -> Resume | None:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise MPFLError(f"{path}: damaged ({error}); start the run again elsewhere") from None
-    weights = _under(arrays, "weights/")
+    which = [int(i) for i in meta["memories"].split()]
+    held = [_under(arrays, f"weights/{i}/") for i in range(1 + max(which, default=0))]
     mask = {layer.name: arrays[f"mask/{layer.name}"] for layer in layout.layers}
-    memories = [_under(arrays, f"memory/{n}/") or weights for n in range(int(meta["nodes"]))]
     seed = int(meta["seed"]) if meta["seed"] else None
-    return Resume(int(meta["round"]), State(weights, mask, seed), memories)
+    return Resume(int(meta["round"]), State(held[0], mask, seed), [held[i] for i in which])
 
 
 def _under(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
@@ -194,11 +202,12 @@ def provenance(command: str) -> dict[str, Any]:
 
 def _commit() -> str:
     """The checkout's commit, with ``+`` where tracked files of the package differ from it."""
-    here = Path(__file__).parent
+
+    def ask(*words: str) -> str:
+        git = ["git", "-C", str(Path(__file__).parent), *words]
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        ask = lambda *words: subprocess.run(  # noqa: E731
-            ["git", "-C", here, *words], capture_output=True, text=True, check=True
-        ).stdout.strip()
         return ask("rev-parse", "--short=12", "HEAD") + ("+" if ask("diff", "HEAD", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
@@ -241,14 +250,34 @@ class Run:
         return int(sent["final_start"] + sent["final_down"] + sent["final_up"])
 
 
-def read_run(folder: Path) -> Run:
-    """Read a finished run folder; raises where there is none."""
-    if not folder.is_dir():
-        raise MPFLError(f"{folder}: no such run folder; python -m mpfl run makes one")
+def read_run(path: Path) -> Run:
+    """Read a finished run: its folder, or the one file that :func:`record` made of it."""
+    if path.is_file():
+        whole = read_json(path)
+        if not isinstance(whole, dict) or set(whole) != set(_PARTS):
+            raise MPFLError(f"{path}: is no recorded run; python -m mpfl record makes one")
+        return Run(path, *(whole[part] for part in _PARTS))
+    if not path.is_dir():
+        raise MPFLError(f"{path}: no such run; python -m mpfl run makes one")
     return Run(
-        folder,
-        read_json(folder / "config.json"),
-        read_json(folder / "summary.json"),
-        read_lines(folder / "rounds.jsonl"),
-        read_lines(folder / "federated.jsonl"),
+        path,
+        read_json(path / "config.json"),
+        read_json(path / "summary.json"),
+        read_lines(path / "rounds.jsonl"),
+        read_lines(path / "federated.jsonl"),
     )
+
+
+_PARTS = ("config", "summary", "rounds", "federated")
+
+
+def record(run: Run, folder: Path) -> Path:
+    """Write a run as one small JSON file, without its weights: evidence that fits in git."""
+    name = f"{run.config['recipe']}-{run.config['budget']}-{run.summary['identity']}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [f'"{part}": {json.dumps(getattr(run, part))}' for part in _PARTS[:2]]
+    for part in _PARTS[2:]:
+        rows = ",\n".join(json.dumps(line) for line in getattr(run, part))
+        lines.append(f'"{part}": [\n{rows}\n]')
+    write_atomically(folder / name, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+    return folder / name

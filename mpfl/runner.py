@@ -16,12 +16,13 @@ import torch
 
 from mpfl import codec, masks, records
 from mpfl.algorithm import State
-from mpfl.experiment import Bench, Experiment, config_of, identity
+from mpfl.experiment import Bench, Experiment, changes, config_of, identity
 from mpfl.filters import apply, cut_shapes
+from mpfl.prune import score_layers
 from mpfl.seeds import rng_for
 from mpfl.server import consensus_message
 from mpfl.simulation import RoundLog, simulate
-from mpfl.types import Mask, MPFLError, Weights
+from mpfl.types import Mask, MPFLError, Update, Weights
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,16 @@ def run(
     config = config_of(experiment)
     if (folder / "config.json").exists():
         _check_folder(folder, config, resume)
-    elif folder.exists() and any(folder.iterdir()):
+        if (folder / "summary.json").exists():
+            return _finished(folder)
+    elif folder.is_file():
+        raise MPFLError(f"{folder}: is a file; choose another --out")
+    elif folder.exists() and {each.name for each in folder.iterdir()} - {"config.json.part"}:
         raise MPFLError(f"{folder}: is not empty and holds no run; choose another --out")
     bench = Bench(experiment, root)
-    _ = bench.plan if experiment.votes else None  # refuse bad fields before anything is written
+    _rehearse(bench)
     folder.mkdir(parents=True, exist_ok=True)
     records.write_json(folder / "config.json", config)
-    if (folder / "summary.json").exists():
-        return records.read_json(folder / "summary.json")
 
     began = time.perf_counter()
     state = _mask_rounds(bench, folder, watch)
@@ -74,21 +77,38 @@ def run(
     summary["provenance"] = records.provenance(command)
     summary["seconds_last_start"] = round(time.perf_counter() - began, 1)
     records.write_json(folder / "summary.json", summary)
+    return _finished(folder)
+
+
+def _finished(folder: Path) -> dict[str, Any]:
     for left in folder.glob("checkpoint-*"):
         left.unlink()
-    return summary
+    return records.read_json(folder / "summary.json")
 
 
 def _check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
-    old = records.read_json(folder / "config.json")
-    if differ := [key for key in config if old.get(key) != config[key]]:
+    there, now = changes(records.read_json(folder / "config.json")), changes(config)
+    if differ := [key for key in there | now if there.get(key) != now.get(key)]:
         key = differ[0]
         raise MPFLError(
-            f"{folder}: holds a run of another configuration ({key}: {old.get(key)!r} there, "
-            f"{config[key]!r} now); choose another --out"
+            f"{folder}: holds a run of another configuration ({key}: "
+            f"{there.get(key, 'default')!r} there, {now.get(key, 'default')!r} now); "
+            "choose another --out"
         )
     if not resume:
         raise MPFLError(f"{folder}: holds this run already; add --resume, or choose another --out")
+
+
+def _rehearse(bench: Bench) -> None:
+    """Build every part and choose one mask from w0, so that bad fields are refused at once."""
+    experiment, layout, w0 = bench.experiment, bench.layout, bench.start.w0
+    if experiment.federated:
+        _ = bench.nodes
+    if experiment.votes:
+        bench.algorithm()
+        plan, full = bench.plan, masks.full(layout)
+        scores = score_layers(experiment.score, Update(w0, w0), layout, rng_for(experiment.seed))
+        plan.select(scores, full, plan.keep(experiment.rounds, full))
 
 
 def _mask_rounds(bench: Bench, folder: Path, watch: Watch) -> State:
@@ -258,4 +278,3 @@ def _summary(
         },
         "threads": torch.get_num_threads(),
     }
-

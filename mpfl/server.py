@@ -19,7 +19,7 @@ from mpfl.algorithm import (
 )
 from mpfl.filters import Layout
 from mpfl.node import Plan, voter
-from mpfl.prune import Score, keep_best, l2
+from mpfl.prune import Score, l2
 from mpfl.types import Mask, MPFLError, Reply, Update, Weights, located
 from mpfl.vote import Ballot, Rule, budget, weighted
 
@@ -76,9 +76,10 @@ def count_votes(
         with located(f"node {reply.node}", f"round {round_}", "decode"):
             return codec.decode_mask(reply.payload, layout, round_, reference=alive, keep=keep)
 
-    histogram = {layer.name: np.zeros(layer.filters, np.int64) for layer in layout.layers}
-    if isinstance(vote, weighted):
-        histogram = {name: counts.astype(np.float64) for name, counts in histogram.items()}
+    number = np.float64 if isinstance(vote, weighted) else np.int64
+    histogram: dict[str, np.ndarray] = {
+        layer.name: np.zeros(layer.filters, number) for layer in layout.layers
+    }
     voters = 0.0
     for reply in replies:
         weight = _weight(vote, reply.node)
@@ -86,44 +87,38 @@ def count_votes(
         for name, bits in read(reply).items():
             histogram[name][bits] += weight
 
-    mask = decide(plan, vote, histogram, voters, state, round_)
-    rescued = {name: bits for name, bits in mask.items() if not bits.any()}
-    mask |= {name: _most_voted(histogram[name], alive[name], plan.floor) for name in rescued}
+    norms = filter_norms(state.weights, layout)
+    asked = layout.keep_counts(plan.sparsity(round_)) if isinstance(keep, int) else keep
+    ballots = {
+        name: Ballot(histogram[name], voters, alive[name], asked[name], norms[name])
+        for name in alive
+    }
+    mask = decide(plan, vote, ballots, keep)
+    rescued = tuple(name for name, bits in mask.items() if not bits.any())
+    # A network with an empty layer computes nothing: the most-voted filters stay.
+    mask |= {name: budget(plan.floor)(ballots[name]) for name in rescued}
     agreement = {r.node: masks.agreement(read(r), mask, alive) for r in replies}
-    return replace(
-        state, mask=mask, votes=histogram, agreement=agreement, rescued=tuple(rescued)
-    )
+    return replace(state, mask=mask, votes=histogram, agreement=agreement, rescued=rescued)
 
 
 def decide(
-    plan: Plan,
-    vote: Rule,
-    histogram: Mapping[str, np.ndarray],
-    voters: float,
-    state: State,
-    round_: int,
+    plan: Plan, vote: Rule, ballots: Mapping[str, Ballot], keep: Mapping[str, int] | int
 ) -> dict[str, np.ndarray]:
     """Ask the rule, layer by layer; always inside the last consensus.
 
-    ``budget`` over the whole network takes all layers together, with the plan's floor.
+    ``budget`` over the whole network takes all layers together, with the plan's floor; there
+    its ``k`` counts the filters of the network.
     """
-    layout, alive = plan.layout, state.mask
-    norms = filter_norms(state.weights, layout)
-    keep = plan.keep(round_, alive)
-    if plan.scope == "network" and isinstance(vote, budget):
+    if isinstance(keep, int) and isinstance(vote, budget):
         # Votes decide; norms, scaled below one vote, break ties as within a layer.
-        largest = max(float(values.max()) for values in norms.values())
+        largest = max(float(ballot.norms.max()) for ballot in ballots.values())
         scores = {
-            name: histogram[name] + 0.5 * norms[name] / max(largest, 1e-300) for name in alive
+            name: ballot.votes + 0.5 * ballot.norms / max(largest, 1e-300)
+            for name, ballot in ballots.items()
         }
-        assert isinstance(keep, int)
+        alive = {name: ballot.alive for name, ballot in ballots.items()}
         return dict(plan.select(scores, alive, keep if vote.k is None else vote.k))
-    asked = layout.keep_counts(plan.sparsity(round_)) if isinstance(keep, int) else keep
-    return {
-        name: vote(Ballot(histogram[name], voters, alive[name], asked[name], norms[name]))
-        & alive[name]
-        for name in alive
-    }
+    return {name: vote(ballot) & ballot.alive for name, ballot in ballots.items()}
 
 
 def _weight(vote: Rule, node: int) -> float:
@@ -135,9 +130,3 @@ def _weight(vote: Rule, node: int) -> float:
             "give one weight a node"
         )
     return vote.weights[node]
-
-
-def _most_voted(votes: np.ndarray, alive: np.ndarray, floor: int) -> np.ndarray:
-    # A network with an empty layer computes nothing: the most-voted filters stay.
-    return keep_best(votes.astype(np.float64), alive, floor)
-

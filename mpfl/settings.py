@@ -1,4 +1,4 @@
-"""``field=value`` from the command line, turned into values: the only place with strings.
+"""``field=value`` on the command line, into values: the only place with strings.
 
 Rules, schedules, partitions and noise are written as their ``repr``: ``share(0.5)``,
 ``geometric(share=0.1, warmup=1)``, ``dirichlet(0.3)``. ``local.lr=0.1`` changes one
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from mpfl.partition import PARTITIONS
 from mpfl.prune import SCORES
 from mpfl.recipes import nearest
 from mpfl.schedules import SCHEDULES
-from mpfl.types import MPFLError
+from mpfl.types import MPFLError, located
 from mpfl.vote import RULES
 
 _NAMED: Mapping[str, Mapping[str, Any]] = {
@@ -27,6 +28,7 @@ _NAMED: Mapping[str, Mapping[str, Any]] = {
     "partition": PARTITIONS,
     "noise": {**DATA_NOISES, **VOTER_FAULTS},
 }
+_UNREADABLE = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
 
 def changed(experiment: Experiment, assignments: Sequence[str]) -> Experiment:
@@ -34,73 +36,84 @@ def changed(experiment: Experiment, assignments: Sequence[str]) -> Experiment:
 
     Raises :class:`~mpfl.types.MPFLError` naming the field, what was given and what fits.
     """
-    fields = [field.name for field in dataclasses.fields(Experiment)]
     changes: dict[str, Any] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals:
             raise MPFLError(f"--set {assignment!r}: write it as field=value")
         name, dot, part = name.strip().partition(".")
-        nearest("field", name, fields)
-        old = changes.get(name, getattr(experiment, name))
-        if dot:
-            changes[name] = _with_part(name, old, part, text)
-        else:
-            changes[name] = _value(name, old, text.strip())
+        with located(f"--set {assignment}"):
+            kind = _kind_of(Experiment, "field", name)
+            if not dot:
+                changes[name] = _value(name, kind, text.strip())
+                continue
+            if kind != "Settings":
+                raise MPFLError(f"{name!r} has no parts")
+            whole = changes.get(name, getattr(experiment, name))
+            value = _plain(_kind_of(type(whole), f"part of {name!r}", part), text.strip())
+            changes[name] = dataclasses.replace(whole, **{part: value})
     return dataclasses.replace(experiment, **changes)
 
 
-def _with_part(name: str, old: Any, part: str, text: str) -> Any:
-    if not dataclasses.is_dataclass(old) or isinstance(old, type):
-        raise MPFLError(f"--set {name}.{part}: {name!r} has no parts")
-    nearest(f"part of {name!r}", part, [field.name for field in dataclasses.fields(old)])
-    return dataclasses.replace(
-        old, **{part: _value(f"{name}.{part}", getattr(old, part), text.strip())}
-    )
+def _kind_of(owner: type, what: str, name: str) -> str:
+    """How a field of a dataclass is annotated: ``int``, ``int | None``, ``Rule`` and so on."""
+    kinds = {field.name: str(field.type) for field in dataclasses.fields(owner)}
+    return kinds[nearest(what, name, kinds)]
 
 
-def _value(name: str, old: Any, text: str) -> Any:
-    """Read ``text`` as a value of the same kind as ``old``."""
+def _value(name: str, kind: str, text: str) -> Any:
+    if text == "None" and kind.endswith("| None"):
+        return None
     if name in _NAMED:
-        return None if text == "None" else _call(name, text, _NAMED[name])
+        return _call(name, text, _NAMED[name])
     if name == "score":
         return SCORES[nearest("score", text, SCORES)]
-    if isinstance(old, str):
-        return text
-    value = _literal(name, text)
-    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if name == "match":
-        return text
-    fits = isinstance(value, type(old)) or (name == "images" and isinstance(value, int))
-    if not fits or isinstance(value, bool) != isinstance(old, bool):
-        kind = "int" if old is None else type(old).__name__
-        raise MPFLError(f"--set {name}={text}: needs a value of type {kind}, such as {old!r}")
-    return value
+    if kind == "Settings":
+        raise MPFLError(f"change its parts one by one, such as {name}.lr=0.05")
+    return _plain(kind, text)
 
 
-def _literal(name: str, text: str) -> Any:
+def _plain(kind: str, text: str) -> Any:
+    """Read a number, a bool, or a word that stands for itself."""
+    if kind.removesuffix(" | None") not in ("int", "float", "bool"):
+        return text
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        if name == "match":
-            return text
-        raise MPFLError(f"--set {name}={text}: cannot be read as a value") from None
+        return _fitting(kind, ast.literal_eval(text))
+    except _UNREADABLE:
+        raise MPFLError(f"cannot be read as {kind}") from None
 
 
-def _call(name: str, text: str, known: Mapping[str, Any]) -> Any:
+def _fitting(kind: str, value: Any) -> Any:
+    """``value`` where it is of ``kind``, whole numbers made floats; raises TypeError."""
+    kind, optional, _ = kind.partition(" | None")
+    if (value is None and optional) or type(value).__name__ == kind:
+        return value
+    if kind == "float" and type(value) is int:
+        return float(value)
+    if kind == "tuple[float, ...]" and isinstance(value, tuple | list):
+        return tuple(_fitting("float", each) for each in value)
+    raise TypeError(f"{value!r} is not {kind}")
+
+
+def _call(what: str, text: str, known: Mapping[str, Any]) -> Any:
     """Build ``rule(1, key=2)`` from its text: a known name and literal arguments, no code."""
     try:
         tree = ast.parse(text, mode="eval").body
-    except SyntaxError:
-        raise MPFLError(f"--set {name}={text}: write it as {next(iter(known))}(...)") from None
-    call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
-    if not isinstance(call.func, ast.Name):
-        raise MPFLError(f"--set {name}={text}: write it as {next(iter(known))}(...)")
-    make = known[nearest(name, call.func.id, known)]
+        call = ast.Call(tree, [], []) if isinstance(tree, ast.Name) else tree
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+            raise ValueError
+    except _UNREADABLE:
+        raise MPFLError(f"write it as a call of one of {', '.join(known)}") from None
+    make = known[nearest(what, call.func.id, known)]
     try:
         arguments = [ast.literal_eval(each) for each in call.args]
         keywords = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
-        return make(*arguments, **keywords)
-    except (TypeError, ValueError) as error:
-        raise MPFLError(f"--set {name}={text}: {error}") from None
+    except _UNREADABLE:
+        raise MPFLError("arguments must be plain numbers, such as 0.5") from None
+    signature = inspect.signature(make)
+    try:
+        given = signature.bind(*arguments, **keywords).arguments
+        kinds = {name: str(signature.parameters[name].annotation) for name in given}
+        return make(**{name: _fitting(kinds[name], value) for name, value in given.items()})
+    except TypeError as error:
+        raise MPFLError(f"{make.__name__}: {error}") from None

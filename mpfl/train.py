@@ -48,6 +48,20 @@ class Settings:
     batch: int = 128
     augment: bool = False
 
+    def __post_init__(self) -> None:
+        for name, known in (("optimiser", ("sgd", "adam")), ("decay", ("constant", "cosine"))):
+            if getattr(self, name) not in known:
+                raise MPFLError(f"{name} is {getattr(self, name)!r}; choose {' or '.join(known)}")
+        if not 0 < self.lr < math.inf:
+            raise MPFLError(f"lr is {self.lr}; give a positive number, such as 0.05")
+        if not (0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf):
+            raise MPFLError(
+                f"momentum is {self.momentum} and weight_decay {self.weight_decay}; "
+                "give a momentum of 0 to below 1 and a weight decay of 0 or more"
+            )
+        if self.batch < 2:
+            raise MPFLError(f"batch is {self.batch}, but batch norm needs at least 2")
+
 
 def default_device() -> torch.device:
     """The GPU where there is one."""
@@ -80,11 +94,12 @@ class Trainer:
         mean: tuple[float, ...],
         std: tuple[float, ...],
         precision: Literal["auto", "float32"] = "auto",
+        pixels: int | None = None,
         device: torch.device | None = None,
     ) -> None:
         self.device = device or default_device()
         self.module = module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.layout = layout
+        self.layout, self._size = layout, pixels
         self._mean = torch.tensor(mean, device=self.device).view(1, -1, 1, 1) * 255
         self._std = torch.tensor(std, device=self.device).view(1, -1, 1, 1) * 255
         self._bfloat16 = precision == "auto" and has_bfloat16(self.device)
@@ -104,18 +119,23 @@ class Trainer:
         """Train ``weights`` on ``data`` for ``epochs``, the mask held all along.
 
         A function of its arguments alone: every draw comes from ``rng``. Raises
-        :class:`~mpfl.types.MPFLError` when the loss is no longer a number.
+        :class:`~mpfl.types.MPFLError` for fewer than two images (batch norm needs two) and
+        when the loss is no longer a number.
         """
-        if len(data) == 0:
-            raise MPFLError("no data to train on; use fewer nodes or another partition")
+        if len(data) < 2:
+            raise MPFLError(
+                f"{len(data)} images to train on are too few; use fewer nodes or another partition"
+            )
         module = self.module
         load_weights(module, apply(weights, mask, self.layout))
         held = self._held(mask)
         optimiser = _optimiser(module, settings)
-        steps = epochs * math.ceil(len(data) / settings.batch)
+        steps_an_epoch = math.ceil((len(data) - 1) / settings.batch)  # see _batches
+        steps = epochs * steps_an_epoch
         step, losses = 0, []
         module.train()
-        with torch.random.fork_rng(devices=[]):  # dropout draws from torch's own generator
+        gpus = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=gpus):  # dropout draws from torch's own generator
             torch.manual_seed(int(rng.integers(2**62)))
             for epoch in range(epochs):
                 on_epoch(epoch)
@@ -131,7 +151,7 @@ class Trainer:
                     hold(held)
                     losses.append(loss.detach())
                     step += 1
-        last = torch.stack(losses[-max(1, steps // max(1, epochs)) :]).mean().item()
+        last = torch.stack(losses[-steps_an_epoch:]).mean().item()
         if not math.isfinite(last):
             raise MPFLError(f"the training loss is {last}; lower the learning rate {settings.lr}")
         trained = to_numpy(module)
@@ -155,6 +175,9 @@ class Trainer:
 
     def _pixels(self, images: torch.Tensor) -> torch.Tensor:
         pixels = (images.to(self.device).float() - self._mean) / self._std
+        if self._size is not None and pixels.shape[-1] != self._size:
+            size = (self._size, self._size)
+            pixels = nn.functional.interpolate(pixels, size, mode="bilinear", antialias=True)
         return pixels.contiguous(memory_format=torch.channels_last)
 
     def _loss(
@@ -185,8 +208,10 @@ class Trainer:
         self.module.zero_grad()
         for index in torch.arange(len(data)).split(512):
             (self._loss(data, index, None) * (len(index) / len(data))).backward()
-        parameters = self.module.named_parameters()
-        found = {name: p.grad.cpu().contiguous().numpy() for name, p in parameters}  # type: ignore[union-attr]
+        found = {}
+        for name, parameter in self.module.named_parameters():
+            assert parameter.grad is not None
+            found[name] = parameter.grad.cpu().contiguous().numpy()
         self.module.zero_grad()
         return found
 
@@ -235,4 +260,3 @@ def shift_and_mirror(
     which = torch.arange(count, device=device)[:, None, None]
     moved = padded[which, :, rows[:, :, None].to(device), columns[:, None, :].to(device)]
     return moved.permute(0, 3, 1, 2)  # already in channels-last order
-

@@ -57,9 +57,14 @@ def tally(masks: Bool[np.ndarray, "nodes filters"]) -> Integer[np.ndarray, " fil
     return masks.sum(axis=0)
 
 
-def _check_share(rule: str, field: str, value: float) -> None:
-    if not 0 < value <= 1:
-        raise MPFLError(f"vote rule {rule}: {field} is {value:g}, but must be above 0 and at most 1")
+def _check_tau(rule: str, tau: float) -> None:
+    if not 0 < tau <= 1:
+        raise MPFLError(f"vote rule {rule}: tau is {tau:g}, but must be above 0 and at most 1")
+
+
+def _check_within(rule: str, field: str, value: float | None) -> None:
+    if value is not None and not 0 <= value <= 1:
+        raise MPFLError(f"vote rule {rule}: {field} is {value:g}, but must be within 0-1")
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class share:  # noqa: N801
     tau: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_share("share", "tau", self.tau)
+        _check_tau("share", self.tau)
 
     def __call__(self, ballot: Ballot) -> Bool[np.ndarray, " filters"]:
         return ballot.share >= self.tau
@@ -91,7 +96,7 @@ class weighted:  # noqa: N801
     tau: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_share("weighted", "tau", self.tau)
+        _check_tau("weighted", self.tau)
         if not self.weights or min(self.weights) < 0 or sum(self.weights) <= 0:
             raise MPFLError(
                 f"vote rule weighted: weights {self.weights} must be at least 0 and not all 0"
@@ -112,8 +117,12 @@ class budget:  # noqa: N801
 
     k: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.k is not None and self.k < 1:
+            raise MPFLError(f"vote rule budget: k is {self.k}, but a layer needs at least 1 filter")
+
     def __call__(self, ballot: Ballot) -> Bool[np.ndarray, " filters"]:
-        by_norm = np.lexsort((-ballot.norms, -ballot.votes))
+        by_norm = np.lexsort((-ballot.norms, -ballot.share))
         rank = np.empty(by_norm.size)
         rank[by_norm] = -np.arange(by_norm.size, dtype=np.float64)
         return keep_best(rank, ballot.alive, ballot.keep if self.k is None else self.k)
@@ -124,12 +133,15 @@ class relaxed:  # noqa: N801
     """The smallest threshold whose mask prunes at least ``target`` of the layer.
 
     Our reading of the paper's dynamic threshold: as many filters as possible stay.
-    ``target=None`` takes it from the schedule. Only shares that occur, 1/N to 1, can be
-    thresholds, so the sparsity reached is the first level at or above the target; if even
-    unanimity prunes too little, unanimity stands.
+    ``target=None`` takes it from the schedule. Only 0 and the shares that occur, up to 1,
+    can be thresholds, so the sparsity reached is the first level at or above the target; if
+    even unanimity prunes too little, unanimity stands.
     """
 
     target: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_within("relaxed", "target", self.target)
 
     def __call__(self, ballot: Ballot) -> Bool[np.ndarray, " filters"]:
         required = ballot.alive.size - ballot.keep
@@ -155,6 +167,9 @@ class published_threshold:  # noqa: N801
 
     required: float | None = None
 
+    def __post_init__(self) -> None:
+        _check_within("published_threshold", "required", self.required)
+
     def __call__(self, ballot: Ballot) -> Bool[np.ndarray, " filters"]:
         required = 1 - ballot.keep / ballot.alive.size if self.required is None else self.required
         nodes = int(ballot.voters)
@@ -178,10 +193,7 @@ class published_percentile:  # noqa: N801
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.p <= 1:
-            raise MPFLError(
-                f"vote rule published_percentile: p is {self.p:g}, but must be within 0-1"
-            )
+        _check_within("published_percentile", "p", self.p)
 
     def __call__(self, ballot: Ballot) -> Bool[np.ndarray, " filters"]:
         nodes, ones = int(ballot.voters), int(ballot.votes.sum())

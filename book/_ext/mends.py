@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def drop_repeated_scripts(
     context["script_files"] = scripts
 
 
-def plain_factories(
+def plain_signature(
     app: Sphinx,
     what: str,
     name: str,
@@ -51,12 +52,14 @@ def plain_factories(
     args: str | None,
     out: str | None,
 ) -> tuple[str | None, str | None]:
-    """Write a dataclass's ``<factory>`` default as ``...``, which Sphinx can parse."""
+    """Leave out what no reader calls: an enum's constructor, a dataclass's ``<factory>``."""
+    if isinstance(obj, type) and issubclass(obj, Enum):
+        return "", None
     return (args.replace("<factory>", "...") if args else args), out
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", drop_repeated_scripts, priority=900)
-    app.connect("autodoc-process-signature", plain_factories)
+    app.connect("autodoc-process-signature", plain_signature)
     app.connect("build-finished", copy_mathjax)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -65,9 +65,7 @@ def random_masks(
     counts: Callable[[int], dict[str, int]] | None = None,
 ) -> Algorithm:
     """Filters drawn at random, as many in every layer as the plan asks: knows nothing."""
-    return control(
-        plan, initialise, name="random-masks", score=random, seed=seed, counts=counts
-    )
+    return control(plan, initialise, name="random-masks", score=random, seed=seed, counts=counts)
 
 
 def w0_norms(
@@ -79,4 +77,3 @@ def w0_norms(
 ) -> Algorithm:
     """The largest filters of w0 itself: what the server knows before anybody trains."""
     return control(plan, initialise, name="w0-norms", score=score, counts=counts)
-

@@ -22,27 +22,28 @@ from mpfl.algorithm import (
     require_replies,
     start_message,
 )
-from mpfl.filters import Layout, expand
+from mpfl.filters import Layout, apply, expand
 from mpfl.types import Mask, MPFLError, Reply, Weights, located
 
 
-def average(
-    states: Sequence[Weights], samples: Sequence[int]
-) -> dict[str, np.ndarray]:
+def average(states: Sequence[Weights], samples: Sequence[int]) -> dict[str, np.ndarray]:
     """The mean of the nodes' weights, each counted by its number of images.
 
-    Summed in float64 in the order given. Law: equal weights average to themselves.
+    Summed in float64 in the order given; integers are rounded to the nearest. Law: equal
+    weights average to themselves.
     """
     total = sum(samples)
     if total <= 0:
         raise MPFLError("average: the nodes hold no data between them")
-    return {
-        name: sum(
+    means: dict[str, np.ndarray] = {}
+    for name, first in states[0].items():
+        parts = (
             np.float64(n / total) * np.asarray(weights[name], np.float64)
             for weights, n in zip(states, samples, strict=True)
-        ).astype(states[0][name].dtype)
-        for name in states[0]
-    }
+        )
+        mean = np.asarray(sum(parts))
+        means[name] = (np.rint(mean) if first.dtype.kind in "iu" else mean).astype(first.dtype)
+    return means
 
 
 def decode_replies(
@@ -65,9 +66,7 @@ def decode_replies(
     return states, samples
 
 
-def broadcast_weights(
-    state: State, round_: int, layout: Layout, mask: Mask | None = None
-) -> bytes:
+def broadcast_weights(state: State, round_: int, layout: Layout, mask: Mask | None = None) -> bytes:
     """The weights down; in the first round nothing, as nodes hold w0 already."""
     if round_ == 1:
         return codec.encode_empty(layout, round_)
@@ -80,7 +79,8 @@ def read_weights(
     """What a node starts the round from, in full shapes, and which round it is."""
     round_ = codec.round_of(message)
     if codec.kind_of(message) == codec.Kind.EMPTY:
-        return memory, round_
+        codec.decode_empty(message, layout, round_)
+        return (memory if mask is None else apply(memory, mask, layout)), round_
     weights, _ = codec.decode_weights(message, layout, round_, mask=mask)
     return (weights if mask is None else expand(weights, mask, layout)), round_
 
@@ -105,9 +105,7 @@ def fedavg(
     def local(memory: Weights, message: bytes, data: Data, rng: np.random.Generator) -> Reply:
         weights, round_ = read_weights(memory, message, layout, mask)
         update = local_train(weights, held, data, rng)
-        payload = codec.encode_weights(
-            update.weights, layout, round_, mask=mask, samples=len(data)
-        )
+        payload = codec.encode_weights(update.weights, layout, round_, mask=mask, samples=len(data))
         return Reply(0, payload, memory, update.metrics)
 
     def aggregate(state: State, round_: int, replies: Sequence[Reply]) -> State:

@@ -1,0 +1,128 @@
+"""Figures, in one style that reads on light and dark pages and for colour-blind readers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mpfl.records import Run
+from mpfl.simulation import RoundLog, agreement_table
+
+# Okabe & Ito's colours; each method keeps its own colour and marker in every figure.
+_LOOKS: Mapping[str, tuple[str, str]] = {
+    "mpfl": ("#0072B2", "o"),
+    "random-masks": ("#E69F00", "X"),
+    "w0-norms": ("#CC79A7", "D"),
+    "pruning-fl": ("#009E73", "s"),
+    "lth": ("#D55E00", "^"),
+    "fedavg": ("#555555", "P"),
+    "central": ("#111111", "*"),
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The look of every figure: white paper, thin grid, readable sizes."""
+    look: Any = sns.axes_style("whitegrid") | {
+        "figure.facecolor": "white",
+        "savefig.facecolor": "white",
+        "figure.dpi": 110,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "font.size": 11,
+    }
+    with plt.rc_context(look):
+        yield
+
+
+def histogram(log: RoundLog, nodes: int, layer: str) -> Figure:
+    """How many filters of a layer got 0, 1, ... N votes, and which of them stay."""
+    state = log.state
+    assert state.votes is not None
+    votes, kept = state.votes[layer], state.mask[layer]
+    steps = np.arange(nodes + 1)
+    with style():
+        figure, axes = plt.subplots(figsize=(6.4, 3.0), layout="constrained")
+        stay = np.array([int((kept & (votes == step)).sum()) for step in steps])
+        drop = np.array([int((~kept & (votes == step)).sum()) for step in steps])
+        axes.bar(steps, stay, color="#0072B2", label="stays")
+        axes.bar(steps, drop, bottom=stay, color="#E69F00", hatch="//", label="pruned")
+        axes.set(xlabel="votes to keep a filter", ylabel="filters", xticks=steps)
+        axes.set_title(f"{layer}, round {log.round}")
+        axes.legend(frameon=False)
+    plt.close(figure)
+    return figure
+
+
+def rounds(logs: Sequence[RoundLog]) -> Figure:
+    """A run, round by round: sparsity, agreement of the nodes, bytes of a node's mask."""
+    numbers = [log.round for log in logs]
+    agreement = agreement_table(logs)
+    with style():
+        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(9.6, 2.9), layout="constrained")
+        left.plot(numbers, [log.sparsity for log in logs], "o-", color="#0072B2")
+        left.set(title="share of filters removed", ylim=(0, 1))
+        middle.plot(numbers, agreement, color="#999999", linewidth=1)
+        middle.plot(numbers, agreement.mean(axis=1), "o-", color="#D55E00", label="mean")
+        middle.set(title="agreement with the consensus", ylim=(0, 1.03))
+        middle.legend(frameon=False, loc="lower left")
+        right.plot(numbers, [np.mean(log.payloads) for log in logs], "o-", color="#009E73")
+        right.set(title="bytes of one mask, up", ylim=(0, None))
+        for axes in (left, middle, right):
+            axes.set(xlabel="round", xticks=numbers)
+    plt.close(figure)
+    return figure
+
+
+def comparison(runs: Sequence[Run]) -> Figure:
+    """Accuracy of each run against its sparsity and against its bytes.
+
+    Left, central training of the final network; middle and right, federated training. The
+    two are different measurements and never share a panel.
+    """
+    with style():
+        figure, panels = plt.subplots(1, 3, figsize=(10.5, 3.9), layout="constrained", sharey=True)
+        central, federated, traffic = panels
+        for run in runs:
+            s = run.summary
+            _point(central, run, s["sparsity"], s["accuracy_central"])
+            _point(federated, run, s["sparsity"], s["accuracy_federated"])
+            sent = (run.bytes_rounds + run.bytes_final) / 1e6
+            _point(traffic, run, sent, s["accuracy_federated"])
+        central.set(xlabel="share of filters removed", ylabel="test accuracy, %")
+        central.set_title("trained centrally")
+        federated.set(xlabel="share of filters removed", title="trained by FedAvg")
+        traffic.set(xlabel="all traffic, MB", title="trained by FedAvg")
+        if traffic.collections:
+            traffic.set_xscale("log")
+        for axes in (central, federated):
+            axes.set_xlim(-0.05, 1)
+        seen = [axes.get_legend_handles_labels() for axes in panels]
+        marks = {t: m for marks, texts in seen for m, t in zip(marks, texts, strict=True)}
+        figure.legend(
+            handles=list(marks.values()), loc="outside lower center", ncols=5, frameon=False
+        )
+    plt.close(figure)
+    return figure
+
+
+def _point(axes: Axes, run: Run, x: float, accuracy: float | None) -> None:
+    if accuracy is None:
+        return
+    method = run.config["method"]
+    colour, marker = _LOOKS[method]
+    label = method
+    if method == "mpfl":  # one colour for the method, a shape for each rule
+        rule = run.config["vote"].partition("(")[0]
+        marker = {"budget": "o", "relaxed": "v", "published_threshold": "<"}.get(rule, "p")
+        label = f"mpfl, {rule}"
+    axes.scatter(
+        [x], [100 * accuracy], s=75, color=colour, marker=marker, label=label, zorder=3, alpha=0.85
+    )

@@ -1,0 +1,228 @@
+"""What the tests of the core share: tiny models, a fake training, and what hypothesis draws."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from mpfl.algorithm import Algorithm, LocalTrain, Start
+from mpfl.filters import Layer, Layout, Reader, apply
+from mpfl.seeds import rng_for
+from mpfl.types import Mask, Update, Weights
+
+# Two convs and a linear layer behind a flatten of two pixels a channel. The first conv has
+# a batch norm, the last layer has no readers, and two tensors belong to no filter.
+TOY = Layout(
+    layers=(
+        Layer(
+            name="conv1",
+            filters=4,
+            weight="conv1.weight",
+            own=("conv1.weight", "conv1.bias", "bn1.weight", "bn1.bias", "bn1.mean", "bn1.var"),
+            readers=(Reader("conv2.weight"),),
+            scale="bn1.weight",
+            shift="bn1.bias",
+        ),
+        Layer(
+            name="conv2",
+            filters=3,
+            weight="conv2.weight",
+            own=("conv2.weight", "conv2.bias"),
+            readers=(Reader("fc.weight", block=2),),
+        ),
+        Layer(name="fc", filters=5, weight="fc.weight", own=("fc.weight", "fc.bias")),
+    ),
+    shapes={
+        "conv1.weight": (4, 1, 2, 2),
+        "conv1.bias": (4,),
+        "bn1.weight": (4,),
+        "bn1.bias": (4,),
+        "bn1.mean": (4,),
+        "bn1.var": (4,),
+        "conv2.weight": (3, 4, 1, 2),
+        "conv2.bias": (3,),
+        "fc.weight": (5, 6),
+        "fc.bias": (5,),
+        "temperature": (2,),
+        "steps": (),
+    },
+)
+
+
+def chain(
+    counts: Sequence[int],
+    *,
+    blocks: Sequence[int] | None = None,
+    kernel: tuple[int, ...] = (),
+    norm: bool = True,
+    head: bool = True,
+    skip: bool = False,
+) -> Layout:
+    """Layers one behind the other: ``counts`` filters each, ``blocks`` inputs a channel.
+
+    With ``head`` the last layer is read by one output that is no layer; with ``skip`` the
+    first layer is read by a second tensor as well.
+    """
+    blocks = blocks or [1] * len(counts)
+    layers: list[Layer] = []
+    shapes: dict[str, tuple[int, ...]] = {"steps": ()}
+    inputs = 3
+    for i, (filters, block) in enumerate(zip(counts, blocks, strict=True)):
+        name, last = f"layer{i}", i == len(counts) - 1
+        per_filter = ["bias", "scale", "shift", "mean"] if norm else ["bias"]
+        shapes[f"{name}.weight"] = (filters, inputs, *kernel)
+        shapes |= {f"{name}.{part}": (filters,) for part in per_filter}
+        inputs = filters * block
+        readers = [] if last else [Reader(f"layer{i + 1}.weight", block)]
+        if last and head:
+            readers.append(Reader("head.weight", block))
+            shapes["head.weight"] = (2, inputs)
+        if i == 0 and skip:
+            readers.append(Reader("skip.weight"))
+            shapes["skip.weight"] = (2, filters)
+        layers.append(
+            Layer(
+                name=name,
+                filters=filters,
+                weight=f"{name}.weight",
+                own=tuple(f"{name}.{part}" for part in ("weight", *per_filter)),
+                readers=tuple(readers),
+                scale=f"{name}.scale" if norm else None,
+                shift=f"{name}.shift" if norm else None,
+            )
+        )
+    return Layout(tuple(layers), shapes)
+
+
+def draw_weights(layout: Layout, seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights without a single zero, so that every zero found later was put there."""
+    rng = rng_for(seed, "toy weights")
+    return {
+        name: (rng.integers(1, 9, shape) * rng.choice([-1, 1], shape)).astype(np.float32)
+        if shape
+        else np.array(rng.integers(1, 9))
+        for name, shape in layout.shapes.items()
+    }
+
+
+def mask_of(layout: Layout, *texts: str) -> dict[str, np.ndarray]:
+    """A mask written as one text a layer, ``#`` = kept."""
+    rows = [np.array([bit == "#" for bit in text]) for text in texts]
+    return {layer.name: row for layer, row in zip(layout.layers, rows, strict=True)}
+
+
+def written(mask: Mask) -> list[str]:
+    """The inverse of :func:`mask_of`."""
+    return ["".join(".#"[int(bit)] for bit in bits) for bits in mask.values()]
+
+
+def same(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
+    """Equal names in equal order, equal types and equal values."""
+    return list(one) == list(other) and all(
+        one[name].dtype == other[name].dtype and np.array_equal(one[name], other[name])
+        for name in one
+    )
+
+
+def inside(mask: Mask, other: Mask) -> bool:
+    """Whether every filter that ``mask`` keeps is kept by ``other``."""
+    return all(not (mask[name] & ~other[name]).any() for name in mask)
+
+
+# --- a federation without any training -------------------------------------------------------
+
+
+def drift(layout: Layout) -> LocalTrain:
+    """A training in three lines: each weight drifts, further where the data's mean is larger."""
+
+    def train(weights: Weights, mask: Mask, data: np.ndarray, rng: np.random.Generator) -> Update:
+        assert same(weights, apply(weights, mask, layout)), "training starts from unmasked weights"
+        moved = {name: _drifted(array, data, rng) for name, array in weights.items()}
+        return Update(apply(moved, mask, layout), metrics={"loss": float(data.mean())})
+
+    return train
+
+
+def _drifted(array: np.ndarray, data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return array + np.asarray(data.mean() * rng.standard_normal(array.shape)).astype(array.dtype)
+
+
+def begin(layout: Layout, seed: int = 0) -> Start:
+    """w0 as :func:`draw_weights` draws it, to travel as its seed."""
+    return Start(draw_weights(layout, seed), seed)
+
+
+def recorded(algorithm: Algorithm) -> tuple[Algorithm, list[tuple[str, int, bytes]]]:
+    """The same algorithm, and the list of every message: (what, round, bytes)."""
+    wire: list[tuple[str, int, bytes]] = []
+
+    def noted(what: str, round_: int, message: bytes) -> bytes:
+        wire.append((what, round_, message))
+        return message
+
+    def aggregate(state, round_, replies):
+        for reply in replies:
+            noted("up", round_, reply.payload)
+        return algorithm.aggregate(state, round_, replies)
+
+    spied = replace(
+        algorithm,
+        start=lambda state: noted("start", 0, algorithm.start(state)),
+        broadcast=lambda state, round_: noted("down", round_, algorithm.broadcast(state, round_)),
+        aggregate=aggregate,
+    )
+    return spied, wire
+
+
+# --- what hypothesis draws -------------------------------------------------------------------
+
+
+@st.composite
+def layouts(draw: st.DrawFn, largest: int = 6) -> Layout:
+    """Chains of one to three layers of every kind."""
+    counts = draw(st.lists(st.integers(1, largest), min_size=1, max_size=3))
+    return chain(
+        counts,
+        blocks=draw(st.lists(st.integers(1, 3), min_size=len(counts), max_size=len(counts))),
+        kernel=draw(st.sampled_from([(), (1, 2)])),
+        norm=draw(st.booleans()),
+        head=draw(st.booleans()),
+        skip=draw(st.booleans()),
+    )
+
+
+def masks_for(layout: Layout) -> st.SearchStrategy[dict[str, np.ndarray]]:
+    """Any mask of a layout, empty layers too."""
+    names = [layer.name for layer in layout.layers]
+    rows = st.tuples(*(arrays(bool, layer.filters) for layer in layout.layers))
+    return rows.map(lambda bits: dict(zip(names, bits, strict=True)))
+
+
+@dataclass(frozen=True)
+class Election:
+    """One layer's masks, one row a node, before anything is added up."""
+
+    masks: np.ndarray  # bool [nodes, filters]
+    alive: np.ndarray  # bool [filters]
+    keep: int
+    norms: np.ndarray  # float [filters]
+
+
+@st.composite
+def elections(
+    draw: st.DrawFn, *, distinct_norms: bool = False, largest: int = 6
+) -> Election:
+    """Up to six nodes that vote within what is alive; few norms, so that many are equal."""
+    nodes, filters = draw(st.integers(1, largest)), draw(st.integers(1, 7))
+    alive = draw(arrays(bool, filters)) | draw(st.booleans())
+    norms = draw(st.permutations(range(filters))) if distinct_norms else None
+    norms = norms or draw(st.lists(st.integers(0, 2), min_size=filters, max_size=filters))
+    return Election(
+        masks=draw(arrays(bool, (nodes, filters))) & alive,
+        alive=alive,
+        keep=draw(st.integers(1, filters)),
+        norms=np.array(norms, dtype=np.float64),
+    )
+
