@@ -6,7 +6,7 @@ BIN    := .venv/bin
 SITE   := _build/html/index.html
 PAPERS := $(patsubst notebooks/%.md,notebooks_ipynb/%.ipynb,$(wildcard notebooks/*.md))
 
-# Nothing here writes to the network but pip; keep the tools from asking or phoning home.
+# Keep the tools from remarks that are no concern of a reader.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 

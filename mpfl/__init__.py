@@ -4,7 +4,8 @@ Importing this package loads numpy and the standard library only: the server of 
 deployment needs nothing more. Training lives in ``mpfl.train``, models in
 ``mpfl.models``; both need torch.
 
-Source: Gez & Cohen, *Masked Pruning over Federated Learning*, arXiv 2312.03889.
+Source: Gez & Cohen, *A Masked Pruning Approach for Dimensionality Reduction in
+Communication-Efficient Federated Learning Systems*, arXiv 2312.03889.
 """
 
 __version__ = "0.1.0"

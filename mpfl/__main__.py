@@ -142,7 +142,10 @@ def _compare(options: argparse.Namespace) -> None:
     if options.figure is not None:
         from mpfl.plots import comparison
 
-        comparison(runs).savefig(options.figure, bbox_inches="tight")
+        try:
+            comparison(runs).savefig(options.figure, bbox_inches="tight")
+        except ValueError as error:  # no such format
+            raise MPFLError(f"--figure {options.figure}: {error}") from None
         print(f"figure: {options.figure}")
 
 

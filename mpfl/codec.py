@@ -1,6 +1,6 @@
 """What crosses the wire: every message as bytes, and back.
 
-A message is a frame round a body, 14 bytes more than the body (15 from 128 bytes on):
+A message is a frame round a body, 14 bytes more than the body (15 from 128 bytes on)::
 
     "MP" | version, kind | round     | fingerprint | length   | body | CRC-32 of all before
     2    | 4 + 4 bits    | 2, little | 4           | 1-5 LEB128 | ... | 4, little

@@ -118,11 +118,16 @@ def _point(axes: Axes, run: Run, x: float, accuracy: float | None) -> None:
         return
     method = run.config["method"]
     colour, marker = _LOOKS[method]
-    label = method
     if method == "mpfl":  # one colour for the method, a shape for each rule
         rule = run.config["vote"].partition("(")[0]
         marker = {"budget": "o", "relaxed": "v", "published_threshold": "<"}.get(rule, "p")
-        label = f"mpfl, {rule}"
     axes.scatter(
-        [x], [100 * accuracy], s=75, color=colour, marker=marker, label=label, zorder=3, alpha=0.85
+        [x],
+        [100 * accuracy],
+        s=75,
+        color=colour,
+        marker=marker,
+        label=run.name,
+        zorder=3,
+        alpha=0.85,
     )

@@ -35,10 +35,10 @@ def digits(method: Method, budget: Budget, seed: int) -> Experiment:
         epochs=2,
         schedule=geometric(share=0.25),
         precision="float32",
-        local=Settings(batch=64),
-        final=Settings(batch=64, decay="cosine"),
+        local=Settings(batch=64, lr=0.2),
+        final=Settings(batch=64, lr=0.1, decay="cosine"),
         central_epochs=10,
-        federated_rounds=5,
+        federated_rounds=8,
     )
     if budget == "toy":
         return common

@@ -232,6 +232,13 @@ class Run:
     federated: Sequence[Mapping[str, Any]]
 
     @property
+    def name(self) -> str:
+        """What to call the method in a table or legend: with its rule, where it votes."""
+        rule = self.config["vote"].partition("(")[0]
+        method = str(self.config["method"])
+        return f"{method}, {rule}" if method == "mpfl" else method
+
+    @property
     def label(self) -> str:
         """What to call the run in a table: its recipe, the rule where it votes, its seed."""
         rule = f", {self.config['vote']}" if self.config["method"] == "mpfl" else ""
@@ -248,6 +255,11 @@ class Run:
         """The final federated training, both ways, over all nodes."""
         sent = self.summary["bytes"]
         return int(sent["final_start"] + sent["final_down"] + sent["final_up"])
+
+
+def filters_of(run: Run) -> dict[str, int]:
+    """How many filters each layer had before pruning, for a run whose nodes voted."""
+    return {name: len(counts) for name, counts in run.rounds[0]["votes"].items()}
 
 
 def read_run(path: Path) -> Run:

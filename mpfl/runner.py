@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from mpfl import codec, masks, records
-from mpfl.algorithm import State
+from mpfl.algorithm import Start, State
 from mpfl.experiment import Bench, Experiment, changes, config_of, identity
-from mpfl.filters import apply, cut_shapes
+from mpfl.filters import apply, cut_shapes, expand
 from mpfl.prune import score_layers
 from mpfl.seeds import rng_for
 from mpfl.server import consensus_message
@@ -89,10 +89,10 @@ def _finished(folder: Path) -> dict[str, Any]:
 def _check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
     there, now = changes(records.read_json(folder / "config.json")), changes(config)
     if differ := [key for key in there | now if there.get(key) != now.get(key)]:
-        key = differ[0]
+        old, new = (str(each.get(differ[0], "the default")) for each in (there, now))
         raise MPFLError(
-            f"{folder}: holds a run of another configuration ({key}: "
-            f"{there.get(key, 'default')!r} there, {now.get(key, 'default')!r} now); "
+            f"{folder}: holds a run of another configuration ({differ[0]}: {old} "
+            f"there, {new} now); "
             "choose another --out"
         )
     if not resume:
@@ -179,13 +179,19 @@ def _federated(bench: Bench, folder: Path, state: State, watch: Watch) -> dict[s
     begin = bench.start.w0
     how: dict[str, Any] = {}
     if experiment.method == "mpfl":  # the nodes hold w0 already and wait for the last consensus
-        how["start"] = lambda _: consensus_message(mask, layout, experiment.rounds + 1)
+        last = experiment.rounds + 1
+        everything = masks.full(layout)
+        how["start"] = lambda state: consensus_message(state.mask, layout, last)
+        how["join"] = lambda message: apply(
+            begin, codec.decode_mask(message, layout, last, reference=everything), layout
+        )
     elif experiment.method == "pruning-fl":  # goes on from its own average, as it always does
         begin = state.weights
-        how["start"] = lambda _: codec.encode_weights(begin, layout, 0, mask=mask)
-    if how:
-        how["join"] = lambda message: apply(begin, mask, layout)
-    start = type(bench.start)(apply(begin, mask, layout), bench.start.seed)
+        how["start"] = lambda state: codec.encode_weights(state.weights, layout, 0, mask=mask)
+        how["join"] = lambda message: expand(
+            codec.decode_weights(message, layout, 0, mask=mask)[0], mask, layout
+        )
+    start = Start(apply(begin, mask, layout), bench.start.seed)
     resume = records.load_checkpoint(folder / "checkpoint-federated.safetensors", layout)
     weights: Weights | None = resume.state.weights if resume else None
     for log in simulate(
@@ -245,7 +251,7 @@ def _summary(
     rounds = records.read_lines(folder / "rounds.jsonl")
     final = records.read_lines(folder / "federated.jsonl")
 
-    def total(lines: list[dict[str, Any]], key: str) -> int:
+    def total(lines: list[dict[str, Any]], key: str) -> float:
         return sum(line[key] for line in lines)
 
     def size(shapes: dict[str, tuple[int, ...]]) -> int:

@@ -146,7 +146,6 @@ class Trainer:
                     loss = self._loss(data, index, rng if settings.augment else None)
                     optimiser.zero_grad()
                     loss.backward()
-                    hold(held, gradients=True)
                     optimiser.step()
                     hold(held)
                     losses.append(loss.detach())
@@ -226,14 +225,11 @@ def _optimiser(module: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     )
 
 
-def hold(held: list[tuple[torch.Tensor, torch.Tensor]], *, gradients: bool = False) -> None:
-    """Set what is pruned to exactly zero: the weights, or their gradients."""
+def hold(held: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Set what is pruned to exactly zero, whatever the optimiser's memory did to it."""
     with torch.no_grad():
         for tensor, factor in held:
-            if not gradients:
-                tensor.mul_(factor)
-            elif tensor.grad is not None:
-                tensor.grad.mul_(factor)
+            tensor.mul_(factor)
 
 
 def _batches(size: int, batch: int, rng: np.random.Generator) -> list[torch.Tensor]:

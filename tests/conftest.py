@@ -1,10 +1,19 @@
-"""Settings of every test."""
+"""What every test sees: one thread, no GPU, and experiments that take a fraction of a second."""
 
-from __future__ import annotations
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+import pytest
 from beartype import BeartypeConf, beartype
 from hypothesis import settings
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
+
+# Before torch is imported, and inherited by every process that a test starts: equal runs are
+# compared bit by bit, and sums depend on how many threads share them.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 # Array shapes written in signatures are enforced here, and only here. An int is a float.
 enforce = beartype(conf=BeartypeConf(is_pep484_tower=True))
@@ -13,3 +22,43 @@ install_import_hook("mpfl", "conftest.enforce")
 # The first draw imports and compiles; a shared machine may stall. Neither is a fault.
 settings.register_profile("mpfl", deadline=None)
 settings.load_profile("mpfl")
+
+
+@pytest.fixture
+def types_unchecked() -> Iterator[None]:
+    """As it is for users: a value of the wrong type reaches mpfl's own checks."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def quick() -> Callable[..., Any]:
+    """``quick(method, **changes)``: the digits recipe, cut down to a fraction of a second."""
+    from mpfl.recipes import recipe
+
+    small = {
+        "images": 120,
+        "nodes": 2,
+        "rounds": 2,
+        "epochs": 1,
+        "width": 0.25,
+        "central_epochs": 1,
+        "federated_rounds": 2,
+    }
+
+    def make(method: str = "mpfl", **changes: Any) -> Any:
+        name = "digits" if method == "mpfl" else f"digits-{method}"
+        return recipe(name, "toy", **(small | changes))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def finished(quick: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished quick run; to be read, not written."""
+    from mpfl.runner import run
+
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    run(quick(), folder)
+    return folder

@@ -13,7 +13,7 @@ from mpfl import masks
 from mpfl.filters import Layer, Layout, Reader, apply, cut, cut_shapes, expand
 from mpfl.types import MPFLError
 
-few = settings(max_examples=60)
+few = settings(max_examples=25)
 
 
 @st.composite

@@ -28,7 +28,7 @@ def test_an_error_says_where_from_the_outside_in():
 
 
 def test_only_errors_of_the_user_are_located():
-    with pytest.raises(ZeroDivisionError, match="^division by zero$"), located("node 3"):
+    with pytest.raises(ZeroDivisionError, match=r"^division by zero$"), located("node 3"):
         1 / 0  # noqa: B018
     with located("node 3"):
         pass

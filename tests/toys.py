@@ -146,7 +146,7 @@ def drift(layout: Layout) -> LocalTrain:
 
 
 def _drifted(array: np.ndarray, data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return array + np.asarray(data.mean() * rng.standard_normal(array.shape)).astype(array.dtype)
+    return np.asarray(array + data.mean() * rng.standard_normal(array.shape), dtype=array.dtype)
 
 
 def begin(layout: Layout, seed: int = 0) -> Start:
@@ -211,9 +211,7 @@ class Election:
 
 
 @st.composite
-def elections(
-    draw: st.DrawFn, *, distinct_norms: bool = False, largest: int = 6
-) -> Election:
+def elections(draw: st.DrawFn, *, distinct_norms: bool = False, largest: int = 6) -> Election:
     """Up to six nodes that vote within what is alive; few norms, so that many are equal."""
     nodes, filters = draw(st.integers(1, largest)), draw(st.integers(1, 7))
     alive = draw(arrays(bool, filters)) | draw(st.booleans())
@@ -225,4 +223,3 @@ def elections(
         keep=draw(st.integers(1, filters)),
         norms=np.array(norms, dtype=np.float64),
     )
-

@@ -41,8 +41,9 @@ def average(states: Sequence[Weights], samples: Sequence[int]) -> dict[str, np.n
             np.float64(n / total) * np.asarray(weights[name], np.float64)
             for weights, n in zip(states, samples, strict=True)
         )
-        mean = np.asarray(sum(parts))
-        means[name] = (np.rint(mean) if first.dtype.kind in "iu" else mean).astype(first.dtype)
+        mean = sum(parts)
+        rounded = np.rint(mean) if first.dtype.kind in "iu" else mean
+        means[name] = np.asarray(rounded, dtype=first.dtype)
     return means
 
 

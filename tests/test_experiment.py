@@ -1,0 +1,293 @@
+"""An experiment: its name, what it refuses, and the parts it builds."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+
+from mpfl import experiment as experiments
+from mpfl import masks, models, noise
+from mpfl.experiment import METHODS, Bench, Experiment, changes, config_of, identity
+from mpfl.filters import apply
+from mpfl.partition import dirichlet
+from mpfl.prune import taylor
+from mpfl.recipes import BUDGETS, RECIPES, recipe
+from mpfl.schedules import geometric, one_shot
+from mpfl.seeds import rng_for
+from mpfl.train import Settings
+from mpfl.types import MPFLError
+from mpfl.vote import relaxed, share, weighted
+
+# --- the name ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("made", "name"),
+    [
+        (Experiment(), "PIN0"),
+        (Experiment(vote=share(0.5), seed=1), "PIN1"),
+        (recipe("digits", "toy"), "PIN2"),
+        (recipe("cifar10-vgg11", "laptop"), "PIN3"),
+        (recipe("imagenet100-resnet18", "paper"), "PIN4"),
+    ],
+)
+def test_names_of_old_runs_stand(made, name):
+    """Where this fails, recorded runs have lost their names: give a new field its no-op default."""
+    assert identity(made) == name
+
+
+def test_only_what_differs_from_the_default_enters_the_name():
+    assert changes(config_of(Experiment())) == {}
+    made = Experiment(seed=3, vote=share(0.5), local=Settings(batch=32, lr=0.1), match=None)
+    assert changes(config_of(made)) == {
+        "seed": 3,
+        "vote": "share(tau=0.5)",
+        "local.batch": 32,
+        "local.lr": 0.1,
+    }
+
+
+def test_a_field_added_later_renames_nothing(monkeypatch):
+    @dataclass(frozen=True)
+    class LaterSettings(Settings):
+        clip: float = 0.0
+
+    @dataclass(frozen=True)
+    class Later(Experiment):
+        colour: str = "blue"
+        local: Settings = field(default_factory=LaterSettings)
+
+    old = [Experiment(), Experiment(seed=3, local=Settings(batch=32))]
+    names = [identity(each) for each in old]
+    configs = [config_of(each) for each in old]
+    monkeypatch.setattr(experiments, "Experiment", Later)
+    new = [Later(), Later(seed=3, local=LaterSettings(batch=32))]
+    assert [identity(each) for each in new] == names
+    assert [changes(each) for each in configs] == [changes(config_of(each)) for each in new]
+    assert identity(Later(colour="red")) not in names
+    assert identity(Later(local=LaterSettings(clip=1.0))) not in names
+
+
+def test_every_recipe_at_every_budget_has_a_name_of_its_own_and_a_configuration_in_json():
+    names = set()
+    for name in RECIPES:
+        for budget in BUDGETS:
+            made = recipe(name, budget, seed=5)
+            assert (made.recipe, made.budget, made.seed) == (name, budget, 5)
+            assert name == made.recipe and name.endswith(made.method) == (made.method != "mpfl")
+            config = config_of(made)
+            assert json.loads(json.dumps(config)) == config
+            assert list(config) == [f.name for f in dataclasses.fields(Experiment)]
+            names.add(identity(made))
+    assert len(names) == len(RECIPES) * len(BUDGETS) == 63
+
+
+def test_functions_and_rules_are_described_by_how_they_are_written():
+    made = Experiment(score=taylor, vote=relaxed(0.5), noise=noise.gaussian(0.1), nodes=3)
+    config = config_of(made)
+    assert config["score"] == "taylor"
+    assert config["vote"] == "relaxed(target=0.5)"
+    assert config["noise"] == "gaussian(sigma=0.1)"
+    assert config["partition"] == "iid()"
+    assert config["local"]["lr"] == 0.05
+
+
+# --- what is refused ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"method": "mfpl"}, "method is 'mfpl'; choose one of mpfl, "),
+        ({"nodes": 0}, "nodes is 0, but a run needs at least 1"),
+        ({"rounds": 0}, "rounds is 0"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"floor": 0}, "floor is 0"),
+        ({"pixels": 0}, "pixels is 0"),
+        ({"central_epochs": -1}, "central_epochs is -1; give 0 to leave it out"),
+        ({"federated_rounds": -1}, "federated_rounds is -1"),
+        ({"seed": -1}, "seed is -1"),
+        ({"width": 0.0}, "width is 0.0"),
+        ({"width": float("inf")}, "width is inf"),
+        ({"precision": "float16"}, "precision is 'float16'; choose auto or float32"),
+        ({"noisy_nodes": 11}, "noisy_nodes is 11, but there are 10 nodes"),
+        ({"noisy_nodes": -1}, "noisy_nodes is -1"),
+        ({"images": 9}, "9 images cannot fill 10 nodes"),
+        ({"vote": weighted((1.0, 2.0))}, "2 weights for 10 nodes"),
+        ({"score": taylor, "method": "pruning-fl"}, "score taylor needs data"),
+        ({"score": taylor, "method": "w0-norms"}, "score taylor needs data"),
+        ({"noise": noise.random_mask(), "method": "fedavg"}, "nobody votes in 'fedavg'"),
+        ({"noise": lambda *data: data}, "in neither table of mpfl.noise"),
+        ({"match": "runs/a"}, "match is for random-masks and w0-norms, not for 'mpfl'"),
+    ],
+)
+@pytest.mark.usefixtures("types_unchecked")
+def test_nonsense_is_refused(change, says):
+    with pytest.raises(MPFLError, match=says):
+        Experiment(**change)
+
+
+def test_unknown_recipe_budget_and_field_name_the_nearest():
+    with pytest.raises(MPFLError, match="did you mean 'cifar10-vgg11'"):
+        recipe("cifar-vgg")
+    with pytest.raises(MPFLError, match="did you mean 'laptop'"):
+        recipe("digits", "labtop")
+    with pytest.raises(MPFLError, match="did you mean 'rounds'"):
+        recipe("digits", round=3)
+
+
+def test_a_model_that_does_not_fit_the_pictures_is_refused(quick):
+    with pytest.raises(MPFLError, match=r"'vgg11-bn' reads .* 3 channels.*'digits' have 1"):
+        Bench(quick(model="vgg11-bn"))
+
+
+# --- the data ----------------------------------------------------------------------------
+
+
+def same(one, other):
+    return torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
+
+
+def test_nodes_share_the_pooled_data_out(quick):
+    bench = Bench(quick(nodes=3, partition=dirichlet(1.0)))
+    assert len(bench.pooled) == len(bench.test) == 120
+    assert sum(len(node) for node in bench.nodes) == 120
+
+    def rows(shards):
+        return sorted(image.numpy().tobytes() for shard in shards for image in shard.images)
+
+    assert rows(bench.nodes) == rows([bench.pooled])
+
+
+def test_all_pictures_are_used_where_no_number_is_given(quick):
+    bench = Bench(quick(images=None))
+    assert len(bench.pooled) == len(bench.dataset.train_labels)
+    assert len(bench.test) == len(bench.dataset.test_labels)
+
+
+def test_the_seed_decides_which_pictures_and_who_gets_them(quick):
+    first, again, other = Bench(quick()), Bench(quick()), Bench(quick(seed=1))
+    assert all(same(a, b) for a, b in zip(first.nodes, again.nodes, strict=True))
+    assert not same(first.pooled, other.pooled)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        noise.permuted_labels(),
+        noise.shuffled_pixels(),
+        noise.gaussian(0.5),
+        noise.label_noise(0.9),
+    ],
+    ids=repr,
+)
+def test_noise_reaches_the_data_of_the_noisy_nodes_only(quick, spoilt):
+    clean = Bench(quick(nodes=4))
+    noisy = Bench(quick(nodes=4, noise=spoilt, noisy_nodes=2))
+    reached = [not same(a, b) for a, b in zip(clean.nodes, noisy.nodes, strict=True)]
+    assert reached == [True, True, False, False]
+    assert same(clean.pooled, noisy.pooled) and same(clean.test, noisy.test)
+    assert noisy.behaviour() == {}
+    one, other = (torch.sort(bench.nodes[0].labels).values for bench in (clean, noisy))
+    if isinstance(spoilt, noise.shuffled_pixels | noise.gaussian):
+        assert torch.equal(one, other)
+
+
+def test_two_noisy_nodes_have_noise_of_their_own(quick):
+    bench = Bench(quick(nodes=2, images=40, noise=noise.gaussian(0.5), noisy_nodes=2))
+    clean = Bench(quick(nodes=2, images=40))
+    added = [bench.nodes[i].images.int() - clean.nodes[i].images.int() for i in range(2)]
+    assert not torch.equal(*added)
+
+
+# --- the votes ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fault", [noise.random_mask(), noise.inverted_mask(), noise.colluding_veto(0.2)], ids=repr
+)
+def test_voter_faults_change_the_votes_of_the_faulty_nodes_only(quick, fault):
+    clean = Bench(quick(nodes=3))
+    bench = Bench(quick(nodes=3, noise=fault, noisy_nodes=2))
+    assert all(same(a, b) for a, b in zip(clean.nodes, bench.nodes, strict=True))
+    assert sorted(bench.behaviour()) == [0, 1]
+    algorithm = bench.algorithm()
+    state = algorithm.init(bench.start)
+    memory, message = algorithm.join(algorithm.start(state)), algorithm.broadcast(state, 1)
+
+    def payload(local):
+        return local(memory, message, bench.nodes[0], rng_for(0, "turn")).payload
+
+    honest, faulty = payload(algorithm.local), payload(bench.behaviour()[0])
+    assert honest != faulty
+    assert honest == payload(clean.algorithm().local)
+
+
+# --- the methods -------------------------------------------------------------------------
+
+
+def test_who_takes_part_in_the_mask_rounds(quick):
+    benches = {method: Bench(quick(method)) for method in METHODS}
+    assert [len(node) for node in benches["lth"].mask_nodes()] == [120]
+    for method in ("random-masks", "w0-norms"):
+        assert benches[method].mask_nodes() == []
+    for method in ("mpfl", "pruning-fl"):
+        assert [len(node) for node in benches[method].mask_nodes()] == [60, 60]
+    assert [m for m in METHODS if not benches[m].experiment.votes] == ["fedavg", "central"]
+    assert [m for m in METHODS if not benches[m].experiment.federated] == ["lth", "central"]
+
+
+def test_w0_is_a_seed_or_a_file(quick, tmp_path):
+    bench = Bench(quick(seed=4))
+    assert bench.start.seed == 4
+    drawn = bench.start.w0
+    for name, array in models.initial_weights(bench.trainer.module, 4).items():
+        np.testing.assert_array_equal(drawn[name], array)
+    shifted = {
+        name: array + 1 for name, array in drawn.items() if not name.startswith("classifier")
+    }
+    path = tmp_path / "w0.safetensors"
+    safetensors.numpy.save_file(shifted, path)
+    start = Bench(quick(seed=4, w0=str(path))).start
+    assert start.seed is None
+    for name, array in start.w0.items():
+        np.testing.assert_array_equal(array, shifted.get(name, drawn[name]))
+
+
+def test_training_the_small_network_gives_full_shapes_and_the_same_accuracy(quick):
+    bench = Bench(quick())
+    rng = rng_for(0, "mask")
+    mask = {n: rng.random(bits.size) < 0.6 for n, bits in masks.full(bench.layout).items()}
+    for bits in mask.values():
+        bits[0] = True
+    w0 = apply(bench.start.w0, mask, bench.layout)
+    turns = []
+    bench.on_epoch = lambda epoch, of: turns.append((epoch, of))
+    small = bench.train_small(w0, mask, bench.pooled, rng_for(0, "turn"), epochs=2).weights
+    assert turns == [(0, 2), (1, 2)]
+    settings = bench.experiment.local
+    full = bench.trainer.fit(w0, mask, bench.pooled, rng_for(0, "turn"), settings, epochs=2).weights
+    held = apply(small, mask, bench.layout)
+    for name, array in small.items():
+        assert array.shape == bench.layout.shapes[name]
+        np.testing.assert_array_equal(array, held[name])
+        np.testing.assert_allclose(array, full[name], rtol=1e-2, atol=1e-3, err_msg=name)
+    assert bench.accuracy(small, mask) == bench.trainer.accuracy(small, bench.test)
+
+
+def test_only_taylor_asks_for_gradients(quick):
+    for score, asked in ((taylor, True), (quick().score, False)):
+        bench = Bench(quick(score=score))
+        full = masks.full(bench.layout)
+        update = bench.local_train(bench.start.w0, full, bench.nodes[0], rng_for(0, "turn"))
+        assert (update.gradients is not None) == asked
+
+
+def test_the_plan_refuses_a_schedule_that_empties_a_layer(quick):
+    assert Bench(quick(schedule=geometric(0.1))).plan.sparsity(1) == pytest.approx(0.1)
+    with pytest.raises(MPFLError, match=r"0\.99 leaves layer .* with none of its 4 filters"):
+        _ = Bench(quick(schedule=one_shot(0.99))).plan

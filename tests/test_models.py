@@ -1,0 +1,439 @@
+"""Where filters are stored, that cutting them out changes nothing, and where w0 comes from."""
+
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+import torchvision
+from torch import nn
+from torchvision.models.resnet import BasicBlock
+
+from mpfl import filters, masks
+from mpfl.models import (
+    MODELS,
+    DigitsCNN,
+    SmallResNet18,
+    build,
+    can_shrink,
+    initial_weights,
+    layout_of,
+    load_weights,
+    pretrained_weights,
+    to_numpy,
+)
+from mpfl.seeds import rng_for
+from mpfl.types import MPFLError
+
+
+def random_mask(layout, rng, share=0.5):
+    """Half of each layer's filters on average, at least one."""
+    mask = {layer.name: rng.random(layer.filters) < share for layer in layout.layers}
+    for bits in mask.values():
+        bits[rng.integers(bits.size)] = True
+    return mask
+
+
+def random_weights(module, rng):
+    """Weights without a zero in them; variances above 0."""
+    return {
+        name: (rng.uniform(0.5, 2, array.shape) if name.endswith("var") else draw).astype("f4")
+        for name, array in to_numpy(module).items()
+        for draw in [rng.standard_normal(array.shape) / np.sqrt(max(1, array[:1].size))]
+    }
+
+
+def pictures(rng, channels, pixels, count=4):
+    return torch.from_numpy(rng.standard_normal((count, channels, pixels, pixels)))
+
+
+class FlattenedChain(nn.Module):
+    """As torchvision's VGG without batch norm: the head reads a block of pixels a channel."""
+
+    def __init__(self, channels, classes=3):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(2, channels[0], 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(channels[0], channels[1], 3),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Sequential(
+            nn.Linear(channels[1] * 4 * 4, 5), nn.ReLU(), nn.Linear(5, classes)
+        )
+
+    def forward(self, x):
+        return self.classifier(self.features(x).flatten(1))
+
+
+# --- layouts -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("digits-cnn", 16 + 32 + 64),
+        ("vgg11-bn", 2752),
+        ("resnet18", 4800),
+        ("torchvision-vgg11", 2752),
+        ("torchvision-resnet18", 4800),
+    ],
+)
+def test_every_conv_is_a_layer_and_every_slice_fits(name, count):
+    with torch.device("meta"):
+        module = build(name, 10)
+    layout = layout_of(module)
+    convs = {path: m for path, m in module.named_modules() if isinstance(m, nn.Conv2d)}
+    assert [layer.name for layer in layout.layers] == list(convs)
+    assert layout.filters == count
+    for layer in layout.layers:
+        assert layer.filters == convs[layer.name].out_channels
+        for tensor in layer.own:
+            assert layout.shapes[tensor][0] == layer.filters, tensor
+        for reader in layer.readers:
+            assert layout.shapes[reader.tensor][1] == layer.filters * reader.block, reader
+    owned = [tensor for layer in layout.layers for tensor in layer.own]
+    assert len(set(owned)) == len(owned), "two layers own one tensor"
+
+
+def test_every_table_of_models_is_covered_here():
+    assert set(MODELS) == {
+        "digits-cnn",
+        "vgg11-bn",
+        "resnet18",
+        "torchvision-vgg11",
+        "torchvision-resnet18",
+    }
+
+
+@pytest.mark.parametrize("name", ["digits-cnn", "vgg11-bn", "torchvision-vgg11"])
+def test_in_a_chain_each_layer_is_read_by_the_next(name):
+    with torch.device("meta"):
+        module = build(name, 10)
+    parts = [p for p, m in module.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    layers = layout_of(module).layers
+    assert [layer.readers[0].tensor for layer in layers] == [
+        f"{after}.weight" for after in parts[1 : len(layers) + 1]
+    ]
+    assert all(len(layer.readers) == 1 for layer in layers)
+    last = 49 if name == "torchvision-vgg11" else 1
+    assert [layer.readers[0].block for layer in layers] == [1] * (len(layers) - 1) + [last]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "torchvision-resnet18"])
+def test_in_a_residual_network_only_the_inside_of_a_block_has_a_reader(name):
+    with torch.device("meta"):
+        layers = layout_of(build(name, 10)).layers
+    inside = [layer for layer in layers if layer.readers]
+    assert len(inside) == 8
+    for layer in inside:
+        assert layer.name.startswith("layer") and layer.name.endswith(".conv1")
+        assert layer.readers == (filters.Reader(layer.name.replace("conv1", "conv2") + ".weight"),)
+    assert all(layer.scale and layer.shift for layer in layers)
+
+
+def test_with_batch_norm_a_filter_owns_its_scale_shift_and_statistics():
+    with torch.device("meta"):
+        layer = layout_of(build("vgg11-bn", 10)).layers[1]
+    norm = "features.5"
+    assert layer.own == (
+        "features.4.weight",
+        "features.4.bias",
+        *(f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")),
+    )
+    assert (layer.scale, layer.shift) == (f"{norm}.weight", f"{norm}.bias")
+
+
+def test_width_scales_every_layer_and_leaves_none_empty():
+    with torch.device("meta"):
+        half = layout_of(build("vgg11-bn", 10, width=0.5))
+        thin = layout_of(build("vgg11-bn", 10, width=0.001))
+    assert half.filters == 1376
+    assert [layer.filters for layer in thin.layers] == [1] * 8
+
+
+# --- a masked network computes what the smaller one computes -----------------------------
+
+CHAINS = {
+    "digits-cnn": (lambda kept: build("digits-cnn", 5, channels=kept), [6, 7, 8], 1, 8),
+    "vgg11-bn": (lambda kept: build("vgg11-bn", 5, channels=kept), [4, 5, 6, 7, 8, 7, 6, 5], 3, 32),
+    "flattened": (FlattenedChain, [4, 5], 2, 6),
+}
+
+
+@pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize("name", CHAINS)
+def test_masked_chain_equals_the_chain_with_filters_cut_out(name, train):
+    make, channels, inputs, pixels = CHAINS[name]
+    whole = make(channels)
+    layout = layout_of(whole)
+    for trial in range(3):
+        rng = rng_for(trial, "cut", name)
+        mask, weights = random_mask(layout, rng), random_weights(whole, rng)
+        assert 0 < masks.sparsity(mask) < 1
+        small = make(list(masks.kept(mask).values()))
+        load_weights(whole, filters.apply(weights, mask, layout))
+        load_weights(small, filters.cut(weights, mask, layout))
+        whole.double().train(train)
+        small.double().train(train)
+        x = pictures(rng, inputs, pixels)
+        with torch.no_grad():
+            out = whole(x)
+            assert out.std() > 1e-6, "nothing comes through: the test compares zeros"
+            torch.testing.assert_close(out, small(x), rtol=0, atol=1e-10)
+        after = filters.cut(to_numpy(whole), mask, layout)  # batch norm has moved, alike
+        for tensor, array in to_numpy(small).items():
+            np.testing.assert_allclose(after[tensor], array, rtol=0, atol=1e-7, err_msg=tensor)
+        whole.float()
+
+
+@pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
+def test_pruned_channel_of_a_resnet_is_exactly_zero_after_its_norm(train):
+    module = build("resnet18", 5, width=1 / 16, pixels=64)
+    layout = layout_of(module)
+    rng = rng_for(0, "resnet zero")
+    mask = random_mask(layout, rng)
+    load_weights(module, filters.apply(random_weights(module, rng), mask, layout))
+    module.train(train)
+    seen = []
+
+    def check(bits):
+        def hook(_, inputs, output):
+            channels = output.abs().amax((0, 2, 3)).numpy()
+            assert (channels[~bits] == 0).all()
+            assert (channels[bits] > 0).all()
+            seen.append(int((~bits).sum()))
+
+        return hook
+
+    for layer in layout.layers:
+        norm = layer.scale.removesuffix(".weight")
+        module.get_submodule(norm).register_forward_hook(check(mask[layer.name]))
+    with torch.no_grad():
+        module(pictures(rng, 3, 64).float())
+    assert len(seen) == len(layout.layers) and sum(seen) > 0
+
+
+# --- against torchvision -----------------------------------------------------------------
+
+
+def test_small_vgg_has_the_features_of_torchvisions_vgg11_bn():
+    with torch.device("meta"):
+        ours = build("vgg11-bn", 10).features.state_dict()
+        theirs = torchvision.models.vgg11_bn().features.state_dict()
+    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
+
+
+def test_small_resnet_is_torchvisions_but_for_the_stem():
+    ours, theirs = SmallResNet18(1, 10, 64), torchvision.models.resnet18(num_classes=10)
+
+    def count(module):
+        return sum(p.numel() for p in module.parameters())
+
+    assert count(ours) - 64 * 3 * 3 * 3 == count(theirs) - 64 * 3 * 7 * 7
+    state = theirs.state_dict()
+    del state["conv1.weight"]
+    missing = ours.load_state_dict(state, strict=False)
+    assert missing.missing_keys == ["conv1.weight"] and not missing.unexpected_keys
+    ours.eval(), theirs.eval()
+    x = torch.relu(pictures(rng_for(0, "blocks"), 64, 8, 2).float())
+    with torch.no_grad():
+        for stage in ("layer1", "layer2", "layer3", "layer4"):
+            y = getattr(theirs, stage)(x)
+            assert torch.equal(getattr(ours, stage)(x), y), stage
+            x = y
+        head = theirs.fc(theirs.avgpool(x).flatten(1))
+        torch.testing.assert_close(ours.fc(x.mean((2, 3))), head)
+
+
+@pytest.mark.parametrize(("pixels", "pool"), [(32, nn.Identity), (64, nn.MaxPool2d)])
+def test_stem_pools_large_pictures_only(pixels, pool):
+    module = build("resnet18", 5, width=1 / 16, pixels=pixels)
+    assert isinstance(module.maxpool, pool)
+    assert module(torch.zeros(2, 3, pixels, pixels)).shape == (2, 5)
+    assert sum(isinstance(part, BasicBlock) for part in module.modules()) == 8
+
+
+# --- names -------------------------------------------------------------------------------
+
+
+def test_unknown_model_names_the_nearest():
+    with pytest.raises(MPFLError, match=r"'vgg11'; did you mean '\S*vgg11\S*'"):
+        build("vgg11", 10)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "torchvision-vgg11"])
+def test_only_chains_can_be_cut_out(name):
+    assert not can_shrink(name)
+    with pytest.raises(MPFLError, match="no chain"):
+        build(name, 10, channels=[1])
+
+
+def test_torchvisions_own_models_have_one_width():
+    with pytest.raises(MPFLError, match="its width is 1"):
+        build("torchvision-resnet18", 10, width=0.5)
+
+
+# --- w0 ----------------------------------------------------------------------------------
+
+
+def test_initial_weights_are_a_function_of_the_seed_alone():
+    torch.manual_seed(1)
+    module = build("digits-cnn", 10)
+    before = torch.get_rng_state()
+    first = initial_weights(module, 7)
+    assert torch.equal(torch.get_rng_state(), before), "torch's global generator was used"
+    torch.manual_seed(2)
+    load_weights(module, random_weights(module, rng_for(0, "other")))
+    again = initial_weights(module, 7)
+    other = initial_weights(module, 8)
+    assert first.keys() == again.keys() == to_numpy(module).keys()
+    for name in first:
+        assert first[name].dtype == np.float32
+        np.testing.assert_array_equal(first[name], again[name])
+    drawn = [name for name in first if first[name].ndim > 1]
+    assert len(drawn) == 4
+    assert all((first[name] != other[name]).any() for name in drawn)
+
+
+def test_initial_weights_are_distributed_as_torchvision_draws_them():
+    module = build("resnet18", 10, width=0.5)
+    weights = initial_weights(module, 0)
+    for path, part in module.named_modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            drawn = weights[f"{path}.weight"]
+            fan_out = part.weight[:, 0].numel() if isinstance(part, nn.Conv2d) else None
+            expected = np.sqrt(2 / fan_out) if fan_out else 0.01
+            assert drawn.std() == pytest.approx(expected, rel=4 / np.sqrt(drawn.size))
+            assert abs(drawn.mean()) < 5 * expected / np.sqrt(drawn.size)
+        elif isinstance(part, nn.BatchNorm2d):
+            for name, value in (
+                ("weight", 1),
+                ("bias", 0),
+                ("running_mean", 0),
+                ("running_var", 1),
+            ):
+                assert (weights[f"{path}.{name}"] == value).all()
+    assert (weights["fc.bias"] == 0).all()
+    same_shape = [weights[f"layer1.{i}.conv1.weight"] for i in (0, 1)]
+    assert (same_shape[0] != same_shape[1]).any(), "two tensors share one stream"
+
+
+# --- weights in and out ------------------------------------------------------------------
+
+
+def test_weights_come_back_as_they_went_in():
+    module = build("digits-cnn", 4, channels=[2, 3, 4])
+    weights = random_weights(module, rng_for(0, "there and back"))
+    load_weights(module, dict(reversed(weights.items())))
+    for name, array in to_numpy(module).items():
+        np.testing.assert_array_equal(array, weights[name])
+
+
+def test_weights_read_from_a_module_are_a_copy():
+    module = build("digits-cnn", 4, channels=[2, 3, 4])
+    weights = to_numpy(module)
+    before = {name: array.copy() for name, array in weights.items()}
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(1)
+    for name, array in before.items():
+        np.testing.assert_array_equal(weights[name], array)
+
+
+@pytest.mark.parametrize("channels", [[2, 3, 5], [1, 3, 4]])
+def test_weights_of_another_shape_are_refused(channels):
+    other = to_numpy(build("digits-cnn", 4, channels=channels))
+    with pytest.raises(MPFLError, match=r"another model.*must be"):
+        load_weights(build("digits-cnn", 4, channels=[2, 3, 4]), other)
+
+
+def test_weights_with_other_names_are_refused():
+    module = build("digits-cnn", 4, channels=[2, 3, 4])
+    weights = to_numpy(module)
+    del weights["classifier.bias"]
+    with pytest.raises(MPFLError, match="other names"):
+        load_weights(module, weights)
+
+
+# --- pretrained --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pretrained():
+    return DigitsCNN([2, 3, 4], 7)
+
+
+def assert_all_but_head(found, module, source):
+    ours, theirs = to_numpy(module), to_numpy(source)
+    for name, array in found.items():
+        head = name.startswith("classifier")
+        assert array.dtype == np.float32
+        np.testing.assert_array_equal(array, ours[name] if head else theirs[name], err_msg=name)
+
+
+def test_pretrained_file_keeps_the_head_that_differs(pretrained, tmp_path):
+    module, path = DigitsCNN([2, 3, 4], 5), tmp_path / "w0.safetensors"
+    safetensors.numpy.save_file(to_numpy(pretrained) | {"unknown": np.zeros(3)}, path)
+    found = pretrained_weights("digits-cnn", module, str(path))
+    assert found.keys() == to_numpy(module).keys()
+    assert_all_but_head(found, module, pretrained)
+
+
+def test_pretrained_weights_of_torchvision_keep_the_head_that_differs(pretrained, monkeypatch):
+    asked = []
+
+    def get_model(name, weights):
+        asked.append((name, weights))
+        return pretrained
+
+    monkeypatch.setattr(torchvision.models, "get_model", get_model)
+    module = DigitsCNN([2, 3, 4], 5)
+    found = pretrained_weights("torchvision-vgg11", module, "torchvision")
+    assert asked == [("vgg11", "DEFAULT")]
+    assert_all_but_head(found, module, pretrained)
+
+
+def test_pretrained_file_of_half_precision_is_read_as_float32(pretrained, tmp_path):
+    path = tmp_path / "half.safetensors"
+    half = {name: array.astype(np.float16) for name, array in to_numpy(pretrained).items()}
+    safetensors.numpy.save_file(half, path)
+    found = pretrained_weights("digits-cnn", DigitsCNN([2, 3, 4], 7), str(path))
+    for name, array in found.items():
+        assert array.dtype == np.float32
+        np.testing.assert_array_equal(array, half[name].astype(np.float32))
+
+
+def test_pretrained_file_that_is_missing(pretrained):
+    with pytest.raises(MPFLError, match=r"no file 'nowhere\.safetensors'"):
+        pretrained_weights("digits-cnn", pretrained, "nowhere.safetensors")
+
+
+def test_pretrained_file_that_is_something_else(pretrained, tmp_path):
+    path = tmp_path / "text"
+    path.write_text("hello")
+    with pytest.raises(MPFLError, match="no safetensors file"):
+        pretrained_weights("digits-cnn", pretrained, str(path))
+
+
+def test_pretrained_file_of_another_model(pretrained, tmp_path):
+    path = tmp_path / "other.safetensors"
+    safetensors.numpy.save_file({"weights": np.zeros(3)}, path)
+    with pytest.raises(MPFLError, match=r"no tensor .* fits 'digits-cnn'"):
+        pretrained_weights("digits-cnn", pretrained, str(path))
+
+
+def test_torchvision_has_no_weights_for_our_own_models(pretrained):
+    with pytest.raises(MPFLError, match="use torchvision-vgg11"):
+        pretrained_weights("digits-cnn", pretrained, "torchvision")
+
+
+@pytest.mark.parametrize("failure", [URLError("no network"), RuntimeError("invalid hash value")])
+def test_a_download_that_fails_says_what_to_do(pretrained, monkeypatch, failure):
+    def get_model(name, weights):
+        raise failure
+
+    monkeypatch.setattr(torchvision.models, "get_model", get_model)
+    with pytest.raises(MPFLError, match=r"could not be downloaded .* safetensors file"):
+        pretrained_weights("torchvision-vgg11", pretrained, "torchvision")

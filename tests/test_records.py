@@ -1,0 +1,232 @@
+"""A run folder: what is written comes back, a kill leaves the old file or the new one."""
+
+import json
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpfl import masks, records
+from mpfl.algorithm import State
+from mpfl.filters import Layer, Layout
+from mpfl.seeds import rng_for
+from mpfl.simulation import RoundLog
+from mpfl.types import MPFLError
+
+LAYOUT = Layout(
+    (Layer("a", 5, "a.weight", ("a.weight",)), Layer("b", 9, "b.weight", ("b.weight",))),
+    {"a.weight": (5, 2), "b.weight": (9, 5)},
+)
+
+
+def weights(seed):
+    rng = rng_for(seed, "weights")
+    return {n: rng.standard_normal(s).astype("f4") for n, s in LAYOUT.shapes.items()}
+
+
+def log(round_=3, seed=7, memories=(), **changes):
+    rng = rng_for(round_, "log")
+    mask = {name: rng.random(bits.size) < 0.5 for name, bits in masks.full(LAYOUT).items()}
+    votes = {name: rng.integers(0, 4, bits.size) for name, bits in mask.items()}
+    state = State(weights(0), mask, seed, votes, {0: 0.5, 1: 1.0}, ("a",))
+    sizes = {"start_bytes": 0, "bytes_down": 20, "bytes_up": 33, "payloads": (16, 17)}
+    metrics = ({"loss": 0.5}, {"loss": 0.25})
+    made = RoundLog(round_, state, memories, **sizes, metrics=metrics, accuracy=None, seconds=1.23)
+    return replace(made, **changes)
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
+
+
+# --- files -------------------------------------------------------------------------------
+
+
+def test_a_write_that_dies_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    records.write_atomically(path, b"old")
+
+    def die(*_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", die)
+        with pytest.raises(RuntimeError):
+            records.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    records.write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_there_and_back(tmp_path):
+    value = {"a": [1, 2.5, None, True], "b": {"c": "ü"}}
+    records.write_json(tmp_path / "x.json", value)
+    assert records.read_json(tmp_path / "x.json") == value
+
+
+def test_json_that_is_missing_or_damaged(tmp_path):
+    with pytest.raises(MPFLError, match=r"no summary\.json; is it a finished run folder\?"):
+        records.read_json(tmp_path / "summary.json")
+    (tmp_path / "summary.json").write_text('{"a": ')
+    with pytest.raises(MPFLError, match=r"summary\.json: damaged .* run it again"):
+        records.read_json(tmp_path / "summary.json")
+
+
+# --- a line a round ----------------------------------------------------------------------
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_hex_there_and_back(bits):
+    text = records.hex_of(np.array(bits))
+    assert len(text) == 2 * -(-len(bits) // 8)
+    assert records.bits_of(text, len(bits)).tolist() == bits
+
+
+def test_hex_by_hand():
+    assert records.hex_of(np.array([1, 0, 0, 0, 1, 1, 0, 0, 1], bool)) == "3101"
+
+
+def test_a_line_holds_everything_observed():
+    line = json.loads(json.dumps(records.line_of(log(), wire=True)))
+    assert line["round"] == 3 and line["seconds"] == 1.23
+    assert (line["bytes_down"], line["bytes_up"], line["payloads"]) == (20, 33, [16, 17])
+    assert line["agreement"] == {"0": 0.5, "1": 1.0}
+    assert line["rescued"] == ["a"]
+    assert line["metrics"] == [{"loss": 0.5}, {"loss": 0.25}]
+    assert line["sparsity"] == log().sparsity
+    state = log().state
+    assert line["votes"] == {name: counts.tolist() for name, counts in state.votes.items()}
+    for name, bits in state.mask.items():
+        np.testing.assert_array_equal(records.bits_of(line["mask"][name], bits.size), bits)
+
+
+def test_without_a_wire_nothing_was_sent():
+    line = records.line_of(log(start_bytes=9), wire=False)
+    assert [line[k] for k in ("start_bytes", "bytes_down", "bytes_up")] == [0, 0, 0]
+    assert line["payloads"] == []
+
+
+def test_a_line_cut_off_is_left_out(tmp_path):
+    path = tmp_path / "rounds.jsonl"
+    assert records.read_lines(path) == []
+    path.write_text('{"round": 1}\n{"round": 2}\n{"rou')
+    assert records.read_lines(path) == [{"round": 1}, {"round": 2}]
+
+
+def test_a_round_repeated_replaces_its_line_and_those_after(tmp_path):
+    path = tmp_path / "rounds.jsonl"
+    for line in ({"round": 1}, {"round": 2}, {"round": 3}, {"round": 2, "again": True}):
+        records.append_round(path, line)
+    assert records.read_lines(path) == [{"round": 1}, {"round": 2, "again": True}]
+
+
+# --- checkpoints -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [7, None])
+@pytest.mark.parametrize(
+    "owners",
+    [[], [0, 0, 0], [1, 1], [1, 0, 2, 1]],
+    ids=["no nodes", "those of the state", "one of their own", "mixed"],
+)
+def test_checkpoint_there_and_back(tmp_path, seed, owners):
+    """``owners``: which weights each node remembers; number 0 are the state's own."""
+    path = tmp_path / "checkpoint"
+    made = log(seed=seed, memories=tuple(weights(i) for i in owners))
+    records.save_checkpoint(path, made)
+    found = records.load_checkpoint(path, LAYOUT)
+    assert found.round == 3
+    assert found.state.seed == seed
+    assert equal(found.state.weights, made.state.weights)
+    assert equal(found.state.mask, made.state.mask)
+    assert list(found.state.mask) == list(made.state.mask)
+    assert len(found.memories) == len(owners)
+    for memory, owner in zip(found.memories, owners, strict=True):
+        assert equal(memory, weights(owner))
+    with safetensors.safe_open(path, "numpy") as file:
+        copies = sum(name.endswith("/a.weight") for name in file.keys())  # noqa: SIM118
+    assert copies == len({0, *owners}), "equal weights are written once"
+
+
+def test_no_checkpoint_is_no_error(tmp_path):
+    assert records.load_checkpoint(tmp_path / "none", LAYOUT) is None
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_a_damaged_checkpoint_is_refused(tmp_path, keep):
+    path = tmp_path / "checkpoint"
+    records.save_checkpoint(path, log())
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(MPFLError, match=r"checkpoint: damaged .* start the run again elsewhere"):
+        records.load_checkpoint(path, LAYOUT)
+
+
+def test_weights_and_masks_there_and_back(tmp_path):
+    turned = {name: array.T for name, array in weights(1).items()}  # not contiguous
+    records.save_weights(tmp_path / "w", turned)
+    assert equal(safetensors.numpy.load_file(tmp_path / "w"), turned)
+    mask = log().state.mask
+    records.save_mask(tmp_path / "m", mask)
+    found = safetensors.numpy.load_file(tmp_path / "m")
+    assert equal(found, mask) and all(bits.dtype == bool for bits in found.values())
+
+
+# --- reading a run -----------------------------------------------------------------------
+
+
+def test_counts_of_a_recorded_run(tmp_path):
+    for round_ in (1, 2):
+        line = records.line_of(log(round_), wire=True)
+        records.append_round(tmp_path / "rounds.jsonl", line)
+    counts = records.kept_counts(tmp_path, LAYOUT)
+    for round_ in (1, 2):
+        assert counts(round_) == masks.kept(log(round_).state.mask)
+    with pytest.raises(MPFLError, match="has no round 3; ask for at most 2"):
+        counts(3)
+
+
+def test_counts_of_no_run_and_of_another_model(tmp_path):
+    with pytest.raises(MPFLError, match="holds no rounds of this model"):
+        records.kept_counts(tmp_path, LAYOUT)
+    records.append_round(tmp_path / "rounds.jsonl", records.line_of(log(1), wire=True))
+    other = Layout(LAYOUT.layers[:1], {"a.weight": (5, 2)})
+    with pytest.raises(MPFLError, match="holds no rounds of this model"):
+        records.kept_counts(tmp_path, other)
+
+
+def test_a_finished_run_is_read_back(finished):
+    run = records.read_run(finished)
+    assert run.label == "digits, budget(k=None), seed 0"
+    assert [line["round"] for line in run.rounds] == [1, 2]
+    assert [line["round"] for line in run.federated] == [1, 2]
+    sent = run.summary["bytes"]
+    assert run.bytes_rounds + run.bytes_final == sum(sent.values())
+
+
+def test_a_run_that_is_missing_or_unfinished(tmp_path):
+    with pytest.raises(MPFLError, match="nowhere: no such run"):
+        records.read_run(tmp_path / "nowhere")
+    records.write_json(tmp_path / "config.json", {})
+    with pytest.raises(MPFLError, match=r"no summary\.json"):
+        records.read_run(tmp_path)
+
+
+def test_a_recorded_run_equals_its_folder(finished, tmp_path):
+    run = records.read_run(finished)
+    path = records.record(run, tmp_path)
+    assert path.name == f"digits-toy-{run.summary['identity']}.json"
+    assert replace(records.read_run(path), folder=run.folder) == run
+
+
+def test_a_result_says_what_made_it():
+    made = records.provenance("python -m mpfl run digits")
+    assert made["command"] == "python -m mpfl run digits"
+    assert made["versions"].keys() >= {"mpfl", "torch", "numpy", "safetensors"}
+    assert made["machine"]["cores"] >= 1 and made["machine"]["cpu"]
+    assert made["commit"] and made["python"]
+    assert json.loads(json.dumps(made)) == made

@@ -1,0 +1,417 @@
+"""Whole runs: what they leave on disk, and that a kill at any moment changes nothing."""
+
+import ast
+import json
+import multiprocessing
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+
+import mpfl
+from mpfl import masks, noise, records
+from mpfl.experiment import METHODS, Bench, config_of
+from mpfl.partition import dirichlet
+from mpfl.prune import bn_scale
+from mpfl.runner import run
+from mpfl.schedules import one_shot
+from mpfl.types import MPFLError
+from mpfl.vote import share, weighted
+
+PACKAGE = Path(mpfl.__file__).parent
+
+
+class Killed(BaseException):
+    """Not an Exception: nothing in a run may catch it."""
+
+
+def result_of(folder):
+    """Everything a run leaves behind but the time it took: bytes of tensors, logs, summary."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".safetensors":
+            found[path.name] = path.read_bytes()
+        elif path.suffix == ".jsonl":
+            found[path.name] = [{**line, "seconds": 0} for line in records.read_lines(path)]
+        else:
+            content = records.read_json(path)
+            for key in ("seconds", "seconds_last_start", "provenance"):
+                content.pop(key, None)
+            found[path.name] = content
+    return found
+
+
+def on_disk(folder):
+    """Every file with its content and the time it was written."""
+    return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.iterdir()}
+
+
+def stop_after(calls):
+    """A ``watch`` that ends the run at a call."""
+    left = iter(range(calls))
+
+    def watch(_):
+        if next(left, None) is None:
+            raise Killed
+
+    return watch
+
+
+def interrupted(experiment, folder, calls):
+    with pytest.raises(Killed):
+        run(experiment, folder, watch=stop_after(calls))
+
+
+# --- what a run leaves -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_runs_and_its_bytes_are_those_of_its_log(quick, tmp_path, method):
+    folder, experiment = tmp_path / "run", quick(method)
+    summary = run(experiment, folder)
+    assert summary == records.read_json(folder / "summary.json")
+    assert records.read_json(folder / "config.json") == config_of(experiment)
+    rounds = records.read_lines(folder / "rounds.jsonl")
+    final = records.read_lines(folder / "federated.jsonl")
+    sums = {
+        "start": sum(line["start_bytes"] for line in rounds),
+        "mask_rounds_down": sum(line["bytes_down"] for line in rounds),
+        "mask_rounds_up": sum(sum(line["payloads"]) for line in rounds),
+        "final_start": sum(line["start_bytes"] for line in final),
+        "final_down": sum(line["bytes_down"] for line in final),
+        "final_up": sum(sum(line["payloads"]) for line in final),
+    }
+    assert summary["bytes"] == sums
+    talks = {
+        "mpfl": (True, True),
+        "pruning-fl": (True, True),
+        "fedavg": (False, True),
+        "random-masks": (False, True),
+        "w0-norms": (False, True),
+    }
+    sent = (sums["mask_rounds_down"] + sums["mask_rounds_up"], sums["final_up"])
+    assert tuple(count > 0 for count in sent) == talks.get(method, (False, False))
+
+    assert len(rounds) == (0 if method in ("fedavg", "central") else 2)
+    assert len(final) == (0 if method in ("lth", "central") else 2)
+    assert (folder / "model.safetensors").exists() == bool(final)
+    assert (summary["accuracy_federated"] is None) == (not final)
+    assert (summary["accuracy_central"] is None) == (method == "fedavg")
+    for accuracy in (summary["accuracy_central"], summary["accuracy_federated"]):
+        assert accuracy is None or 0 < accuracy <= 1
+
+    mask = safetensors.numpy.load_file(folder / "mask.safetensors")
+    assert summary["kept"] == masks.kept(mask)
+    assert summary["sparsity"] == pytest.approx(masks.sparsity(mask))
+    assert (summary["sparsity"] == 0) == (not rounds)
+    assert (summary["parameters"] == summary["parameters_dense"]) == (not rounds)
+    for name in ("central.safetensors", "model.safetensors") if rounds else ():
+        if (folder / name).exists():
+            assert_zero_where_pruned(safetensors.numpy.load_file(folder / name), mask, experiment)
+    assert not list(folder.glob("checkpoint-*")) and not list(folder.glob("*.part"))
+
+
+def assert_zero_where_pruned(weights, mask, experiment):
+    from mpfl.filters import apply
+
+    held = apply(weights, mask, Bench(experiment).layout)
+    for name, array in weights.items():
+        np.testing.assert_array_equal(array, held[name], err_msg=name)
+
+
+def test_the_result_is_a_function_of_the_experiment(quick, tmp_path):
+    experiment = quick(noise=noise.gaussian(0.2), partition=dirichlet(1.0))
+    torch.manual_seed(1)
+    run(experiment, tmp_path / "a")
+    torch.manual_seed(2)
+    run(experiment, tmp_path / "b")
+    run(quick(noise=noise.gaussian(0.2), partition=dirichlet(1.0), seed=1), tmp_path / "c")
+    first, second, other = (result_of(tmp_path / name) for name in "abc")
+    assert first == second
+    assert first["model.safetensors"] != other["model.safetensors"]
+
+
+def test_a_final_training_may_be_left_out(quick, tmp_path):
+    summary = run(quick(central_epochs=0, federated_rounds=0), tmp_path / "run")
+    assert summary["accuracy_central"] is summary["accuracy_federated"] is None
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "config.json",
+        "rounds.jsonl",
+        "mask.safetensors",
+        "summary.json",
+    }
+
+
+def test_progress_goes_through_every_epoch_once(quick, tmp_path):
+    seen = []
+    run(quick(epochs=2), tmp_path / "run", watch=seen.append)
+    phases = {"mask rounds": 8, "central training": 1, "federated training": 8}
+    assert [(step.phase, step.done, step.total) for step in seen] == [
+        (phase, done, total) for phase, total in phases.items() for done in range(total)
+    ]
+    assert seen[7].text == "round 2/2, node 2/2, epoch 2/2"
+    assert seen[8].text == "epoch 1/1"
+
+
+def test_weights_of_votes_count(quick, tmp_path):
+    one = run(quick(vote=weighted((1.0, 0.0), tau=1.0)), tmp_path / "one")
+    both = run(quick(vote=share(1.0)), tmp_path / "both")
+    assert one["sparsity"] == pytest.approx(1 - 0.75**2, abs=0.05)
+    assert both["sparsity"] >= one["sparsity"]
+    votes = records.read_lines(tmp_path / "one" / "rounds.jsonl")[0]["votes"]
+    assert {count for counts in votes.values() for count in counts} == {0.0, 1.0}
+
+
+# --- killed and started again ------------------------------------------------------------
+
+KILLABLE = {
+    "mpfl": {},
+    "carry": {"rewind": False},
+    "pruning-fl": {"method": "pruning-fl"},
+    "faulty": {"noise": noise.random_mask(), "score": bn_scale},
+}
+
+
+@pytest.mark.parametrize("name", KILLABLE)
+def test_stopped_at_any_epoch_a_run_ends_the_same(quick, tmp_path, name):
+    experiment = quick(**KILLABLE[name])
+    calls = []
+    run(experiment, tmp_path / "whole", watch=calls.append)
+    whole = result_of(tmp_path / "whole")
+    assert len(calls) == 9
+    for stop in range(len(calls)) if name == "carry" else (1, 3, 7):
+        folder = tmp_path / str(stop)
+        interrupted(experiment, folder, stop)
+        assert not (folder / "summary.json").exists()
+        left = []
+        run(experiment, folder, resume=True, watch=left.append)
+        assert len(calls) - stop <= len(left) <= len(calls)
+        assert result_of(folder) == whole, f"stopped at epoch {stop}"
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_stopped_at_any_write_a_run_ends_the_same(quick, tmp_path, monkeypatch, moment):
+    """Before a file is renamed into place (its scratch file stays), or right after."""
+    experiment = quick(rewind=False)
+    replace, names = records.os.replace, []
+
+    def count(scratch, path):
+        names.append(Path(path).name)
+        replace(scratch, path)
+
+    monkeypatch.setattr(records.os, "replace", count)
+    run(experiment, tmp_path / "whole")
+    whole, writes = result_of(tmp_path / "whole"), list(names)
+    assert writes[0] == "config.json" and writes[-1] == "summary.json" and len(writes) >= 14
+
+    for stop in range(len(writes)):
+        names.clear()
+
+        def die(scratch, path, stop=stop):
+            if len(names) == stop:
+                if moment == "after":
+                    replace(scratch, path)
+                raise Killed
+            count(scratch, path)
+
+        folder = tmp_path / str(stop)
+        monkeypatch.setattr(records.os, "replace", die)
+        with pytest.raises(Killed):
+            run(experiment, folder)
+        monkeypatch.setattr(records.os, "replace", count)
+        run(experiment, folder, resume=True)
+        assert result_of(folder) == whole, f"stopped {moment} write {stop} ({writes[stop]})"
+
+
+def test_killed_by_the_system_a_run_ends_the_same(quick, tmp_path):
+    """A real process, SIGKILL, several times over in one folder."""
+    experiment = quick(rewind=False, nodes=3, rounds=3, epochs=2, federated_rounds=3)
+    run(experiment, tmp_path / "whole")
+    folder = tmp_path / "killed"
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mpfl.runner", "sklearn.datasets"])
+
+    def lines(name):
+        return len(records.read_lines(folder / name))
+
+    moments = {
+        "it has a configuration": lambda: (folder / "config.json").exists(),
+        "one round is done": lambda: lines("rounds.jsonl") >= 1,
+        "two rounds are done": lambda: lines("rounds.jsonl") >= 2,
+        "the mask is there": lambda: (folder / "mask.safetensors").exists(),
+        "one final round is done": lambda: lines("federated.jsonl") >= 1,
+        "two final rounds are done": lambda: lines("federated.jsonl") >= 2,
+    }
+    killed = []
+    for moment, reached in moments.items():
+        process = context.Process(target=run, args=(experiment, folder), kwargs={"resume": True})
+        process.start()
+        while process.is_alive() and not reached():
+            time.sleep(0.001)
+        process.kill()
+        process.join()
+        if process.exitcode == -signal.SIGKILL:
+            killed.append(moment)
+        else:
+            assert process.exitcode == 0
+    assert len(killed) >= 3, f"too fast to be killed, but when {killed}"
+    run(experiment, folder, resume=True)
+    assert result_of(folder) == result_of(tmp_path / "whole")
+
+
+def test_a_damaged_checkpoint_is_refused(quick, tmp_path):
+    interrupted(quick(), tmp_path / "run", 3)
+    path = tmp_path / "run" / "checkpoint-rounds.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(MPFLError, match=r"checkpoint-rounds\.safetensors: damaged"):
+        run(quick(), tmp_path / "run", resume=True)
+
+
+# --- folders in use ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["finished", "unfinished"])
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_run_of_another_configuration_is_left_alone(quick, tmp_path, resume, done):
+    folder = tmp_path / "run"
+    if done:
+        run(quick(), folder)
+    else:
+        interrupted(quick(), folder, 3)
+    before = on_disk(folder)
+    says = r"another configuration \(vote: the default there, share\(tau=0\.5\) now\)"
+    with pytest.raises(MPFLError, match=says):
+        run(quick(vote=share(0.5)), folder, resume=resume)
+    assert on_disk(folder) == before
+
+
+def test_the_same_run_again_needs_resume(quick, tmp_path):
+    interrupted(quick(), tmp_path / "run", 3)
+    before = on_disk(tmp_path / "run")
+    with pytest.raises(MPFLError, match="holds this run already; add --resume"):
+        run(quick(), tmp_path / "run")
+    assert on_disk(tmp_path / "run") == before
+
+
+def test_a_finished_run_is_not_run_again(quick, tmp_path):
+    summary = run(quick(), tmp_path / "run")
+    before = on_disk(tmp_path / "run")
+    (tmp_path / "run" / "checkpoint-rounds.safetensors").write_bytes(b"left by a kill")
+    assert run(quick(), tmp_path / "run", resume=True, watch=stop_after(0)) == summary
+    assert on_disk(tmp_path / "run") == before
+
+
+def test_a_run_from_before_a_field_was_added_goes_on(quick, tmp_path):
+    interrupted(quick(), tmp_path / "run", 3)
+    path = tmp_path / "run" / "config.json"
+    config = records.read_json(path)
+    del config["floor"], config["local"]["momentum"]
+    records.write_json(path, config)
+    run(quick(), tmp_path / "run", resume=True)
+    assert records.read_json(path) == config_of(quick())
+
+
+def test_a_folder_of_other_files_is_left_alone(quick, tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(MPFLError, match="is not empty and holds no run; choose another --out"):
+        run(quick(), tmp_path, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_is_no_folder(quick, tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(MPFLError, match="is a file; choose another --out"):
+        run(quick(), tmp_path / "thesis.tex")
+
+
+def test_an_empty_folder_will_do(quick, tmp_path):
+    run(quick(), tmp_path)
+    assert (tmp_path / "summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"schedule": one_shot(0.99)}, "leaves layer 'features.0' with none of its 4 filters"),
+        ({"scope": "network", "floor": 9}, "cannot give each of 3 layers its floor of 9"),
+        ({"w0": "nowhere.safetensors"}, "no file 'nowhere.safetensors'"),
+        ({"partition": dirichlet(0.01), "images": 20, "nodes": 20}, "is left with no data"),
+        ({"method": "random-masks", "match": "nowhere"}, "nowhere holds no rounds"),
+        ({"dataset": "digit"}, "did you mean 'digits'"),
+        ({"model": "digits-cn"}, "did you mean 'digits-cnn'"),
+    ],
+)
+def test_what_cannot_run_leaves_no_folder(quick, tmp_path, changes, says):
+    with pytest.raises(MPFLError, match=says):
+        run(quick(**changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+# --- controls ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["random-masks", "w0-norms"])
+def test_a_control_takes_over_the_counts_of_a_run(quick, tmp_path, method):
+    only = {"central_epochs": 0, "federated_rounds": 0}
+    run(quick(vote=share(1.0), nodes=3, **only), tmp_path / "run")
+    matched = quick(method, match=str(tmp_path / "run"), **only)
+    run(matched, tmp_path / "control")
+    run(quick(method, **only), tmp_path / "planned")
+    lines = [
+        [line["mask"] for line in records.read_lines(tmp_path / name / "rounds.jsonl")]
+        for name in ("run", "control", "planned")
+    ]
+
+    def counts(rounds):
+        return [
+            [sum(bin(byte).count("1") for byte in bytes.fromhex(text)) for text in mask.values()]
+            for mask in rounds
+        ]
+
+    assert counts(lines[0]) == counts(lines[1]) != counts(lines[2])
+    assert lines[0] != lines[1]
+
+
+def test_a_control_longer_than_the_run_it_matches_is_refused(quick, finished, tmp_path):
+    control = quick("random-masks", match=str(finished), rounds=3)
+    with pytest.raises(MPFLError, match="has no round 3; ask for at most 2"):
+        run(control, tmp_path / "control")
+    assert not (tmp_path / "control").exists()
+
+
+# --- no pickle ---------------------------------------------------------------------------
+
+
+def test_no_file_of_a_run_is_a_pickle(quick, tmp_path):
+    interrupted(quick(rewind=False), tmp_path / "run", 8)
+    files = list((tmp_path / "run").iterdir())
+    assert {"checkpoint-rounds.safetensors", "checkpoint-federated.safetensors"} < {
+        path.name for path in files
+    }
+    for path in files:
+        assert not path.read_bytes().startswith((b"\x80", b"PK")), path
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+
+
+def test_the_package_never_unpickles():
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            elif isinstance(node, ast.Attribute):
+                names = [ast.unparse(node)]
+            elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                names = [] if ast.unparse(node.value) == "False" else ["allow_pickle"]
+            refused = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+            refused |= {"torch.load", "torch.save", "allow_pickle"}
+            found += [f"{path.name}: {name}" for name in names if name in refused]
+    assert found == []

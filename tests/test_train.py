@@ -1,0 +1,420 @@
+"""The training loop: what is pruned stays exactly zero, and nothing but ``rng`` decides."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from mpfl import filters, masks
+from mpfl.models import build, initial_weights, layout_of, load_weights, to_numpy
+from mpfl.seeds import rng_for
+from mpfl.train import Settings, Shard, Trainer, shift_and_mirror
+from mpfl.types import MPFLError
+
+
+class TanhChain(nn.Module):
+    """A chain in which a dead channel gets gradients: tanh, unlike ReLU, has a slope at 0."""
+
+    def __init__(self, channels=(4, 5), classes=3):
+        super().__init__()
+        first, second = channels
+        self.features = nn.Sequential(
+            nn.Conv2d(1, first, 3, padding=1),
+            nn.BatchNorm2d(first),
+            nn.Tanh(),
+            nn.Conv2d(first, second, 3, padding=1),
+            nn.BatchNorm2d(second),
+            nn.Tanh(),
+        )
+        self.dropout = nn.Dropout(0.3)
+        self.classifier = nn.Linear(second, classes)
+
+    def forward(self, x):
+        return self.classifier(self.dropout(self.features(x).mean((2, 3))))
+
+
+MODULES = {
+    "digits-cnn": lambda: build("digits-cnn", 3, channels=[4, 6, 5]),
+    "tanh": TanhChain,
+    "resnet18": lambda: build("resnet18", 3, width=1 / 32),
+}
+
+
+def trainer_of(module):
+    channels = layout_of(module).shapes[layout_of(module).layers[0].weight][1]
+    return Trainer(module, layout_of(module), (0.4,) * channels, (0.2,) * channels, "float32")
+
+
+def shard(count, channels=1, pixels=8, classes=3, seed=0):
+    rng = rng_for(seed, "shard")
+    labels = np.arange(count, dtype=np.int64) % classes
+    brightest = 255 * (labels + 1) // classes  # so that there is something to learn
+    shape = (count, channels, pixels, pixels)
+    images = rng.integers(0, brightest[:, None, None, None] + 1, shape).astype(np.uint8)
+    return Shard(torch.from_numpy(images), torch.from_numpy(labels))
+
+
+def random_mask(layout, rng, share=0.5):
+    mask = {layer.name: rng.random(layer.filters) < share for layer in layout.layers}
+    for bits in mask.values():
+        bits[rng.integers(bits.size)] = True
+    return mask
+
+
+def dirty(weights, rng):
+    """Weights without a single zero."""
+    return {
+        name: (rng.uniform(0.5, 2, array.shape) * (1 if "var" in name else 0.3)).astype("f4")
+        for name, array in weights.items()
+    }
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
+
+
+@pytest.fixture
+def tanh():
+    return trainer_of(TanhChain())
+
+
+@pytest.fixture
+def digits():
+    return trainer_of(MODULES["digits-cnn"]())
+
+
+# --- the mask is an invariant ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trial", range(3))
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings("sgd", lr=0.1, momentum=0.9, weight_decay=0.1, batch=8),
+        Settings("adam", lr=0.01, weight_decay=0.1, batch=8, augment=True, decay="cosine"),
+    ],
+    ids=["sgd", "adam"],
+)
+@pytest.mark.parametrize("name", MODULES)
+def test_what_is_pruned_is_exactly_zero_at_every_step(name, settings, trial):
+    trainer = trainer_of(MODULES[name]())
+    layout, module = trainer.layout, trainer.module
+    rng = rng_for(trial, "invariant", name)
+    mask = random_mask(layout, rng)
+    weights = dirty(to_numpy(module), rng)
+    passes = []
+
+    def check(*_):
+        held = to_numpy(module)
+        assert equal(held, filters.apply(held, mask, layout)), f"after {len(passes)} steps"
+        passes.append(held)
+
+    module.register_forward_pre_hook(check)
+    channels, pixels = (3, 8) if name == "resnet18" else (1, 8)
+    data = shard(20, channels, pixels)
+    update = trainer.fit(weights, mask, data, rng, settings, epochs=2, gradients=True)
+    check()
+    assert len(passes) >= 7  # six steps, and the end
+    assert equal(update.weights, passes[-1])
+    kept = filters.apply({n: np.ones_like(a) for n, a in weights.items()}, mask, layout)
+    for tensor, factor in kept.items():
+        assert (update.weights[tensor][factor == 1] != 0).all(), tensor
+        if "running" not in tensor:
+            assert (passes[0][tensor] != update.weights[tensor])[factor == 1].any(), tensor
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+def test_masked_steps_equal_steps_of_the_network_cut_out(optimiser):
+    settings = Settings(optimiser, lr=0.02, weight_decay=0.01, batch=16)
+    for trial in range(3):
+        whole = trainer_of(MODULES["digits-cnn"]())
+        rng = rng_for(trial, "compact")
+        mask = random_mask(whole.layout, rng)
+        w0 = initial_weights(whole.module, trial)
+        kept = list(masks.kept(mask).values())
+        small = trainer_of(build("digits-cnn", 3, channels=kept))
+        data = shard(64)
+
+        def fit(trainer, weights, mask, data=data, trial=trial):
+            rng = rng_for(trial, "steps")
+            return trainer.fit(weights, mask, data, rng, settings, epochs=2).weights
+
+        masked = filters.cut(fit(whole, w0, mask), mask, whole.layout)
+        compact = fit(small, filters.cut(w0, mask, whole.layout), masks.full(small.layout))
+        start = filters.cut(w0, mask, whole.layout)
+        for name, array in compact.items():
+            np.testing.assert_allclose(masked[name], array, rtol=1e-3, atol=1e-4, err_msg=name)
+        moved = max(np.abs(compact[name] - start[name]).max() for name in compact)
+        assert moved > 0.05, "the steps were too small to compare"
+
+
+def test_with_nothing_pruned_it_is_plain_training(digits):
+    data, settings = shard(64), Settings(batch=16, weight_decay=0.01)
+    w0 = initial_weights(digits.module, 0)
+    full = masks.full(digits.layout)
+    ours = digits.fit(w0, full, data, rng_for(0, "plain"), settings, epochs=2)
+
+    module, rng = digits.module, rng_for(0, "plain")
+    load_weights(module, w0)
+    rng.integers(2**62)  # what fit takes for dropout
+    sgd = torch.optim.SGD(module.parameters(), lr=0.05, momentum=0.9, weight_decay=0.01)
+    module.train()
+    for _ in range(2):
+        losses = []
+        for index in torch.from_numpy(rng.permutation(64)).split(16):
+            pixels = (data.images[index] / 255 - 0.4) / 0.2
+            loss = nn.functional.cross_entropy(module(pixels), data.labels[index])
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+            losses.append(loss.item())
+    for name, array in to_numpy(module).items():
+        np.testing.assert_allclose(ours.weights[name], array, rtol=1e-3, atol=1e-4, err_msg=name)
+    assert ours.metrics["loss"] == pytest.approx(np.mean(losses), rel=1e-3)
+    assert ours.gradients is None
+
+
+# --- a function of its arguments ---------------------------------------------------------
+
+
+def test_equal_arguments_give_equal_bits(tanh):
+    data, settings = shard(40), Settings(batch=16, augment=True)
+    w0, full = initial_weights(tanh.module, 0), masks.full(tanh.layout)
+    given = {name: array.copy() for name, array in w0.items()}
+
+    def fit(seed):
+        rng = rng_for(seed, "bits")
+        return tanh.fit(w0, full, data, rng, settings, epochs=2, gradients=True)
+
+    torch.manual_seed(1)
+    first = fit(0)
+    torch.manual_seed(2)
+    again = fit(0)
+    assert equal(first.weights, again.weights)
+    assert equal(first.gradients, again.gradients)
+    assert first.metrics == again.metrics
+    assert not equal(first.weights, fit(1).weights)
+    assert equal(w0, given), "fit changed the weights it was given"
+
+
+def test_dropout_depends_on_the_generator_given(tanh):
+    """One batch of all data in any order is one and the same, but for dropout."""
+    data, settings = shard(32), Settings(batch=32)
+    w0, full = initial_weights(tanh.module, 0), masks.full(tanh.layout)
+    tanh.module.dropout.p = 0.9
+    losses = {
+        tanh.fit(w0, full, data, rng_for(s, "drop"), settings, epochs=1).metrics["loss"]
+        for s in range(3)
+    }
+    tanh.module.dropout.p = 0.0
+    same = {
+        round(tanh.fit(w0, full, data, rng_for(s), settings, epochs=1).metrics["loss"], 5)
+        for s in range(3)
+    }
+    assert len(losses) == 3 and len(same) == 1
+
+
+def test_the_global_generator_is_left_alone(tanh):
+    before = torch.get_rng_state()
+    tanh.fit(
+        initial_weights(tanh.module, 0),
+        masks.full(tanh.layout),
+        shard(20),
+        rng_for(0, "global"),
+        Settings(batch=8, augment=True),
+        epochs=1,
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_weights_that_come_out_are_a_copy(digits):
+    w0, full = initial_weights(digits.module, 0), masks.full(digits.layout)
+    first = digits.fit(w0, full, shard(20), rng_for(0, "copy"), Settings(batch=8), epochs=1)
+    before = {name: array.copy() for name, array in first.weights.items()}
+    digits.fit(w0, full, shard(20), rng_for(1, "copy"), Settings(batch=8), epochs=1)
+    assert equal(first.weights, before)
+
+
+# --- steps and epochs --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(2, [2]), (8, [8]), (9, [9]), (10, [8, 2]), (16, [8, 8]), (17, [8, 9])]
+)
+def test_a_last_batch_of_one_joins_the_one_before_it(digits, count, sizes):
+    seen, epochs = [], []
+    hook = digits.module.register_forward_pre_hook(lambda _, x: seen.append(len(x[0])))
+    rates = []
+    steps = register_optimizer_step_pre_hook(
+        lambda optimiser, *_: rates.append(optimiser.param_groups[0]["lr"])
+    )
+    try:
+        digits.fit(
+            initial_weights(digits.module, 0),
+            masks.full(digits.layout),
+            shard(count),
+            rng_for(0, "batches"),
+            Settings(batch=8, lr=0.01, decay="cosine"),
+            epochs=3,
+            on_epoch=epochs.append,
+        )
+    finally:
+        hook.remove(), steps.remove()
+    assert seen == sizes * 3
+    assert epochs == [0, 1, 2]
+    total = len(seen)
+    assert rates == [0.01 * 0.5 * (1 + math.cos(math.pi * step / total)) for step in range(total)]
+
+
+def test_every_picture_is_seen_once_an_epoch(digits):
+    count, seen = 21, []
+    images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+    data = Shard(images.contiguous(), torch.zeros(count, dtype=torch.int64))
+    digits.module.register_forward_pre_hook(lambda _, x: seen.extend(x[0][:, 0, 0, 0].tolist()))
+    w0, full = initial_weights(digits.module, 0), masks.full(digits.layout)
+    digits.fit(w0, full, data, rng_for(0, "once"), Settings(batch=4), epochs=2)
+    numbers = [round((pixel * 0.2 + 0.4) * 255) for pixel in seen]
+    assert sorted(numbers[:count]) == sorted(numbers[count:]) == list(range(count))
+    assert numbers[:count] != numbers[count:] != list(range(count))
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_little_data_is_refused(digits, count):
+    w0, full = initial_weights(digits.module, 0), masks.full(digits.layout)
+    with pytest.raises(MPFLError, match=f"{count} images .* fewer nodes or another partition"):
+        digits.fit(w0, full, shard(count), rng_for(0, "none"), Settings(), epochs=1)
+
+
+def test_a_loss_that_is_no_number_is_refused(digits):
+    w0, full = initial_weights(digits.module, 0), masks.full(digits.layout)
+    with pytest.raises(MPFLError, match=r"loss is nan; lower the learning rate 1e\+30"):
+        digits.fit(w0, full, shard(32), rng_for(0), Settings(lr=1e30, batch=8), epochs=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"optimiser": "sdg"}, "optimiser is 'sdg'; choose sgd or adam"),
+        ({"decay": "linear"}, "decay is 'linear'; choose constant or cosine"),
+        ({"lr": 0.0}, "lr is 0.0"),
+        ({"lr": math.nan}, "lr is nan"),
+        ({"momentum": 1.0}, "momentum is 1.0"),
+        ({"weight_decay": -0.1}, "weight_decay -0.1"),
+        ({"batch": 1}, "batch is 1"),
+    ],
+)
+@pytest.mark.usefixtures("types_unchecked")
+def test_settings_refuse_nonsense(change, says):
+    with pytest.raises(MPFLError, match=says):
+        Settings(**change)
+
+
+# --- augmentation ------------------------------------------------------------------------
+
+
+class Fixed(np.random.Generator):
+    """A generator that draws what it is told: how far to shift, and who is mirrored."""
+
+    def __init__(self, shift, mirror):
+        super().__init__(np.random.PCG64(0))
+        self.shift, self.mirror = shift, mirror
+
+    def integers(self, low, high, count):
+        assert (low, high) == (0, 9)
+        return np.full(count, self.shift + 4)
+
+    def random(self, count):
+        return np.full(count, 0.0 if self.mirror else 0.9)
+
+
+def test_augmentation_by_nothing_changes_nothing():
+    images = shard(6, 3, 10).images
+    assert torch.equal(shift_and_mirror(images, Fixed(0, False)), images)
+
+
+def test_augmentation_mirrors_left_to_right():
+    images = shard(6, 3, 10).images
+    assert torch.equal(shift_and_mirror(images, Fixed(0, True)), images.flip(3))
+
+
+def test_augmentation_shifts_black_in():
+    images = shard(6, 3, 10).images
+    moved = shift_and_mirror(images, Fixed(3, False))
+    assert torch.equal(moved[:, :, :-3, :-3], images[:, :, 3:, 3:])
+    assert not moved[:, :, -3:].any() and not moved[..., -3:].any()
+
+
+def test_augmentation_equals_a_slow_loop():
+    images = shard(50, 3, 10).images
+    moved = shift_and_mirror(images, rng_for(0, "augment"))
+    assert moved.dtype == torch.uint8 and moved.shape == images.shape
+    assert moved.is_contiguous(memory_format=torch.channels_last)
+    rng = rng_for(0, "augment")
+    top, left, mirror = rng.integers(0, 9, 50), rng.integers(0, 9, 50), rng.random(50) < 0.5
+    assert 10 < mirror.sum() < 40 and len(set(top)) == len(set(left)) == 9
+    for i, image in enumerate(images.numpy()):
+        padded = np.pad(image, [(0, 0), (4, 4), (4, 4)])
+        window = padded[:, top[i] : top[i] + 10, left[i] : left[i] + 10]
+        window = window[:, :, ::-1] if mirror[i] else window
+        np.testing.assert_array_equal(moved[i].numpy(), window)
+
+
+# --- gradients and accuracy --------------------------------------------------------------
+
+
+def test_mean_gradients_equal_the_slope_of_the_mean_loss(digits):
+    """More pictures than fit in one pass, against autograd and finite differences in float64."""
+    data = shard(600)
+    rng = rng_for(0, "slope")
+    mask = random_mask(digits.layout, rng)
+    w0 = initial_weights(digits.module, 0)
+    settings = Settings(batch=64, lr=0.01)
+    update = digits.fit(w0, mask, data, rng, settings, epochs=1, gradients=True)
+
+    module = MODULES["digits-cnn"]()
+    load_weights(module, update.weights)
+    module.double().eval()
+
+    def loss():
+        pixels = (data.images.double() / 255 - 0.4) / 0.2
+        return nn.functional.cross_entropy(module(pixels), data.labels)
+
+    loss().backward()
+    parameters = dict(module.named_parameters())
+    assert update.gradients.keys() == parameters.keys()
+    for name, parameter in parameters.items():
+        expected = parameter.grad.numpy()
+        np.testing.assert_allclose(update.gradients[name], expected, rtol=1e-3, atol=1e-5)
+        where = np.unravel_index(np.abs(expected).argmax(), expected.shape)
+        with torch.no_grad():
+            parameter[where] += 1e-5
+            above = loss().item()
+            parameter[where] -= 2e-5
+            below = loss().item()
+            parameter[where] += 1e-5
+        assert (above - below) / 2e-5 == pytest.approx(update.gradients[name][where], rel=1e-2)
+
+
+def test_accuracy_equals_counting(digits):
+    data = shard(600)
+    weights = dirty(initial_weights(digits.module, 0), rng_for(0, "accuracy"))
+    found = digits.accuracy(weights, data)
+    load_weights(digits.module, weights)
+    digits.module.eval()
+    right = 0
+    with torch.no_grad():
+        for image, label in zip(data.images, data.labels, strict=True):
+            logits = digits.module(((image / 255 - 0.4) / 0.2)[None])[0]
+            right += int(logits.argmax() == label)
+    assert found == right / 600
+    assert 0 < found < 1
+
+
+def test_training_learns(digits):
+    data = shard(200)
+    w0, full = initial_weights(digits.module, 0), masks.full(digits.layout)
+    update = digits.fit(w0, full, data, rng_for(0, "learn"), Settings(batch=32), epochs=8)
+    assert digits.accuracy(update.weights, shard(200, seed=1)) > 0.7
