@@ -83,7 +83,7 @@ class Experiment:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise MPFLError(f"method is {self.method!r}; choose one of {', '.join(METHODS)}")
-        for name in ("nodes", "rounds", "epochs", "floor", "pixels"):
+        for name in ("nodes", "rounds", "epochs", "pixels"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise MPFLError(f"{name} is {value}, but a run needs at least 1")
         for name in ("central_epochs", "federated_rounds"):
@@ -218,18 +218,18 @@ class Bench:
     @cached_property
     def pooled(self) -> Shard:
         """All training data in one place."""
-        images, labels = self.dataset.train_images, self.dataset.train_labels
-        if (count := self.experiment.images) is not None:
-            chosen = rng_for(self.experiment.seed, "images").permutation(len(labels))[:count]
-            images, labels = images[chosen], labels[chosen]
-        return _shard(images, labels)
+        return self._some("train", self.dataset.train_images, self.dataset.train_labels)
 
     @cached_property
     def test(self) -> Shard:
         """The test data; a run on fewer images is tested on as many at most."""
-        images, labels = self.dataset.test_images, self.dataset.test_labels
-        if self.experiment.images is not None:
-            images, labels = images[: self.experiment.images], labels[: self.experiment.images]
+        return self._some("test", self.dataset.test_images, self.dataset.test_labels)
+
+    def _some(self, split: str, images: np.ndarray, labels: np.ndarray) -> Shard:
+        if (count := self.experiment.images) is not None:
+            rng = rng_for(self.experiment.seed, "images", split)
+            chosen = rng.permutation(len(labels))[:count]
+            images, labels = images[chosen], labels[chosen]
         return _shard(images, labels)
 
     @cached_property

@@ -215,7 +215,7 @@ def pretrained_weights(name: str, module: nn.Module, source: str) -> dict[str, n
         except (OSError, RuntimeError) as error:  # no network; a file damaged on the way
             raise MPFLError(
                 f"torchvision's weights for {name!r} could not be downloaded ({error}); "
-                "download them elsewhere and give a safetensors file"
+                "set w0 to a safetensors file that holds them, or to 'random'"
             ) from error
         loaded = to_numpy(found)
     else:

@@ -100,15 +100,13 @@ def _check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
 
 
 def _rehearse(bench: Bench) -> None:
-    """Build every part and choose one mask from w0, so that bad fields are refused at once."""
-    experiment, layout, w0 = bench.experiment, bench.layout, bench.start.w0
+    """Build every part and score w0 once, so that bad fields are refused before a long wait."""
+    experiment, w0 = bench.experiment, bench.start.w0
     if experiment.federated:
         _ = bench.nodes
     if experiment.votes:
         bench.algorithm()
-        plan, full = bench.plan, masks.full(layout)
-        scores = score_layers(experiment.score, Update(w0, w0), layout, rng_for(experiment.seed))
-        plan.select(scores, full, plan.keep(experiment.rounds, full))
+        score_layers(experiment.score, Update(w0, w0), bench.layout, rng_for(experiment.seed))
 
 
 def _mask_rounds(bench: Bench, folder: Path, watch: Watch) -> State:

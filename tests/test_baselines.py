@@ -17,7 +17,7 @@ from mpfl.baselines.fedavg import average, fedavg
 from mpfl.baselines.pruning_fl import implied_mask, pruning_fl
 from mpfl.filters import apply, cut, cut_shapes
 from mpfl.node import Plan
-from mpfl.prune import l1, l2, rms_weight, select_by_layer
+from mpfl.prune import l1, l2, random, rms_weight, select_by_layer
 from mpfl.schedules import cubic, geometric, linear, one_shot
 from mpfl.seeds import rng_for
 from mpfl.server import masked_pruning
@@ -25,7 +25,7 @@ from mpfl.simulation import Resume, simulate
 from mpfl.types import MPFLError, Reply, Update
 from mpfl.vote import share
 
-WIDE = chain([16, 12, 10])
+WIDE = chain([16, 12, 10], norm=False)
 DATA = [np.full(5, 1.0), np.full(8, 2.0), np.full(3, 0.5)]
 IMAGES = [5, 8, 3]
 PLAN = Plan(WIDE, linear(0.6), rounds=3)
@@ -43,6 +43,7 @@ TABLE: dict[str, Algorithm] = {
     "fedavg": fedavg(WIDE, initialise, TRAIN),
     "fedavg of a mask": fedavg(WIDE, initialise, TRAIN, mask=HALF),
     "pruning-fl": pruning_fl(PLAN, initialise, TRAIN),
+    "pruning-fl at random": pruning_fl(PLAN, initialise, TRAIN, score=random),
     "random-masks": random_masks(PLAN, initialise, seed=1),
     "w0-norms": w0_norms(PLAN, initialise),
 }
@@ -360,15 +361,24 @@ def test_random_masks_are_a_function_of_their_seed_alone():
     assert same(one, logs[-1].state.mask)
 
 
+@every_control
+def test_a_control_ends_at_one_mask_however_many_rounds_lead_there(name):
+    make = {
+        "random-masks": lambda plan: random_masks(plan, initialise, seed=1),
+        "w0-norms": lambda plan: w0_norms(plan, initialise),
+    }[name]
+    at_once = last_mask(make(Plan(WIDE, one_shot(0.6), 1)), rounds=1)
+    assert same(at_once, last_mask(make(PLAN)))
+
+
 def test_random_masks_favour_no_filter():
     layout = chain([4])
     plan = Plan(layout, one_shot(0.5), 1)
+    start = State(draw_weights(layout), masks.full(layout))
     kept = np.zeros(4)
-    for seed in range(100):
-        algorithm = random_masks(plan, initialise, seed=seed)
-        (log,) = simulate(algorithm, [], begin(layout), 1, 0)
-        kept += log.state.mask["layer0"]
-    assert kept.sum() == 200 and kept == pytest.approx([50] * 4, abs=20)
+    for seed in range(50):
+        kept += random_masks(plan, initialise, seed=seed).aggregate(start, 1, []).mask["layer0"]
+    assert kept.sum() == 100 and kept == pytest.approx([25] * 4, abs=12)
 
 
 def test_w0_norms_keep_the_largest_filters_of_w0():

@@ -44,7 +44,7 @@ from mpfl.vote import (
     weighted,
 )
 
-WIDE = chain([16, 12, 10])
+WIDE = chain([16, 12, 10], norm=False)
 DATA = [np.full(5, 1.0), np.full(8, 2.0), np.full(3, 0.5)]
 PLAN = Plan(WIDE, linear(0.6), rounds=4)
 RULE_EXAMPLES = [
@@ -257,6 +257,8 @@ def decided(rule, *sent, plan=TOY_PLAN, state=None, round_=1):
         (share(0.01), ["###.", "##.", "####."]),
         (weighted((1.0, 1, 5)), ["##..", ".#.", "#..#."]),
         (weighted((1.0, 1, 0), tau=0.6), ["#...", "#..", "#...."]),
+        # 0.3 of 0.1 + 0.2 + 0.3 is half, though not in the last digit of floating point.
+        (weighted((0.1, 0.2, 0.3)), ["##..", "##.", "#..#."]),
         (budget(1), ["#...", "#..", "#...."]),
     ],
     ids=str,
@@ -280,7 +282,7 @@ def test_what_the_server_notes_of_a_vote():
 
 
 @every_rule
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_the_order_of_the_replies_changes_nothing(rule, data):
     replies = ballots(TOY_PLAN, 1, ALL, *(data.draw(masks_for(TOY)) for _ in range(3)))
@@ -291,7 +293,7 @@ def test_the_order_of_the_replies_changes_nothing(rule, data):
 
 
 @every_rule
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(data=st.data(), scope=st.sampled_from(["layer", "network"]), floor=st.integers(1, 2))
 def test_the_consensus_lies_within_the_last_and_no_layer_is_empty(rule, data, scope, floor):
     plan = replace(TOY_PLAN, scope=scope, floor=floor)
@@ -312,14 +314,15 @@ def test_a_budget_over_the_network_by_hand():
     # Six of twelve stay. Votes: 3 2 1 0 / 2 1 0 / 3 1 1 1 0. Those of 3 and 2 are four; then
     # the largest filters of w0 among those with one vote.
     plan = replace(TOY_PLAN, scope="network")
-    state = fresh(TOY)
-    norms = filter_norms(state.weights, TOY)
+    w0 = draw_weights(TOY)
+    w0["conv1.weight"][3] *= 1000  # nobody wants it, however large it is
+    state, norms = replace(fresh(TOY), weights=w0), filter_norms(w0, TOY)
     single = [("conv1", 2), ("conv2", 1), ("fc", 1), ("fc", 2), ("fc", 3)]
     single.sort(key=lambda place: -norms[place[0]][place[1]])
     expected = mask_of(TOY, "##..", "#..", "#....")
     for name, f in single[:2]:
         expected[name][f] = True
-    assert same(decided(budget(), *SAID, plan=plan).mask, expected)
+    assert same(decided(budget(), *SAID, plan=plan, state=state).mask, expected)
     assert masks.kept(decided(budget(3), *SAID, plan=plan).mask) == dict.fromkeys(expected, 1)
 
 
@@ -529,7 +532,7 @@ def test_a_run_that_goes_on_equals_one_that_was_never_cut_off(algorithm):
 def test_a_run_is_a_function_of_its_seed():
     def messages(**how):
         algorithm, wire = recorded(method())
-        run(algorithm, **how)
+        run(algorithm, rounds=2, **how)
         return wire
 
     assert messages() == messages()

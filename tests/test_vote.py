@@ -30,7 +30,7 @@ from mpfl.vote import (
     weighted,
 )
 
-few = settings(max_examples=30)
+few = settings(max_examples=20)
 
 
 def ballot_of(rule: Rule, election: Election) -> Ballot:
@@ -315,6 +315,7 @@ HAND = Election(
         (published_threshold(), "#....."),
         (published_threshold(required=0.1), "#....."),
         (published_threshold(required=0.83), "#....."),
+        (published_threshold(required=5 / 6), "#....."),
         (published_threshold(required=0.84), "#####."),
         # 13 ones and 11 zeros: the votes at places 10 and 11 of 0..23 are 0 and 1.
         (published_percentile(p=10 / 23), "######"),
@@ -379,6 +380,15 @@ def test_relaxed_prunes_enough_and_keeps_what_it_can(election, target):
     levels = [election.alive, *(ballot.votes >= n for n in range(1, len(election.masks) + 1))]
     looser = [level for level in levels if level.sum() > kept.sum()]
     assert all((~level).sum() < target * filters for level in looser)
+
+
+def test_a_tenth_of_ten_filters_is_one():
+    # 1 - 0.9 is a little less than 0.1 in floating point, and yet enough.
+    masks = np.ones((2, 10), bool)
+    masks[0, 7] = False
+    ballot = ballot_of(share(), Election(masks, np.ones(10, bool), 9, np.zeros(10)))
+    for rule in (published_threshold(0.1), published_threshold(), relaxed(0.1), relaxed()):
+        assert np.flatnonzero(~rule(ballot)).tolist() == [7]
 
 
 def test_asking_the_published_threshold_for_more_may_prune_less():
