@@ -362,6 +362,19 @@ def test_augmentation_equals_a_slow_loop():
         np.testing.assert_array_equal(moved[i].numpy(), window)
 
 
+def test_pictures_are_resized_to_what_the_model_reads():
+    module = MODULES["digits-cnn"]()
+    trainer = Trainer(module, layout_of(module), (0.4,), (0.2,), "float32", pixels=12)
+    seen = []
+    module.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    data = shard(8)
+    trainer.accuracy(initial_weights(module, 0), data)
+    assert seen[0].shape == (8, 1, 12, 12)
+    small = (data.images / 255 - 0.4) / 0.2
+    torch.testing.assert_close(seen[0].mean((2, 3)), small.mean((2, 3)), rtol=0, atol=0.1)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
 # --- gradients and accuracy --------------------------------------------------------------
 
 
