@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from mpfl.data import NAMES
 from mpfl.types import MPFLError
-
-DATA_SETS = ("digits", "cifar10", "imagenet100", "imagenet100-64")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     data = commands.add_parser("data", help="get a data set, checked by hash")
-    data.add_argument("name", help=", ".join(DATA_SETS))
+    data.add_argument("name", help=", ".join(NAMES))
     data.add_argument("--from", dest="source", type=Path, help="files you have already")
     data.add_argument("--root", type=Path, default=Path("data"), help="default: data")
     data.add_argument("--force", action="store_true", help="get it again over a damaged copy")

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from IPython.display import HTML, Code
 
 from mpfl.types import Mask
@@ -30,15 +29,17 @@ def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> HTML:
 
 
 def _cell(value: Any) -> str:
-    number = isinstance(value, int | float | np.number)
     text = f"{value:,}" if isinstance(value, int) else str(value)
+    number = text.lstrip("+-")[:1].isdigit() or text == "-"
     return f'<td style="text-align:{"right" if number else "left"}">{text}</td>'
 
 
-def dots(mask: Mask) -> str:
-    """A mask as a line of text a layer: a filled dot is a filter that stays."""
-    width = max(map(len, mask))
-    return "\n".join(
-        f"{name:<{width}}  {''.join('●' if bit else '·' for bit in bits)}"
-        for name, bits in mask.items()
-    )
+def dots(mask: Mask, width: int = 50) -> str:
+    """A mask as text, ``width`` filters a line: ``#`` is a filter that stays, ``.`` one gone."""
+    indent = 2 + max(map(len, mask))
+    lines = []
+    for name, bits in mask.items():
+        text = "".join("#" if bit else "." for bit in bits)
+        parts = [text[start : start + width] for start in range(0, len(text), width)]
+        lines.append(name.ljust(indent) + ("\n" + " " * indent).join(parts))
+    return "\n".join(lines)

@@ -66,15 +66,15 @@ def rounds(logs: Sequence[RoundLog]) -> Figure:
     numbers = [log.round for log in logs]
     agreement = agreement_table(logs)
     with style():
-        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(9.6, 2.9), layout="constrained")
+        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(8.4, 2.9), layout="constrained")
         left.plot(numbers, [log.sparsity for log in logs], "o-", color="#0072B2")
-        left.set(title="share of filters removed", ylim=(0, 1))
+        left.set(title="sparsity", ylim=(0, 1))
         middle.plot(numbers, agreement, color="#999999", linewidth=1)
         middle.plot(numbers, agreement.mean(axis=1), "o-", color="#D55E00", label="mean")
-        middle.set(title="agreement with the consensus", ylim=(0, 1.03))
+        middle.set(title="agreement", ylim=(0, 1.03))
         middle.legend(frameon=False, loc="lower left")
         right.plot(numbers, [np.mean(log.payloads) for log in logs], "o-", color="#009E73")
-        right.set(title="bytes of one mask, up", ylim=(0, None))
+        right.set(title="a mask, bytes", ylim=(0, None))
         for axes in (left, middle, right):
             axes.set(xlabel="round", xticks=numbers)
     plt.close(figure)
@@ -82,32 +82,28 @@ def rounds(logs: Sequence[RoundLog]) -> Figure:
 
 
 def comparison(runs: Sequence[Run]) -> Figure:
-    """Accuracy of each run against its sparsity and against its bytes.
+    """Accuracy of each run: trained centrally against sparsity, federated against bytes.
 
-    Left, central training of the final network; middle and right, federated training. The
-    two are different measurements and never share a panel.
+    The two trainings are different measurements and never share a panel.
     """
     with style():
-        figure, panels = plt.subplots(1, 3, figsize=(10.5, 3.9), layout="constrained", sharey=True)
-        central, federated, traffic = panels
+        figure, (central, federated) = plt.subplots(
+            1, 2, figsize=(8.0, 4.4), layout="constrained", sharey=True
+        )
         for run in runs:
             s = run.summary
-            _point(central, run, s["sparsity"], s["accuracy_central"])
-            _point(federated, run, s["sparsity"], s["accuracy_federated"])
             sent = (run.bytes_rounds + run.bytes_final) / 1e6
-            _point(traffic, run, sent, s["accuracy_federated"])
-        central.set(xlabel="share of filters removed", ylabel="test accuracy, %")
+            _point(central, run, s["sparsity"], s["accuracy_central"])
+            _point(federated, run, sent, s["accuracy_federated"])
+        central.set(xlabel="share of filters removed", ylabel="test accuracy, %", xlim=(-0.05, 1))
         central.set_title("trained centrally")
-        federated.set(xlabel="share of filters removed", title="trained by FedAvg")
-        traffic.set(xlabel="all traffic, MB", title="trained by FedAvg")
-        if traffic.collections:
-            traffic.set_xscale("log")
-        for axes in (central, federated):
-            axes.set_xlim(-0.05, 1)
-        seen = [axes.get_legend_handles_labels() for axes in panels]
+        federated.set(xlabel="all traffic, MB", title="trained by FedAvg")
+        if federated.collections:
+            federated.set_xscale("log")
+        seen = [axes.get_legend_handles_labels() for axes in (central, federated)]
         marks = {t: m for marks, texts in seen for m, t in zip(marks, texts, strict=True)}
         figure.legend(
-            handles=list(marks.values()), loc="outside lower center", ncols=5, frameon=False
+            handles=list(marks.values()), loc="outside lower center", ncols=3, frameon=False
         )
     plt.close(figure)
     return figure

@@ -16,13 +16,14 @@ import torch
 
 from mpfl import codec, masks, records
 from mpfl.algorithm import Start, State
-from mpfl.experiment import Bench, Experiment, changes, config_of, identity
+from mpfl.experiment import Experiment, changes, config_of, identity
 from mpfl.filters import apply, cut_shapes, expand
 from mpfl.prune import score_layers
 from mpfl.seeds import rng_for
 from mpfl.server import consensus_message
 from mpfl.simulation import RoundLog, simulate
 from mpfl.types import Mask, MPFLError, Update, Weights
+from mpfl.workbench import Workbench
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def run(
         raise MPFLError(f"{folder}: is a file; choose another --out")
     elif folder.exists() and {each.name for each in folder.iterdir()} - {"config.json.part"}:
         raise MPFLError(f"{folder}: is not empty and holds no run; choose another --out")
-    bench = Bench(experiment, root)
+    bench = Workbench(experiment, root)
     _rehearse(bench)
     folder.mkdir(parents=True, exist_ok=True)
     records.write_json(folder / "config.json", config)
@@ -99,7 +100,7 @@ def _check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
         raise MPFLError(f"{folder}: holds this run already; add --resume, or choose another --out")
 
 
-def _rehearse(bench: Bench) -> None:
+def _rehearse(bench: Workbench) -> None:
     """Build every part and score w0 once, so that bad fields are refused before a long wait."""
     experiment, w0 = bench.experiment, bench.start.w0
     if experiment.federated:
@@ -109,7 +110,7 @@ def _rehearse(bench: Bench) -> None:
         score_layers(experiment.score, Update(w0, w0), bench.layout, rng_for(experiment.seed))
 
 
-def _mask_rounds(bench: Bench, folder: Path, watch: Watch) -> State:
+def _mask_rounds(bench: Workbench, folder: Path, watch: Watch) -> State:
     """The method's own rounds, from where they stopped; dense methods have none."""
     experiment = bench.experiment
     if not experiment.votes:
@@ -137,7 +138,7 @@ def _mask_rounds(bench: Bench, folder: Path, watch: Watch) -> State:
     return state
 
 
-def _central(bench: Bench, folder: Path, mask: Mask, watch: Watch) -> dict[str, Any] | None:
+def _central(bench: Workbench, folder: Path, mask: Mask, watch: Watch) -> dict[str, Any] | None:
     """The network that is left, trained from w0 on all data in one place."""
     experiment = bench.experiment
     epochs = experiment.central_epochs
@@ -168,7 +169,7 @@ def _central(bench: Bench, folder: Path, mask: Mask, watch: Watch) -> dict[str, 
     return result
 
 
-def _federated(bench: Bench, folder: Path, state: State, watch: Watch) -> dict[str, Any] | None:
+def _federated(bench: Workbench, folder: Path, state: State, watch: Watch) -> dict[str, Any] | None:
     """The network that is left, trained by averaging between the nodes."""
     experiment, layout, mask = bench.experiment, bench.layout, state.mask
     rounds = experiment.federated_rounds
@@ -224,7 +225,7 @@ def _record(folder: Path, phase: str, log: RoundLog, *, wire: bool) -> None:
 
 
 def _watcher(
-    bench: Bench, watch: Watch, phase: str, rounds: int, nodes: int
+    bench: Workbench, watch: Watch, phase: str, rounds: int, nodes: int
 ) -> Callable[[int, int], None]:
     def on_node(round_: int, node: int) -> None:
         def on_epoch(epoch: int, of: int) -> None:
@@ -238,7 +239,7 @@ def _watcher(
 
 
 def _summary(
-    bench: Bench,
+    bench: Workbench,
     folder: Path,
     mask: Mask,
     central: dict[str, Any] | None,

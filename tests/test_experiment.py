@@ -11,7 +11,7 @@ import torch
 
 from mpfl import experiment as experiments
 from mpfl import masks, models, noise
-from mpfl.experiment import METHODS, Bench, Experiment, changes, config_of, identity
+from mpfl.experiment import METHODS, Experiment, changes, config_of, identity
 from mpfl.filters import apply
 from mpfl.partition import dirichlet
 from mpfl.prune import taylor
@@ -21,6 +21,7 @@ from mpfl.seeds import rng_for
 from mpfl.train import Settings
 from mpfl.types import MPFLError
 from mpfl.vote import relaxed, share, weighted
+from mpfl.workbench import Workbench
 
 # --- the name ----------------------------------------------------------------------------
 
@@ -123,6 +124,7 @@ def test_functions_and_rules_are_described_by_how_they_are_written():
         ({"noisy_nodes": 11}, "noisy_nodes is 11, but there are 10 nodes"),
         ({"noisy_nodes": -1}, "noisy_nodes is -1"),
         ({"images": 9}, "9 images cannot fill 10 nodes"),
+        ({"method": "lth", "noise": noise.gaussian(0.1)}, "trains on clean pooled data"),
         ({"vote": weighted((1.0, 2.0))}, "2 weights for 10 nodes"),
         ({"score": taylor, "method": "pruning-fl"}, "score taylor needs data"),
         ({"score": taylor, "method": "w0-norms"}, "score taylor needs data"),
@@ -148,7 +150,7 @@ def test_unknown_recipe_budget_and_field_name_the_nearest():
 
 def test_a_model_that_does_not_fit_the_pictures_is_refused(quick):
     with pytest.raises(MPFLError, match=r"'vgg11-bn' reads .* 3 channels.*'digits' have 1"):
-        Bench(quick(model="vgg11-bn"))
+        Workbench(quick(model="vgg11-bn"))
 
 
 # --- the data ----------------------------------------------------------------------------
@@ -159,7 +161,7 @@ def same(one, other):
 
 
 def test_nodes_share_the_pooled_data_out(quick):
-    bench = Bench(quick(nodes=3, partition=dirichlet(1.0)))
+    bench = Workbench(quick(nodes=3, partition=dirichlet(1.0)))
     assert len(bench.pooled) == len(bench.test) == 120
     assert sum(len(node) for node in bench.nodes) == 120
 
@@ -170,13 +172,13 @@ def test_nodes_share_the_pooled_data_out(quick):
 
 
 def test_all_pictures_are_used_where_no_number_is_given(quick):
-    bench = Bench(quick(images=None))
+    bench = Workbench(quick(images=None))
     assert len(bench.pooled) == len(bench.dataset.train_labels)
     assert len(bench.test) == len(bench.dataset.test_labels)
 
 
 def test_the_seed_decides_which_pictures_and_who_gets_them(quick):
-    first, again, other = Bench(quick()), Bench(quick()), Bench(quick(seed=1))
+    first, again, other = Workbench(quick()), Workbench(quick()), Workbench(quick(seed=1))
     assert all(same(a, b) for a, b in zip(first.nodes, again.nodes, strict=True))
     assert not same(first.pooled, other.pooled)
 
@@ -192,8 +194,8 @@ def test_the_seed_decides_which_pictures_and_who_gets_them(quick):
     ids=repr,
 )
 def test_noise_reaches_the_data_of_the_noisy_nodes_only(quick, spoilt):
-    clean = Bench(quick(nodes=4))
-    noisy = Bench(quick(nodes=4, noise=spoilt, noisy_nodes=2))
+    clean = Workbench(quick(nodes=4))
+    noisy = Workbench(quick(nodes=4, noise=spoilt, noisy_nodes=2))
     reached = [not same(a, b) for a, b in zip(clean.nodes, noisy.nodes, strict=True)]
     assert reached == [True, True, False, False]
     assert same(clean.pooled, noisy.pooled) and same(clean.test, noisy.test)
@@ -204,8 +206,8 @@ def test_noise_reaches_the_data_of_the_noisy_nodes_only(quick, spoilt):
 
 
 def test_two_noisy_nodes_have_noise_of_their_own(quick):
-    bench = Bench(quick(nodes=2, images=40, noise=noise.gaussian(0.5), noisy_nodes=2))
-    clean = Bench(quick(nodes=2, images=40))
+    bench = Workbench(quick(nodes=2, images=40, noise=noise.gaussian(0.5), noisy_nodes=2))
+    clean = Workbench(quick(nodes=2, images=40))
     added = [bench.nodes[i].images.int() - clean.nodes[i].images.int() for i in range(2)]
     assert not torch.equal(*added)
 
@@ -217,8 +219,8 @@ def test_two_noisy_nodes_have_noise_of_their_own(quick):
     "fault", [noise.random_mask(), noise.inverted_mask(), noise.colluding_veto(0.2)], ids=repr
 )
 def test_voter_faults_change_the_votes_of_the_faulty_nodes_only(quick, fault):
-    clean = Bench(quick(nodes=3))
-    bench = Bench(quick(nodes=3, noise=fault, noisy_nodes=2))
+    clean = Workbench(quick(nodes=3))
+    bench = Workbench(quick(nodes=3, noise=fault, noisy_nodes=2))
     assert all(same(a, b) for a, b in zip(clean.nodes, bench.nodes, strict=True))
     assert sorted(bench.behaviour()) == [0, 1]
     algorithm = bench.algorithm()
@@ -237,7 +239,7 @@ def test_voter_faults_change_the_votes_of_the_faulty_nodes_only(quick, fault):
 
 
 def test_who_takes_part_in_the_mask_rounds(quick):
-    benches = {method: Bench(quick(method)) for method in METHODS}
+    benches = {method: Workbench(quick(method)) for method in METHODS}
     assert [len(node) for node in benches["lth"].mask_nodes()] == [120]
     for method in ("random-masks", "w0-norms"):
         assert benches[method].mask_nodes() == []
@@ -248,7 +250,7 @@ def test_who_takes_part_in_the_mask_rounds(quick):
 
 
 def test_w0_is_a_seed_or_a_file(quick, tmp_path):
-    bench = Bench(quick(seed=4))
+    bench = Workbench(quick(seed=4))
     assert bench.start.seed == 4
     drawn = bench.start.w0
     for name, array in models.initial_weights(bench.trainer.module, 4).items():
@@ -258,14 +260,14 @@ def test_w0_is_a_seed_or_a_file(quick, tmp_path):
     }
     path = tmp_path / "w0.safetensors"
     safetensors.numpy.save_file(shifted, path)
-    start = Bench(quick(seed=4, w0=str(path))).start
+    start = Workbench(quick(seed=4, w0=str(path))).start
     assert start.seed is None
     for name, array in start.w0.items():
         np.testing.assert_array_equal(array, shifted.get(name, drawn[name]))
 
 
 def test_training_the_small_network_gives_full_shapes_and_the_same_accuracy(quick):
-    bench = Bench(quick())
+    bench = Workbench(quick())
     rng = rng_for(0, "mask")
     mask = {n: rng.random(bits.size) < 0.6 for n, bits in masks.full(bench.layout).items()}
     for bits in mask.values():
@@ -287,13 +289,13 @@ def test_training_the_small_network_gives_full_shapes_and_the_same_accuracy(quic
 
 def test_only_taylor_asks_for_gradients(quick):
     for score, asked in ((taylor, True), (quick().score, False)):
-        bench = Bench(quick(score=score))
+        bench = Workbench(quick(score=score))
         full = masks.full(bench.layout)
         update = bench.local_train(bench.start.w0, full, bench.nodes[0], rng_for(0, "turn"))
         assert (update.gradients is not None) == asked
 
 
 def test_the_plan_refuses_a_schedule_that_empties_a_layer(quick):
-    assert Bench(quick(schedule=geometric(0.1))).plan.sparsity(1) == pytest.approx(0.1)
+    assert Workbench(quick(schedule=geometric(0.1))).plan.sparsity(1) == pytest.approx(0.1)
     with pytest.raises(MPFLError, match=r"0\.99 leaves layer .* with none of its 4 filters"):
-        _ = Bench(quick(schedule=one_shot(0.99))).plan
+        _ = Workbench(quick(schedule=one_shot(0.99))).plan

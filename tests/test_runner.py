@@ -14,13 +14,14 @@ import torch
 
 import mpfl
 from mpfl import masks, noise, records
-from mpfl.experiment import METHODS, Bench, config_of
+from mpfl.experiment import METHODS, config_of
 from mpfl.partition import dirichlet
 from mpfl.prune import bn_scale
 from mpfl.runner import run
 from mpfl.schedules import one_shot
 from mpfl.types import MPFLError
 from mpfl.vote import share, weighted
+from mpfl.workbench import Workbench
 
 PACKAGE = Path(mpfl.__file__).parent
 
@@ -118,7 +119,7 @@ def test_every_method_runs_and_its_bytes_are_those_of_its_log(quick, tmp_path, m
 def assert_zero_where_pruned(weights, mask, experiment):
     from mpfl.filters import apply
 
-    held = apply(weights, mask, Bench(experiment).layout)
+    held = apply(weights, mask, Workbench(experiment).layout)
     for name, array in weights.items():
         np.testing.assert_array_equal(array, held[name], err_msg=name)
 
