@@ -76,7 +76,7 @@ notebooks: install $(PAPERS)  ## run every notebook, BUDGET=toy|laptop|paper, in
 			$$notebook _build/notebooks/$$(basename $$notebook) || exit 1; \
 	done
 
-data: install  ## download CIFAR-10 (170 MB) into data/
+data: install  ## download CIFAR-10 (about 140 MB) into data/
 	@$(BIN)/python -m mpfl data cifar10
 
 clean:  ## remove what was built; .venv, data and runs stay

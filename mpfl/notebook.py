@@ -31,7 +31,8 @@ def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> HTML:
 def _cell(value: Any) -> str:
     text = f"{value:,}" if isinstance(value, int) else str(value)
     number = text.lstrip("+-")[:1].isdigit() or text == "-"
-    return f'<td style="text-align:{"right" if number else "left"}">{text}</td>'
+    look = "text-align:right;white-space:nowrap" if number else "text-align:left"
+    return f'<td style="{look}">{text}</td>'
 
 
 def dots(mask: Mask, width: int = 50) -> str:
