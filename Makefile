@@ -37,6 +37,9 @@ $(BIN)/python:
 
 install: .venv/.mpfl  ## create .venv with everything pinned in it
 
+# Small networks gain nothing from threads, and wait for each other where other work is going on:
+# one thread for tests, book and toy notebooks.
+
 # ---- Book
 
 notebooks_ipynb/%.ipynb: notebooks/%.md .venv/.mpfl
@@ -72,7 +75,7 @@ pytest: install  ## the tests alone (those of the book look at what `make book` 
 notebooks: install $(PAPERS)  ## run every notebook, BUDGET=toy|laptop|paper, into _build/notebooks
 	@mkdir -p _build/notebooks
 	@for notebook in $(PAPERS); do \
-		$(BIN)/papermill --no-progress-bar --cwd notebooks -p budget $(BUDGET) \
+		$(if $(filter toy,$(BUDGET)),OMP_NUM_THREADS=1) $(BIN)/papermill --no-progress-bar --cwd notebooks -p budget $(BUDGET) \
 			$$notebook _build/notebooks/$$(basename $$notebook) || exit 1; \
 	done
 
