@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path, help="run folder; default: runs/RECIPE-...")
     run.add_argument("--resume", action="store_true", help="go on with an unfinished run")
     run.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
-    run.add_argument("--threads", type=int, help="processor threads; default: all cores")
+    run.add_argument("--threads", type=int, help="default: all cores, at toy one")
 
     commands.add_parser("list", help="recipes, budgets and what may be set")
 
@@ -94,12 +94,14 @@ def _run(options: argparse.Namespace) -> None:
     from mpfl.settings import changed
 
     experiment = changed(recipe(options.recipe, options.budget, options.seed), options.changes)
-    if options.threads is not None:
+    # Toy networks gain nothing from threads, and lose much where other work is going on.
+    threads = 1 if options.threads is None and options.budget == "toy" else options.threads
+    if threads is not None:
         import torch
 
-        if options.threads < 1:
-            raise MPFLError(f"--threads {options.threads}: give at least 1")
-        torch.set_num_threads(options.threads)
+        if threads < 1:
+            raise MPFLError(f"--threads {threads}: give at least 1")
+        torch.set_num_threads(threads)
     from mpfl.runner import run
 
     name = f"{experiment.recipe}-{experiment.budget}-{identity(experiment)}"
