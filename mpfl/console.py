@@ -141,7 +141,7 @@ def print_recipes() -> None:
     for name in RECIPES:
         console.print(f"  {name}")
     console.print(f"budgets: {', '.join(BUDGETS)}")
-    console.print("fields for --set (with their defaults):")
+    console.print("fields for --set (with their defaults, where a recipe sets no other):")
     for field in dataclasses.fields(Experiment):
         default = getattr(Experiment(), field.name)
         shown = default.__name__ if hasattr(default, "__name__") else default

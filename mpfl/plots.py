@@ -92,7 +92,7 @@ def comparison(runs: Sequence[Run]) -> Figure:
         )
         for run in runs:
             s = run.summary
-            sent = (run.bytes_rounds + run.bytes_final) / 1e6
+            sent = run.bytes_all / 1e6
             _point(central, run, s["sparsity"], s["accuracy_central"])
             _point(federated, run, sent, s["accuracy_federated"])
         central.set(xlabel="share of filters removed", ylabel="test accuracy, %", xlim=(-0.05, 1))

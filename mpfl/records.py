@@ -240,21 +240,27 @@ class Run:
 
     @property
     def label(self) -> str:
-        """What to call the run in a table: its recipe, the rule where it votes, its seed."""
+        """What to call the run: its recipe and budget, the rule where it votes, its seed."""
         rule = f", {self.config['vote']}" if self.config["method"] == "mpfl" else ""
-        return f"{self.config['recipe']}{rule}, seed {self.config['seed']}"
+        config = self.config
+        return f"{config['recipe']}, {config['budget']}{rule}, seed {config['seed']}"
 
     @property
     def bytes_rounds(self) -> int:
-        """w0 and the rounds, both ways, over all nodes."""
+        """The method's rounds, both ways, over all nodes; w0 apart."""
         sent = self.summary["bytes"]
-        return int(sent["start"] + sent["mask_rounds_down"] + sent["mask_rounds_up"])
+        return int(sent["mask_rounds_down"] + sent["mask_rounds_up"])
 
     @property
     def bytes_final(self) -> int:
         """The final federated training, both ways, over all nodes."""
         sent = self.summary["bytes"]
         return int(sent["final_start"] + sent["final_down"] + sent["final_up"])
+
+    @property
+    def bytes_all(self) -> int:
+        """Everything that was sent: w0, the rounds, the final training."""
+        return int(sum(self.summary["bytes"].values()))
 
 
 def filters_of(run: Run) -> dict[str, int]:

@@ -201,11 +201,12 @@ def test_counts_of_no_run_and_of_another_model(tmp_path):
 
 def test_a_finished_run_is_read_back(finished):
     run = records.read_run(finished)
-    assert run.label == "digits, budget(k=None), seed 0"
+    assert run.label == "digits, toy, budget(k=None), seed 0"
     assert [line["round"] for line in run.rounds] == [1, 2]
     assert [line["round"] for line in run.federated] == [1, 2]
     sent = run.summary["bytes"]
-    assert run.bytes_rounds + run.bytes_final == sum(sent.values())
+    assert run.bytes_rounds == sent["mask_rounds_down"] + sent["mask_rounds_up"]
+    assert run.bytes_all == sent["start"] + run.bytes_rounds + run.bytes_final
 
 
 def test_a_run_that_is_missing_or_unfinished(tmp_path):
