@@ -108,6 +108,7 @@ def _run(options: argparse.Namespace) -> None:
     folder = options.out or Path("runs") / name
     words = ["python", "-m", "mpfl", "run", options.recipe, "--budget", options.budget]
     words += ["--seed", str(options.seed)]
+    words += [] if options.threads is None else ["--threads", str(options.threads)]
     words += [word for change in options.changes for word in ("--set", change)]
     with LiveProgress(experiment.recipe) as progress:
         summary = run(

@@ -255,12 +255,12 @@ def test_compare_reads_the_same_at_any_width(runs, capsys, monkeypatch, columns)
         f"{100 * summary['accuracy_federated']:.2f}",
     ]
     assert numbers[1].split()[1:3] == ["11,227,812", "-"]
-    assert numbers[1].endswith("370.4 MB        370.4 MB")
+    assert numbers[1].endswith("246.9 MB        370.4 MB")
 
 
 def test_compare_shows_finished_runs(finished, capsys):
     assert main(["compare", str(finished), str(finished)]) == 0
-    assert capsys.readouterr().out.count("digits, budget(k=None), seed 0\n") == 2
+    assert capsys.readouterr().out.count("digits, toy, budget(k=None), seed 0\n") == 2
 
 
 def test_compare_refuses_what_is_no_finished_run(finished, tmp_path, capsys):
