@@ -101,7 +101,10 @@ def test_the_first_command_a_reader_types(tmp_path):
     ):
         assert shown in done.stdout
     assert summary["accuracy_central"] > 0.9
-    assert summary["provenance"]["command"] == "python -m mpfl run digits --budget toy --seed 0"
+    assert (
+        summary["provenance"]["command"]
+        == "python -m mpfl run digits --budget toy --seed 0 --threads 1"
+    )
     assert all(len(line) <= 80 for line in done.stdout.splitlines() if "run folder" not in line)
 
 
