@@ -91,6 +91,7 @@ def _run(options: argparse.Namespace) -> None:
     from mpfl.console import LiveProgress, print_summary
     from mpfl.experiment import identity
     from mpfl.recipes import recipe
+    from mpfl.records import read_run
     from mpfl.settings import changed
 
     experiment = changed(recipe(options.recipe, options.budget, options.seed), options.changes)
@@ -111,7 +112,7 @@ def _run(options: argparse.Namespace) -> None:
     words += [] if options.threads is None else ["--threads", str(options.threads)]
     words += [word for change in options.changes for word in ("--set", change)]
     with LiveProgress(experiment.recipe) as progress:
-        summary = run(
+        run(
             experiment,
             folder,
             resume=options.resume,
@@ -119,7 +120,7 @@ def _run(options: argparse.Namespace) -> None:
             watch=progress.show,
             command=shlex.join(words),
         )
-    print_summary(summary, folder)
+    print_summary(read_run(folder))
 
 
 def _list(options: argparse.Namespace) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -81,27 +80,25 @@ def size(count: int | None) -> str:
     return f"{count / 1000**power:,.1f} {'kMG'[power - 1]}B"
 
 
-def print_summary(summary: dict[str, Any], folder: Path) -> None:
+def print_summary(run: Run) -> None:
     """The result of one run."""
+    summary = run.summary
     table = Table(title=f"{summary['recipe']}, {summary['budget']}, seed {summary['seed']}")
     table.add_column("what")
     table.add_column("result", justify="right")
-    sent = summary["bytes"]
-    masks = sent["mask_rounds_down"] + sent["mask_rounds_up"]
-    final = sent["final_start"] + sent["final_down"] + sent["final_up"]
     rows = [
         ("sparsity (share of filters removed)", f"{summary['sparsity']:.3f}"),
         ("parameters", f"{summary['parameters']:,} of {summary['parameters_dense']:,}"),
         ("accuracy, trained centrally", percent(summary["accuracy_central"])),
         ("accuracy, trained by FedAvg", percent(summary["accuracy_federated"])),
-        ("bytes for w0", size(sent["start"])),
-        ("bytes in the rounds, down and up", size(masks)),
-        ("bytes in the final FedAvg", size(final)),
+        ("bytes for w0", size(summary["bytes"]["start"])),
+        ("bytes in the rounds, down and up", size(run.bytes_rounds)),
+        ("bytes in the final FedAvg", size(run.bytes_final)),
     ]
     for row in rows:
         table.add_row(*row)
     console.print(table)
-    _print_line(f"run folder: {folder}")
+    _print_line(f"run folder: {run.folder}")
 
 
 def print_comparison(runs: Sequence[Run]) -> None:

@@ -69,14 +69,12 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     records.write_json(folder / "config.json", config)
 
-    began = time.perf_counter()
     state = _mask_rounds(bench, folder, watch)
     records.save_mask(folder / "mask.safetensors", state.mask)
     central = _central(bench, folder, state.mask, watch)
     federated = _federated(bench, folder, state, watch)
     summary = _summary(bench, folder, state.mask, central, federated)
     summary["provenance"] = records.provenance(command)
-    summary["seconds_last_start"] = round(time.perf_counter() - began, 1)
     records.write_json(folder / "summary.json", summary)
     return _finished(folder)
 
@@ -93,8 +91,7 @@ def _check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
         old, new = (str(each.get(differ[0], "the default")) for each in (there, now))
         raise MPFLError(
             f"{folder}: holds a run of another configuration ({differ[0]}: {old} "
-            f"there, {new} now); "
-            "choose another --out"
+            f"there, {new} now); choose another --out"
         )
     if not resume:
         raise MPFLError(f"{folder}: holds this run already; add --resume, or choose another --out")

@@ -9,6 +9,7 @@ import torch
 import torchvision
 from torch import nn
 from torchvision.models.resnet import BasicBlock
+from toys import random_mask
 
 from mpfl import filters, masks
 from mpfl.models import (
@@ -25,14 +26,6 @@ from mpfl.models import (
 )
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError
-
-
-def random_mask(layout, rng, share=0.5):
-    """Half of each layer's filters on average, at least one."""
-    mask = {layer.name: rng.random(layer.filters) < share for layer in layout.layers}
-    for bits in mask.values():
-        bits[rng.integers(bits.size)] = True
-    return mask
 
 
 def random_weights(module, rng):

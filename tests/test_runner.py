@@ -40,7 +40,7 @@ def result_of(folder):
             found[path.name] = [{**line, "seconds": 0} for line in records.read_lines(path)]
         else:
             content = records.read_json(path)
-            for key in ("seconds", "seconds_last_start", "provenance"):
+            for key in ("seconds", "provenance"):
                 content.pop(key, None)
             found[path.name] = content
     return found

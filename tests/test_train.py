@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+from toys import random_mask
 
 from mpfl import filters, masks
 from mpfl.models import build, initial_weights, layout_of, load_weights, to_numpy
@@ -55,13 +56,6 @@ def shard(count, channels=1, pixels=8, classes=3, seed=0):
     shape = (count, channels, pixels, pixels)
     images = rng.integers(0, brightest[:, None, None, None] + 1, shape).astype(np.uint8)
     return Shard(torch.from_numpy(images), torch.from_numpy(labels))
-
-
-def random_mask(layout, rng, share=0.5):
-    mask = {layer.name: rng.random(layer.filters) < share for layer in layout.layers}
-    for bits in mask.values():
-        bits[rng.integers(bits.size)] = True
-    return mask
 
 
 def dirty(weights, rng):

@@ -223,3 +223,13 @@ def elections(draw: st.DrawFn, *, distinct_norms: bool = False, largest: int = 6
         keep=draw(st.integers(1, filters)),
         norms=np.array(norms, dtype=np.float64),
     )
+
+
+def random_mask(
+    layout: Layout, rng: np.random.Generator, share: float = 0.5
+) -> dict[str, np.ndarray]:
+    """Half of each layer's filters on average, at least one."""
+    mask = {layer.name: rng.random(layer.filters) < share for layer in layout.layers}
+    for bits in mask.values():
+        bits[rng.integers(bits.size)] = True
+    return mask
