@@ -13,7 +13,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install book test lint types pytest notebooks data clean
+.PHONY: help install book test lint types pytest notebooks data bench clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' \
@@ -78,6 +78,12 @@ notebooks: install $(PAPERS)  ## run every notebook, BUDGET=toy|laptop|paper, in
 		$(if $(filter toy,$(BUDGET)),OMP_NUM_THREADS=1) $(BIN)/papermill --no-progress-bar --cwd notebooks -p budget $(BUDGET) \
 			$$notebook _build/notebooks/$$(basename $$notebook) || exit 1; \
 	done
+
+bench: install data/cifar10  ## measure speed and bytes into benchmarks/results.json (half an hour)
+	@$(BIN)/python -m benchmarks
+
+data/cifar10:
+	@$(MAKE) data
 
 data: install  ## download CIFAR-10 (about 140 MB) into data/
 	@$(BIN)/python -m mpfl data cifar10

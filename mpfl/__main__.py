@@ -1,4 +1,4 @@
-"""The command line: ``python -m mpfl data | run | list | record | compare``."""
+"""The command line: ``python -m mpfl data | run | list | record | compare | export``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path, help="run folder; default: runs/RECIPE-...")
     run.add_argument("--resume", action="store_true", help="go on with an unfinished run")
     run.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
-    run.add_argument("--threads", type=int, help="default: all cores, at toy one")
+    run.add_argument(
+        "--workers", type=int, help="nodes side by side; default: one a core, at toy 1"
+    )
 
     commands.add_parser("list", help="recipes, budgets and what may be set")
 
@@ -52,17 +54,32 @@ def parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="runs side by side: table and figure")
     compare.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     compare.add_argument("--figure", type=Path, help="also draw accuracy, sparsity and bytes")
+
+    export = commands.add_parser("export", help="a finished run's small network as one ONNX file")
+    export.add_argument("folder", type=Path, metavar="RUN")
+    export.add_argument("--onnx", type=Path, required=True, metavar="FILE", help="what to write")
+    export.add_argument(
+        "--weights", choices=["federated", "central"], default="federated",
+        help="of which final training; default: federated",
+    )  # fmt: skip
+    export.add_argument("--no-latency", action="store_true", help="leave the timing out")
+    export.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it worked, 2 with one line on standard error when it did not."""
     options = parser().parse_args(arguments)
-    command = {"data": _data, "run": _run, "list": _list, "compare": _compare, "record": _record}[
-        options.command
-    ]
+    commands = {
+        "data": _data,
+        "run": _run,
+        "list": _list,
+        "record": _record,
+        "compare": _compare,
+        "export": _export,
+    }
     try:
-        command(options)
+        commands[options.command](options)
     except MPFLError as error:
         print(f"mpfl: {error}", file=sys.stderr)
         return 2
@@ -95,21 +112,19 @@ def _run(options: argparse.Namespace) -> None:
     from mpfl.settings import changed
 
     experiment = changed(recipe(options.recipe, options.budget, options.seed), options.changes)
-    # Toy networks gain nothing from threads, and lose much where other work is going on.
-    threads = 1 if options.threads is None and options.budget == "toy" else options.threads
-    if threads is not None:
-        import torch
-
-        if threads < 1:
-            raise MPFLError(f"--threads {threads}: give at least 1")
-        torch.set_num_threads(threads)
     from mpfl.runner import run
+    from mpfl.train import keep_freed_memory
+    from mpfl.workers import default_workers
 
+    keep_freed_memory()
+
+    workers = options.workers
+    if workers is None:
+        workers = 1 if options.budget == "toy" else default_workers(experiment.nodes)
     name = f"{experiment.recipe}-{experiment.budget}-{identity(experiment)}"
     folder = options.out or Path("runs") / name
     words = ["python", "-m", "mpfl", "run", options.recipe, "--budget", options.budget]
     words += ["--seed", str(options.seed)]
-    words += [] if options.threads is None else ["--threads", str(options.threads)]
     words += [word for change in options.changes for word in ("--set", change)]
     with LiveProgress(experiment.recipe) as progress:
         run(
@@ -117,6 +132,7 @@ def _run(options: argparse.Namespace) -> None:
             folder,
             resume=options.resume,
             root=options.root,
+            workers=workers,
             watch=progress.show,
             command=shlex.join(words),
         )
@@ -150,6 +166,16 @@ def _compare(options: argparse.Namespace) -> None:
         except ValueError as error:  # no such format
             raise MPFLError(f"--figure {options.figure}: {error}") from None
         print(f"figure: {options.figure}")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from mpfl.console import print_export, print_latency
+    from mpfl.export import export, latency
+
+    pair = export(options.folder, options.onnx, weights=options.weights, root=options.root)
+    print_export(pair.sizes, options.onnx, pair.difference)
+    if not options.no_latency:
+        print_latency(latency(pair.dense, pair.compact))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ A message is a frame round a body, 14 bytes more than the body (15 from 128 byte
 A mask is sent in the shortest of three ways (:class:`Kind`): what it costs is close to
 :func:`limit_bits`, the logarithm of the number of masks that it could have been. Law:
 decode(encode(x)) == x, and decoding refuses all bytes that encoding would not write.
+
+Where both ends say so, masks are all sent PACKED, however short they could be: messages of
+one length, which a server checks (:func:`packed_rows`) and adds up without decoding any.
 """
 
 from __future__ import annotations
@@ -16,23 +19,29 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from typing import Literal
 
 import numpy as np
 import safetensors.numpy
+from jaxtyping import UInt8
 from safetensors import SafetensorError
 
 from mpfl import enumerative, filters, masks
 from mpfl.filters import Layout
-from mpfl.types import Mask, MPFLError, Weights
+from mpfl.types import Mask, MPFLError, Weights, located
 
 MAGIC, VERSION = b"MP", 1
 _HEAD = struct.Struct("<2sBH4s")
 _CRC = struct.Struct("<I")
+_SEALED = 0x2144DF1C  # the CRC-32 of any message that ends in its own, and of no other
 
 Keep = Mapping[str, int] | int
 """Kept counts that both sides know: one a layer, or one number for the whole network."""
+
+Coding = Literal["shortest", "packed"]
+"""How masks are written, which both sides know: in the fewest bytes, or all equally long."""
 
 
 class Kind(IntEnum):
@@ -237,17 +246,26 @@ def _prunes(layout: Layout, groups: list[np.ndarray], keep: Keep) -> list[int]:
 
 
 def encode_mask(
-    mask: Mask, layout: Layout, round_: int, *, reference: Mask, keep: Keep | None = None
+    mask: Mask,
+    layout: Layout,
+    round_: int,
+    *,
+    reference: Mask,
+    keep: Keep | None = None,
+    coding: Coding = "shortest",
 ) -> bytes:
     """A mask inside ``reference``, the shortest of PACKED, NESTED and KNOWN.
 
     KNOWN takes part where ``mask`` holds exactly the counts of ``keep``. Of equally short
-    ones KNOWN goes first, then NESTED. Raises :class:`MPFLError` where the mask does not
-    fit the layout or brings a filter back.
+    ones KNOWN goes first, then NESTED. ``coding="packed"`` always writes PACKED. Raises
+    :class:`MPFLError` where the mask does not fit the layout or brings a filter back.
     """
     masks.check(reference, layout)
     masks.check(mask, layout, within=reference)
     bits = masks.flatten(mask, layout)
+    packed = np.packbits(bits, bitorder="little").tobytes()
+    if coding == "packed":
+        return _frame(Kind.PACKED, layout, round_, packed)
     bodies = {}
     if keep is not None:
         groups = _groups(layout, reference, keep)
@@ -256,17 +274,28 @@ def encode_mask(
             bodies[Kind.KNOWN] = enumerative.encode(subsets, known=True)
     subsets = [(~bits[group]).tolist() for group in _groups(layout, reference)]
     bodies[Kind.NESTED] = enumerative.encode(subsets, known=False)
-    bodies[Kind.PACKED] = np.packbits(bits, bitorder="little").tobytes()
+    bodies[Kind.PACKED] = packed
     kind = min(bodies, key=lambda kind: len(bodies[kind]))
     return _frame(kind, layout, round_, bodies[kind])
 
 
 def decode_mask(
-    payload: bytes, layout: Layout, round_: int, *, reference: Mask, keep: Keep | None = None
+    payload: bytes,
+    layout: Layout,
+    round_: int,
+    *,
+    reference: Mask,
+    keep: Keep | None = None,
+    coding: Coding = "shortest",
 ) -> dict[str, np.ndarray]:
-    """The inverse of :func:`encode_mask`, given the same ``reference`` and ``keep``."""
+    """The inverse of :func:`encode_mask`, given the same ``reference``, ``keep`` and ``coding``."""
     masks.check(reference, layout)
     kind, body = _open(payload, layout, round_, Kind.KNOWN, Kind.NESTED, Kind.PACKED)
+    if coding == "packed" and kind is not Kind.PACKED:
+        raise MPFLError(
+            f"{kind.name} payload is not canonical where the coding is 'packed'; "
+            "do both sides hold the same coding?"
+        )
     if kind is Kind.PACKED:
         if len(body) != (needed := (layout.filters + 7) // 8):
             raise MPFLError(
@@ -286,15 +315,64 @@ def decode_mask(
         for group, subset in zip(groups, subsets, strict=True):
             bits[group] = ~np.array(subset, dtype=bool)
     mask = masks.unflatten(bits, layout)
-    if encode_mask(mask, layout, round_, reference=reference, keep=keep) != payload:
+    again = encode_mask(mask, layout, round_, reference=reference, keep=keep, coding=coding)
+    if again != payload:
         raise MPFLError(
             f"{kind.name} payload is not canonical: encode_mask writes this mask otherwise; "
-            "do both sides hold the same reference and keep?"
+            "do both sides hold the same reference, keep and coding?"
         )
     return mask
 
 
-def limit_bits(mask: Mask, reference: Mask) -> float:
-    """The combinatorial limit: sum over layers of log2 C(alive, pruned), in bits."""
+def packed_rows(
+    payloads: Sequence[bytes],
+    layout: Layout,
+    round_: int,
+    *,
+    reference: Mask,
+    nodes: Sequence[int] | None = None,
+) -> UInt8[np.ndarray, "votes bytes"]:
+    """The bodies of masks written with ``coding="packed"``, one a row, checked all at once.
+
+    Law: refused is exactly what :func:`decode_mask` refuses, in its words; row ``i`` packs
+    the mask that it reads in ``payloads[i]``. The error names the node of the first bad
+    payload, ``nodes[i]`` or else ``i``.
+    """
+    masks.check(reference, layout)
+    alive = np.packbits(masks.flatten(reference, layout), bitorder="little")
+    expected = _frame(Kind.PACKED, layout, round_, alive.tobytes())
+    end = len(expected) - _CRC.size
+    start = end - alive.size
+
+    def refuse_the_first_bad() -> None:
+        senders = range(len(payloads)) if nodes is None else nodes
+        for node, payload in zip(senders, payloads, strict=True):
+            with located(f"node {node}", f"round {round_}", "decode"):
+                decode_mask(payload, layout, round_, reference=reference, coding="packed")
+
+    equally_long = set(map(len, payloads)) <= {len(expected)}
+    if not (equally_long and set(map(zlib.crc32, payloads)) <= {_SEALED}):
+        refuse_the_first_bad()
+    frames = np.frombuffer(b"".join(payloads), np.uint8).reshape(len(payloads), len(expected))
+    heads, rows = frames[:, :start], frames[:, start:end]
+    # The padding behind the last filter is set in no reference either.
+    back = np.bitwise_or.reduce(rows, axis=0) & ~alive
+    if (heads != np.frombuffer(expected, np.uint8, start)).any() or back.any():
+        refuse_the_first_bad()
+    return rows
+
+
+def limit_bits(mask: Mask, reference: Mask, keep: Keep | None = None) -> float:
+    """The combinatorial limit: sum over layers of log2 C(alive, pruned), in bits.
+
+    Where ``keep`` is one count for the whole network all layers are one choice.
+    """
     alive, stay = masks.kept(reference), masks.kept(mask)
+    if isinstance(keep, int):
+        return math.log2(math.comb(sum(alive.values()), sum(stay.values())))
     return sum(math.log2(math.comb(alive[name], stay[name])) for name in alive)
+
+
+def body_length(payload: bytes) -> int:
+    """How many bytes of a message are its body; the others are the frame."""
+    return len(_parse(payload)[3])

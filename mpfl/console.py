@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -132,6 +133,39 @@ def _print_line(text: str, style: str | None = None) -> None:
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
+def print_export(sizes: Sequence[Mapping[str, Any]], to: Path, difference: float) -> None:
+    """What was written, how close to torch it computes, and its size against the dense one."""
+    table = Table(title="the network in use")
+    table.add_column("network")
+    for name in ("parameters", "MACs a picture", "ONNX file"):
+        table.add_column(name, justify="right")
+    for row in sizes:
+        numbers = f"{row['parameters']:,}", f"{row['macs']:,}", size(row["bytes"])
+        table.add_row(row["network"], *numbers)
+    console.print(table)
+    _print_line(f"{to}: the compact network; its logits equal torch's to {difference:.0e}")
+
+
+def print_latency(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Dense against compact: milliseconds a batch, and their ratio, pair by pair."""
+
+    def cell(row: Mapping[str, Any], name: str) -> str:
+        middle, low, high = (
+            f"{row[key]:.3g}" if row[key] < 1000 else f"{row[key]:,.0f}"
+            for key in (name, f"{name}_low", f"{name}_high")
+        )
+        return f"{middle}\n{low} - {high}"
+
+    table = Table(title="milliseconds a batch, one thread: median, 10 to 90 % of the runs")
+    table.add_column("engine")
+    for name in ("batch", "dense", "compact", "ratio", "runs"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        cells = (cell(row, name) for name in ("dense", "compact", "ratio"))
+        table.add_row(row["engine"], str(row["batch"]), *cells, str(row["n"]))
+    console.print(table)
+
+
 def print_recipes() -> None:
     """Recipes, budgets, and what ``--set`` takes."""
     console.print("recipes:")
@@ -145,7 +179,7 @@ def print_recipes() -> None:
         console.print(f"  {field.name} = {shown}", soft_wrap=True)
     for what, known in (
         ("vote", vote.RULES),
-        ("schedule", schedules.SCHEDULES),
+        ("schedule, required", schedules.SCHEDULES),
         ("score", prune.SCORES),
         ("partition", partition.PARTITIONS),
         ("noise", {**noise.DATA_NOISES, **noise.VOTER_FAULTS}),

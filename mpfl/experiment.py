@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from mpfl import vote as rules
-from mpfl.node import Scope
+from mpfl.models import Prunes
+from mpfl.node import Scope, ShareOf
 from mpfl.noise import DATA_NOISES, VOTER_FAULTS, DataNoise, VoterFault
 from mpfl.partition import Partition, iid
 from mpfl.prune import Score, l2, taylor
@@ -36,6 +37,11 @@ class Experiment:
     that the network sees (None: the data set's own). ``match`` is the folder of a recorded
     run whose filter counts a control takes over, round by round.
     ``central_epochs`` and ``federated_rounds`` set the two final trainings; 0 leaves one out.
+
+    ``share_of`` and ``required`` are those of :class:`~mpfl.node.Plan`, ``prunes`` is that of
+    :func:`~mpfl.models.layout_of`. ``head="fresh"`` draws the last linear layer anew, as torch
+    does, at the start of every training that begins from w0: each node's in each mask round,
+    and the final central one. Where weights are averaged it is part of them.
     """
 
     recipe: str = "custom"
@@ -48,15 +54,20 @@ class Experiment:
     width: float = 1.0
     pixels: int | None = None
     w0: str = "random"
+    head: Literal["w0", "fresh"] = "w0"
     nodes: int = 10
     rounds: int = 10
     epochs: int = 1
     partition: Partition = iid()
     schedule: Schedule = geometric(0.15)
+    share_of: ShareOf = "full"
+    required: Schedule | None = None
     score: Score = l2
     vote: Rule = rules.budget()
     scope: Scope = "layer"
     floor: int = 1
+    prunes: Prunes = "filter"
+    coding: Literal["shortest", "packed"] = "shortest"
     rewind: bool = True
     noise: DataNoise | VoterFault | None = None
     noisy_nodes: int = 1
@@ -80,8 +91,13 @@ class Experiment:
             raise MPFLError(f"seed is {self.seed}; give 0 or more")
         if not 0 < self.width < math.inf:
             raise MPFLError(f"width is {self.width}; give a positive number, 1 for the full model")
-        if self.precision not in ("auto", "float32"):
-            raise MPFLError(f"precision is {self.precision!r}; choose auto or float32")
+        for name, known in (
+            ("precision", ("auto", "float32")),
+            ("head", ("w0", "fresh")),
+            ("prunes", ("filter", "weight")),
+        ):
+            if getattr(self, name) not in known:
+                raise MPFLError(f"{name} is {getattr(self, name)!r}; choose {' or '.join(known)}")
         if not 0 <= self.noisy_nodes <= self.nodes:
             raise MPFLError(f"noisy_nodes is {self.noisy_nodes}, but there are {self.nodes} nodes")
         if self.images is not None and self.images < self.nodes:

@@ -1,9 +1,10 @@
 """What a filter is: which slices of which tensors belong to it.
 
 A filter is one output slice of a conv layer. Its *own* tensors hold one slice a filter
-on axis 0: the conv weight and bias, the batch-norm scale, shift and statistics. Its
-*readers* are the next layers' weights, which read its channel on axis 1. Pruning a
-filter removes both, so the masked network computes what the smaller one computes.
+on axis 0: the conv weight and bias, the batch-norm scale, shift and statistics. *Readers*
+are the next layers' weights, which read its channel on axis 1. Pruning a filter removes
+both, so the masked network computes what the smaller one computes. Where a residual join
+adds the outputs of several layers, a channel is read until all of them have pruned it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from mpfl.types import Mask, MPFLError, Weights
 
 @dataclass(frozen=True)
 class Reader:
-    """A tensor whose axis 1 reads a layer's channels, ``block`` inputs a channel.
+    """A tensor whose axis 1 reads the channels of ``layers``, ``block`` inputs a channel.
 
-    ``block`` is 1 for a conv, and height x width where a linear layer follows a flatten.
+    Several layers where a residual join adds their outputs, channel by channel. ``block``
+    is 1 for a conv, and height x width where a linear layer follows a flatten.
     """
 
     tensor: str
+    layers: tuple[str, ...]
     block: int = 1
 
 
@@ -38,14 +41,13 @@ class Layer:
     filters: int
     weight: str
     own: tuple[str, ...]
-    readers: tuple[Reader, ...] = ()
     scale: str | None = None
     shift: str | None = None
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Every prunable layer of a model, in order, and the shape of every tensor.
+    """Every prunable layer of a model, in order, who reads them, and the shape of every tensor.
 
     Two parties that hold equal layouts agree on what each bit of a mask means;
     :attr:`fingerprint` is how a message says which layout it was written for.
@@ -53,6 +55,7 @@ class Layout:
 
     layers: tuple[Layer, ...]
     shapes: Mapping[str, tuple[int, ...]]
+    readers: tuple[Reader, ...] = ()
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -85,6 +88,11 @@ class Layout:
         return counts
 
 
+def channels(mask: Mask, reader: Reader) -> np.ndarray:
+    """Which channels reach a reader: those that any of its layers still writes, ``[channels]``."""
+    return np.logical_or.reduce([mask[name] for name in reader.layers])
+
+
 def _kept_indices(layout: Layout, mask: Mask) -> dict[str, list[np.ndarray]]:
     """For each tensor that a mask touches: the kept indices of every axis."""
     kept: dict[str, list[np.ndarray]] = {}
@@ -96,8 +104,8 @@ def _kept_indices(layout: Layout, mask: Mask) -> dict[str, list[np.ndarray]]:
     for layer in layout.layers:
         for tensor in layer.own:
             narrow(tensor, 0, mask[layer.name])
-        for reader in layer.readers:
-            narrow(reader.tensor, 1, np.repeat(mask[layer.name], reader.block))
+    for reader in layout.readers:
+        narrow(reader.tensor, 1, np.repeat(channels(mask, reader), reader.block))
     return kept
 
 

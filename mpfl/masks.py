@@ -15,6 +15,14 @@ def full(layout: Layout) -> dict[str, np.ndarray]:
     return {layer.name: np.ones(layer.filters, dtype=bool) for layer in layout.layers}
 
 
+def drawn(layout: Layout, sparsity: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """A mask drawn by lot, the same share of every layer removed; raises where one empties."""
+    counts = layout.keep_counts(sparsity)
+    return {
+        layer.name: rng.permutation(layer.filters) < counts[layer.name] for layer in layout.layers
+    }
+
+
 def flatten(mask: Mask, layout: Layout) -> np.ndarray:
     """All bits of a mask in the layout's order, ``[filters]``."""
     return np.concatenate([mask[layer.name] for layer in layout.layers])

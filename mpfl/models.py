@@ -7,8 +7,9 @@ says where its filters are stored, and its random initialisation as a function o
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import safetensors.numpy
@@ -115,20 +116,14 @@ def build(
     *,
     width: float = 1.0,
     pixels: int = 32,
-    channels: list[int] | None = None,
 ) -> nn.Module:
     """A freshly made module; its weights are whatever torch drew (see :func:`initial_weights`).
 
-    ``channels`` gives the filters of each conv layer of a chain (VGG, digits CNN) instead of
-    ``width``: how the small network of a mask is made. Raises
-    :class:`~mpfl.types.MPFLError` for an unknown name, naming the nearest.
+    Raises :class:`~mpfl.types.MPFLError` for an unknown name, naming the nearest.
     """
     if name in _FULL_WIDTH:
-        full = _FULL_WIDTH[name]
-        channels = channels or [_scaled(size, width) for size in full]
+        channels = [_scaled(size, width) for size in _FULL_WIDTH[name]]
         return (DigitsCNN if name == "digits-cnn" else SmallVGG)(channels, classes)
-    if channels is not None:
-        raise MPFLError(f"model {name!r} is no chain, its mask cannot be cut out yet")
     if name == "resnet18":
         return SmallResNet18(width, classes, pixels)
     if name.startswith("torchvision-") and name in MODELS:
@@ -137,11 +132,6 @@ def build(
         return getattr(torchvision.models, name.removeprefix("torchvision-"))(num_classes=classes)
     nearest = difflib.get_close_matches(name, MODELS, 1, 0)[0]
     raise MPFLError(f"no model {name!r}; did you mean {nearest!r}? There are {', '.join(MODELS)}")
-
-
-def can_shrink(name: str) -> bool:
-    """Whether :func:`build` can make the small network of any mask of this model."""
-    return name in _FULL_WIDTH
 
 
 def float_state(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -179,7 +169,7 @@ def initial_weights(module: nn.Module, seed: int) -> dict[str, np.ndarray]:
     Conv: normal, variance 2 / fan-out (He et al. 2015); batch norm: scale 1, shift 0;
     linear: normal with standard deviation 0.01; biases 0. Each tensor has a stream of its own.
     """
-    weights = {name: np.zeros(array.shape, np.float32) for name, array in to_numpy(module).items()}
+    weights = {k: np.zeros(tuple(v.shape), np.float32) for k, v in float_state(module).items()}
     for path, part in module.named_modules():
         if isinstance(part, nn.Conv2d):
             fan_out = part.out_channels * part.kernel_size[0] * part.kernel_size[1]
@@ -195,6 +185,21 @@ def initial_weights(module: nn.Module, seed: int) -> dict[str, np.ndarray]:
         shape = weights[f"{path}.weight"].shape
         weights[f"{path}.weight"] = (deviation * rng.standard_normal(shape)).astype(np.float32)
     return weights
+
+
+def fresh_head(module: nn.Module, weights: Weights, rng: np.random.Generator) -> Weights:
+    """``weights`` with the last linear layer drawn anew, as torch draws a new ``nn.Linear``.
+
+    Weight and bias are uniform within ``1 / sqrt(fan-in)`` of 0; every other tensor is the
+    one given, not a copy.
+    """
+    path, head = [(p, m) for p, m in module.named_modules() if isinstance(m, nn.Linear)][-1]
+    bound = 1 / np.sqrt(weights[f"{path}.weight"].shape[1])
+    drawn = {
+        f"{path}.{name}": rng.uniform(-bound, bound, tuple(tensor.shape)).astype(np.float32)
+        for name, tensor in head.named_parameters()
+    }
+    return {**weights, **drawn}
 
 
 def pretrained_weights(name: str, module: nn.Module, source: str) -> dict[str, np.ndarray]:
@@ -232,15 +237,47 @@ def pretrained_weights(name: str, module: nn.Module, source: str) -> dict[str, n
     return weights | {name: array.astype(np.float32) for name, array in fitting.items()}
 
 
-def layout_of(module: nn.Module) -> Layout:
-    """Where a model's filters are stored; filters are the outputs of its conv layers."""
+Prunes = Literal["filter", "weight"]
+"""What a pruned filter loses: all of it, or its conv weight alone."""
+
+
+def layout_of(module: nn.Module, prunes: Prunes = "filter") -> Layout:
+    """Where a model's filters are stored; filters are the outputs of its conv layers.
+
+    ``prunes="weight"``, as the authors' released code: a pruned filter keeps its bias and its
+    batch norm, which go on training. It then puts out a constant, not nothing, so what reads
+    it stays too, and no smaller network computes the same.
+
+    Raises :class:`~mpfl.types.MPFLError`, naming the part, for what a filter cannot be cut
+    out of exactly: grouped convolutions, and norms that mix channels.
+    """
+    for path, part in module.named_modules():
+        if not _is_known(part):
+            raise MPFLError(
+                f"{path} ({type(part).__name__}): filters cannot be cut out of this; use Conv2d "
+                "without groups, BatchNorm2d, Linear, and parts without weights"
+            )
     shapes = {name: tuple(tensor.shape) for name, tensor in float_state(module).items()}
     residual = any(isinstance(part, BasicBlock) for part in module.modules())
-    layers = _residual_layers(module) if residual else _chain_layers(module)
-    return Layout(tuple(layers), shapes)
+    layers, readers = _residual(module) if residual else _chain(module)
+    if prunes == "weight":
+        layers, readers = [replace(layer, own=(layer.weight,)) for layer in layers], []
+    return Layout(tuple(layers), shapes, tuple(readers))
 
 
-def _layer(path: str, conv: nn.Conv2d, norm: str | None, readers: tuple[Reader, ...]) -> Layer:
+_MIXES_CHANNELS = nn.LayerNorm | nn.GroupNorm | nn.LocalResponseNorm
+
+
+def _is_known(part: nn.Module) -> bool:
+    if isinstance(part, nn.Conv2d):
+        return part.groups == 1
+    if isinstance(part, nn.BatchNorm2d | nn.Linear):
+        return True
+    weights = [*part.parameters(recurse=False), *part.buffers(recurse=False)]
+    return not weights and not isinstance(part, _MIXES_CHANNELS)
+
+
+def _layer(path: str, conv: nn.Conv2d, norm: str | None) -> Layer:
     own = [f"{path}.weight"] + ([f"{path}.bias"] if conv.bias is not None else [])
     if norm is not None:
         own += [f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
@@ -249,39 +286,54 @@ def _layer(path: str, conv: nn.Conv2d, norm: str | None, readers: tuple[Reader, 
         conv.out_channels,
         f"{path}.weight",
         tuple(own),
-        readers,
         None if norm is None else f"{norm}.weight",
         None if norm is None else f"{norm}.bias",
     )
 
 
-def _chain_layers(module: nn.Module) -> Iterator[Layer]:
+def _chain(module: nn.Module) -> tuple[list[Layer], list[Reader]]:
     """A chain: each conv is read by the next conv or linear layer, and by nothing else."""
     parts = [
         (path, part)
         for path, part in module.named_modules()
         if isinstance(part, nn.Conv2d | nn.BatchNorm2d | nn.Linear)
     ]
+    layers, readers = [], []
     for index, (path, part) in enumerate(parts):
         if not isinstance(part, nn.Conv2d):
             continue
         rest = parts[index + 1 :]
-        norm = rest[0][0] if isinstance(rest[0][1], nn.BatchNorm2d) else None
-        after, reader = next((p, m) for p, m in rest if not isinstance(m, nn.BatchNorm2d))
+        norm = rest[0][0] if rest and isinstance(rest[0][1], nn.BatchNorm2d) else None
+        after = next(((p, m) for p, m in rest if not isinstance(m, nn.BatchNorm2d)), None)
+        if after is None:
+            raise MPFLError(f"{path}: no layer reads its filters; end the chain with a Linear")
+        name, reader = after
         inputs = reader.in_channels if isinstance(reader, nn.Conv2d) else reader.in_features
-        block = int(inputs) // part.out_channels
-        yield _layer(path, part, norm, (Reader(f"{after}.weight", block),))
+        layers.append(_layer(path, part, norm))
+        readers.append(Reader(f"{name}.weight", (path,), int(inputs) // part.out_channels))
+    return layers, readers
 
 
-def _residual_layers(module: nn.Module) -> Iterator[Layer]:
-    """A ResNet: inside a block conv1 is read by conv2; channels that join have no one reader."""
-    norm_of: Mapping[str, str] = {"conv1": "bn1", "conv2": "bn2", "0": "1"}
-    for path, part in module.named_modules():
-        if not isinstance(part, nn.Conv2d):
+def _residual(module: nn.Module) -> tuple[list[Layer], list[Reader]]:
+    """A ResNet: a stem, BasicBlocks, a linear head.
+
+    Inside a block conv1 is read by conv2. What flows between blocks is a sum: ``stream``
+    names the layers whose outputs it adds up.
+    """
+    stem = module.get_submodule("conv1")
+    assert isinstance(stem, nn.Conv2d)
+    layers, readers = [_layer("conv1", stem, "bn1")], []
+    stream: tuple[str, ...] = ("conv1",)
+    for path, block in module.named_modules():
+        if not isinstance(block, BasicBlock):
             continue
-        parent, _, last = path.rpartition(".")
-        prefix = f"{parent}." if parent else ""
-        readers: tuple[Reader, ...] = ()
-        if last == "conv1" and isinstance(module.get_submodule(parent), BasicBlock):
-            readers = (Reader(f"{prefix}conv2.weight"),)
-        yield _layer(path, part, f"{prefix}{norm_of[last]}", readers)
+        first, second, shortcut = f"{path}.conv1", f"{path}.conv2", f"{path}.downsample"
+        layers.append(_layer(first, block.conv1, f"{path}.bn1"))
+        layers.append(_layer(second, block.conv2, f"{path}.bn2"))
+        readers += [Reader(f"{first}.weight", stream), Reader(f"{second}.weight", (first,))]
+        if block.downsample is not None:
+            layers.append(_layer(f"{shortcut}.0", block.downsample[0], f"{shortcut}.1"))
+            readers.append(Reader(f"{shortcut}.0.weight", stream))
+            stream = (f"{shortcut}.0",)
+        stream = (*stream, second)
+    return layers, [*readers, Reader("fc.weight", stream)]

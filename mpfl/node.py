@@ -17,6 +17,7 @@ from mpfl.schedules import Schedule
 from mpfl.types import Mask, MPFLError, Reply, Scores, Weights, located
 
 Scope = Literal["layer", "network"]
+ShareOf = Literal["full", "kept"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,14 @@ class Plan:
     """What every party knows before the first round: when how much is pruned, and where.
 
     ``scope="layer"`` asks the same share of every layer (published); ``"network"`` ranks
-    all filters together and leaves each layer at least ``floor``.
+    all filters together and leaves each layer at least ``floor``. ``coding`` is how votes are
+    written (:func:`mpfl.codec.encode_mask`): in the fewest bytes, or all equally long, so
+    that a server adds millions of them up.
+
+    ``share_of="kept"``: what the schedule takes off in a round is taken of what the last vote
+    left of each layer, not of the full model, and at least one filter stays. ``required`` is
+    the schedule that the server's rule goes by, where it is not the nodes' own. Both are as
+    in the authors' released code.
     """
 
     layout: Layout
@@ -32,14 +40,26 @@ class Plan:
     rounds: int
     scope: Scope = "layer"
     floor: int = 1
+    coding: codec.Coding = "shortest"
+    share_of: ShareOf = "full"
+    required: Schedule | None = None
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise MPFLError(f"rounds is {self.rounds}, but a run needs at least 1")
         if self.scope not in ("layer", "network"):
             raise MPFLError(f"scope is {self.scope!r}; choose 'layer' or 'network'")
+        if self.coding not in ("shortest", "packed"):
+            raise MPFLError(f"coding is {self.coding!r}; choose 'shortest' or 'packed'")
+        if self.share_of not in ("full", "kept"):
+            raise MPFLError(f"share_of is {self.share_of!r}; choose 'full' or 'kept'")
+        if self.scope == "network" and (self.share_of == "kept" or self.required is not None):
+            raise MPFLError("share_of 'kept' and required are said layer by layer; use scope layer")
         if self.floor < 1:
             raise MPFLError(f"floor is {self.floor}, but every layer needs at least 1 filter")
+        if self.required is not None:
+            every = range(1, self.rounds + 1)
+            self.layout.keep_counts(max(self.required(round_, self.rounds) for round_ in every))
         deepest = max(range(1, self.rounds + 1), key=self.sparsity)
         kept = self.keep(deepest, masks.full(self.layout))
         floors = sum(min(self.floor, layer.filters) for layer in self.layout.layers)
@@ -58,11 +78,25 @@ class Plan:
 
         A count a layer, or one for the whole network; never more than are alive.
         """
+        if self.share_of == "kept":
+            before = self.sparsity(round_ - 1) if round_ > 1 else 0.0
+            share = (self.sparsity(round_) - before) / (1 - before)
+            return {
+                name: max(min(count, 1), count - int(np.ceil(share * count - 1e-9)))
+                for name, count in masks.kept(alive).items()
+            }
         counts = self.layout.keep_counts(self.sparsity(round_))
         if self.scope == "layer":
             return {name: min(k, int(alive[name].sum())) for name, k in counts.items()}
         removed = int(np.ceil(self.sparsity(round_) * self.layout.filters - 1e-9))
         return min(self.layout.filters - removed, sum(masks.kept(alive).values()))
+
+    def asked(self, round_: int, alive: Mask) -> dict[str, int]:
+        """How many filters the server's rule is asked to leave each layer in ``round_``."""
+        if self.required is not None:
+            return self.layout.keep_counts(self.required(round_, self.rounds))
+        keep = self.keep(round_, alive)
+        return self.layout.keep_counts(self.sparsity(round_)) if isinstance(keep, int) else keep
 
     def select(self, scores: Scores, alive: Mask, keep: Mapping[str, int] | int) -> Mask:
         """The best filters by ``scores``: by layer or over the network, within ``alive``."""
@@ -96,7 +130,14 @@ def voter(
         mask = plan.select(score_layers(score, update, layout, rng), alive, keep)
         if fault is not None:
             mask = fault(mask, alive, rng)
-        payload = codec.encode_mask(mask, layout, round_, reference=alive, keep=keep)
-        return Reply(0, payload, memory if rewind else update.weights, update.metrics)
+        payload = codec.encode_mask(
+            mask, layout, round_, reference=alive, keep=keep, coding=plan.coding
+        )
+        told = {
+            "body_bytes": codec.body_length(payload),
+            "limit_bits": codec.limit_bits(mask, alive, keep),
+        }
+        metrics = {**update.metrics, **told}
+        return Reply(0, payload, memory if rewind else update.weights, metrics)
 
     return local

@@ -109,6 +109,31 @@ def comparison(runs: Sequence[Run]) -> Figure:
     return figure
 
 
+def scaling(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """How the seconds of a run grow: rows ``{axis, value, seconds: [one a run]}``."""
+    labels = {"nodes": "nodes", "width": "share of full width", "rounds": "rounds"}
+    with style():
+        figure, panels = plt.subplots(1, 3, figsize=(8.4, 3.0), layout="constrained")
+        for axes, (axis, label) in zip(panels, labels.items(), strict=True):
+            mine = [row for row in rows if row["axis"] == axis]
+            x = np.array([row["value"] for row in mine])
+            middle = np.array([np.median(row["seconds"]) for row in mine])
+            for row in mine:
+                axes.plot(
+                    [row["value"]] * len(row["seconds"]), row["seconds"], "o", color="#0072B2"
+                )
+            axes.plot(x, middle, color="#0072B2")
+            expected = middle[0] * (x / x[0] if axis != "nodes" else np.ones_like(x))
+            axes.plot(x, expected, "--", color="#999999")
+            axes.set(xlabel=label, xticks=x, xlim=(0, None), ylim=(0, None))
+            if axis == "nodes":
+                axes.set_xscale("log")
+                axes.set(xlim=(0.8, 125), xticks=x, xticklabels=x)
+        panels[0].set_ylabel("seconds")
+    plt.close(figure)
+    return figure
+
+
 def _point(axes: Axes, run: Run, x: float, accuracy: float | None) -> None:
     if accuracy is None:
         return

@@ -164,6 +164,14 @@ def save_mask(path: Path, mask: Mask) -> None:
     write_atomically(path, safetensors.numpy.save(dict(mask)))
 
 
+def load_tensors(path: Path) -> dict[str, np.ndarray]:
+    """What :func:`save_weights` or :func:`save_mask` wrote; raises where it is damaged."""
+    try:
+        return safetensors.numpy.load_file(path)
+    except SafetensorError as error:
+        raise MPFLError(f"{path}: damaged ({error}); run it again") from None
+
+
 def kept_counts(folder: Path, layout: Layout) -> Callable[[int], dict[str, int]]:
     """``round -> filters each layer kept`` in a recorded run, for a control that matches it."""
     lines = read_lines(folder / "rounds.jsonl")

@@ -6,24 +6,26 @@ and weights: each round is checkpointed, each final training restarts from its l
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mpfl import codec, masks, records
-from mpfl.algorithm import Start, State
-from mpfl.experiment import Experiment, changes, config_of, identity
-from mpfl.filters import apply, cut_shapes, expand
+from mpfl.algorithm import Algorithm, Start, State
+from mpfl.experiment import Experiment, changes, config_of
+from mpfl.filters import apply, expand
 from mpfl.prune import score_layers
 from mpfl.seeds import rng_for
 from mpfl.server import consensus_message
-from mpfl.simulation import RoundLog, simulate
+from mpfl.simulation import RoundLog, RunNodes, one_by_one, simulate
+from mpfl.summary import summarise
+from mpfl.train import Shard
 from mpfl.types import Mask, MPFLError, Update, Weights
 from mpfl.workbench import Workbench
+from mpfl.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,21 @@ def run(
     *,
     resume: bool = False,
     root: Path = Path("data"),
+    workers: int = 1,
     watch: Watch = lambda progress: None,
     command: str = "mpfl.runner.run",
 ) -> dict[str, Any]:
     """Run ``experiment`` and return its summary, also found in ``folder/summary.json``.
 
-    ``watch`` is told of every local epoch; ``command`` is how to make the same run again.
+    ``workers`` processes take the nodes' turns side by side, and one of them trains
+    centrally meanwhile; how many changes the time and nothing else. ``watch`` is told of
+    every step; ``command`` is how to make the same run again.
 
     Raises :class:`~mpfl.types.MPFLError` when the folder is in use by another
     configuration, or by this one without ``resume``; nothing is overwritten then.
     """
+    if workers < 1:
+        raise MPFLError(f"workers is {workers}; give at least 1")
     config = config_of(experiment)
     if (folder / "config.json").exists():
         _check_folder(folder, config, resume)
@@ -69,11 +76,17 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     records.write_json(folder / "config.json", config)
 
-    state = _mask_rounds(bench, folder, watch)
-    records.save_mask(folder / "mask.safetensors", state.mask)
-    central = _central(bench, folder, state.mask, watch)
-    federated = _federated(bench, folder, state, watch)
-    summary = _summary(bench, folder, state.mask, central, federated)
+    with ExitStack() as stack:
+        side_by_side = None
+        if workers != 1:
+            side_by_side = stack.enter_context(Workers(experiment, root, workers))
+        job = _Job(bench, folder, watch, side_by_side)
+        state = job.mask_rounds()
+        records.save_mask(folder / "mask.safetensors", state.mask)
+        central = job.central(state.mask)
+        federated = job.federated(state)
+        summary = summarise(bench, folder, state.mask, central(), federated)
+    summary["workers"] = workers
     summary["provenance"] = records.provenance(command)
     records.write_json(folder / "summary.json", summary)
     return _finished(folder)
@@ -107,176 +120,153 @@ def _rehearse(bench: Workbench) -> None:
         score_layers(experiment.score, Update(w0, w0), bench.layout, rng_for(experiment.seed))
 
 
-def _mask_rounds(bench: Workbench, folder: Path, watch: Watch) -> State:
-    """The method's own rounds, from where they stopped; dense methods have none."""
-    experiment = bench.experiment
-    if not experiment.votes:
-        return State(bench.start.w0, masks.full(bench.layout), bench.start.seed)
-    evaluate = None
-    if experiment.method == "pruning-fl":
-        evaluate = lambda state: bench.accuracy(state.weights, state.mask)  # noqa: E731
-    resume = records.load_checkpoint(folder / "checkpoint-rounds.safetensors", bench.layout)
-    state = resume.state if resume else None
-    nodes = bench.mask_nodes()
-    for log in simulate(
-        bench.algorithm(),
-        nodes,
-        bench.start,
-        experiment.rounds,
-        experiment.seed,
-        evaluate=evaluate,
-        behaviour=bench.behaviour(),
-        on_node=_watcher(bench, watch, "mask rounds", experiment.rounds, len(nodes)),
-        resume=resume,
-    ):
-        _record(folder, "rounds", log, wire=experiment.federated)
-        state = log.state
-    assert state is not None
-    return state
+@dataclass(frozen=True)
+class _Job:
+    """The phases of one run, each from where it stopped."""
+
+    bench: Workbench
+    folder: Path
+    watch: Watch
+    workers: Workers | None
+
+    def mask_rounds(self) -> State:
+        """The method's own rounds; dense methods have none."""
+        bench, experiment = self.bench, self.bench.experiment
+        if not experiment.votes:
+            return State(bench.start.w0, masks.full(bench.layout), bench.start.seed)
+        evaluate = None
+        if experiment.method == "pruning-fl":
+            evaluate = lambda state: bench.accuracy(state.weights, state.mask)  # noqa: E731
+        resume = records.load_checkpoint(
+            self.folder / "checkpoint-rounds.safetensors", bench.layout
+        )
+        state = resume.state if resume else None
+        nodes, algorithm = bench.mask_nodes(), bench.algorithm()
+        for log in simulate(
+            algorithm,
+            nodes,
+            bench.start,
+            experiment.rounds,
+            experiment.seed,
+            evaluate=evaluate,
+            resume=resume,
+            run_nodes=self._run_nodes("mask rounds", algorithm, nodes, experiment.rounds),
+        ):
+            self._record("rounds", log, wire=experiment.federated)
+            state = log.state
+        assert state is not None
+        return state
+
+    def central(self, mask: Mask) -> Callable[[], dict[str, Any] | None]:
+        """The network that is left, trained from w0 on all data in one place.
+
+        It begins now where there are workers, else when the result is asked for.
+        """
+        experiment = self.bench.experiment
+        epochs = experiment.central_epochs
+        done = self.folder / "central.json"
+        if epochs == 0 or experiment.method == "fedavg":
+            return lambda: None
+        if done.exists():
+            return lambda: records.read_json(done)
+        trained = self.workers.train_centrally(mask) if self.workers else None
+
+        def result() -> dict[str, Any]:
+            self.bench.on_epoch = lambda epoch, of: self.watch(
+                Progress("central training", epoch, of, f"epoch {epoch + 1}/{of}")
+            )
+            weights, accuracy, seconds = (
+                trained.result() if trained else self.bench.train_centrally(mask)
+            )
+            records.save_weights(self.folder / "central.safetensors", weights)
+            found = {"accuracy": accuracy, "epochs": epochs, "seconds": round(seconds, 1)}
+            records.write_json(done, found)
+            return found
+
+        return result
+
+    def federated(self, state: State) -> dict[str, Any] | None:
+        """The network that is left, trained by averaging between the nodes."""
+        bench, experiment, layout = self.bench, self.bench.experiment, self.bench.layout
+        rounds, mask = experiment.federated_rounds, state.mask
+        if rounds == 0 or not experiment.federated:
+            return None
+        begin, how = _final_start(bench, state)
+        algorithm = bench.final_algorithm(mask, **how)
+        resume = records.load_checkpoint(self.folder / "checkpoint-federated.safetensors", layout)
+        weights: Weights | None = resume.state.weights if resume else None
+        for log in simulate(
+            algorithm,
+            bench.nodes,
+            Start(apply(begin, mask, layout), bench.start.seed),
+            rounds,
+            experiment.seed,
+            evaluate=lambda state: bench.accuracy(state.weights, mask),
+            resume=resume,
+            run_nodes=self._run_nodes("federated training", algorithm, bench.nodes, rounds, mask),
+        ):
+            self._record("federated", log, wire=True)
+            weights = log.state.weights
+        assert weights is not None
+        records.save_weights(self.folder / "model.safetensors", weights)
+        lines = records.read_lines(self.folder / "federated.jsonl")
+        return {
+            "accuracy": lines[-1]["accuracy"],
+            "rounds": rounds,
+            "seconds": round(sum(line["seconds"] for line in lines), 1),
+        }
+
+    def _run_nodes(
+        self,
+        phase: str,
+        algorithm: Algorithm,
+        nodes: Sequence[Shard],
+        rounds: int,
+        mask: Mask | None = None,
+    ) -> RunNodes:
+        """The nodes' turns: here one after the other, or on the workers. Progress is shown."""
+        bench, count = self.bench, len(nodes)
+
+        def show(round_: int, node: int, epoch: int = 0, of: int = 1) -> None:
+            done = ((round_ - 1) * count + node) * of + epoch
+            text = f"round {round_}/{rounds}, node {node + 1}/{count}, epoch {epoch + 1}/{of}"
+            self.watch(Progress(phase, done, rounds * count * of, text))
+
+        def on_node(round_: int, node: int) -> None:
+            bench.on_epoch = partial(show, round_, node)
+
+        if self.workers is not None and count:
+            return self.workers.run_nodes(mask, count, show)
+        behaviour = bench.behaviour() if mask is None else {}
+        return one_by_one(algorithm, nodes, bench.experiment.seed, behaviour, on_node)
+
+    def _record(self, phase: str, log: RoundLog, *, wire: bool) -> None:
+        # The log first: a kill in between repeats the round and writes the same line again.
+        line = records.line_of(log, wire=wire)
+        if phase == "federated":
+            unused = ("mask", "votes", "rescued", "agreement")
+            line = {k: v for k, v in line.items() if k not in unused}
+        records.append_round(self.folder / f"{phase}.jsonl", line)
+        records.save_checkpoint(self.folder / f"checkpoint-{phase}.safetensors", log)
 
 
-def _central(bench: Workbench, folder: Path, mask: Mask, watch: Watch) -> dict[str, Any] | None:
-    """The network that is left, trained from w0 on all data in one place."""
-    experiment = bench.experiment
-    epochs = experiment.central_epochs
-    if epochs == 0 or experiment.method == "fedavg":
-        return None
-    done = folder / "central.json"
-    if done.exists():
-        return records.read_json(done)
-    began = time.perf_counter()
-    bench.on_epoch = lambda epoch, of: watch(
-        Progress("central training", epoch, of, f"epoch {epoch + 1}/{of}")
-    )
-    update = bench.train_small(
-        apply(bench.start.w0, mask, bench.layout),
-        mask,
-        bench.pooled,
-        rng_for(experiment.seed, "central"),
-        settings=experiment.final,
-        epochs=epochs,
-    )
-    result = {
-        "accuracy": bench.accuracy(update.weights, mask),
-        "epochs": epochs,
-        "seconds": round(time.perf_counter() - began, 1),
-    }
-    records.save_weights(folder / "central.safetensors", update.weights)
-    records.write_json(done, result)
-    return result
-
-
-def _federated(bench: Workbench, folder: Path, state: State, watch: Watch) -> dict[str, Any] | None:
-    """The network that is left, trained by averaging between the nodes."""
-    experiment, layout, mask = bench.experiment, bench.layout, state.mask
-    rounds = experiment.federated_rounds
-    if rounds == 0 or not experiment.federated:
-        return None
-    begin = bench.start.w0
-    how: dict[str, Any] = {}
-    if experiment.method == "mpfl":  # the nodes hold w0 already and wait for the last consensus
-        last = experiment.rounds + 1
+def _final_start(bench: Workbench, state: State) -> tuple[Weights, dict[str, Any]]:
+    """What the final federated training begins from, and how that reaches the nodes."""
+    layout, mask = bench.layout, state.mask
+    if bench.experiment.method == "mpfl":  # nodes hold w0 and wait for the last consensus
+        w0, last = bench.start.w0, bench.experiment.rounds + 1
         everything = masks.full(layout)
-        how["start"] = lambda state: consensus_message(state.mask, layout, last)
-        how["join"] = lambda message: apply(
-            begin, codec.decode_mask(message, layout, last, reference=everything), layout
-        )
-    elif experiment.method == "pruning-fl":  # goes on from its own average, as it always does
-        begin = state.weights
-        how["start"] = lambda state: codec.encode_weights(state.weights, layout, 0, mask=mask)
-        how["join"] = lambda message: expand(
-            codec.decode_weights(message, layout, 0, mask=mask)[0], mask, layout
-        )
-    start = Start(apply(begin, mask, layout), bench.start.seed)
-    resume = records.load_checkpoint(folder / "checkpoint-federated.safetensors", layout)
-    weights: Weights | None = resume.state.weights if resume else None
-    for log in simulate(
-        bench.final_algorithm(mask, **how),
-        bench.nodes,
-        start,
-        rounds,
-        experiment.seed,
-        evaluate=lambda state: bench.accuracy(state.weights, mask),
-        on_node=_watcher(bench, watch, "federated training", rounds, experiment.nodes),
-        resume=resume,
-    ):
-        _record(folder, "federated", log, wire=True)
-        weights = log.state.weights
-    assert weights is not None
-    records.save_weights(folder / "model.safetensors", weights)
-    lines = records.read_lines(folder / "federated.jsonl")
-    return {
-        "accuracy": lines[-1]["accuracy"],
-        "rounds": rounds,
-        "seconds": round(sum(line["seconds"] for line in lines), 1),
-    }
-
-
-def _record(folder: Path, phase: str, log: RoundLog, *, wire: bool) -> None:
-    # The log first: a kill in between repeats the round and writes the same line again.
-    line = records.line_of(log, wire=wire)
-    if phase == "federated":
-        line = {k: v for k, v in line.items() if k not in ("mask", "votes", "rescued", "agreement")}
-    records.append_round(folder / f"{phase}.jsonl", line)
-    records.save_checkpoint(folder / f"checkpoint-{phase}.safetensors", log)
-
-
-def _watcher(
-    bench: Workbench, watch: Watch, phase: str, rounds: int, nodes: int
-) -> Callable[[int, int], None]:
-    def on_node(round_: int, node: int) -> None:
-        def on_epoch(epoch: int, of: int) -> None:
-            done = ((round_ - 1) * nodes + node) * of + epoch
-            text = f"round {round_}/{rounds}, node {node + 1}/{nodes}, epoch {epoch + 1}/{of}"
-            watch(Progress(phase, done, rounds * nodes * of, text))
-
-        bench.on_epoch = on_epoch
-
-    return on_node
-
-
-def _summary(
-    bench: Workbench,
-    folder: Path,
-    mask: Mask,
-    central: dict[str, Any] | None,
-    federated: dict[str, Any] | None,
-) -> dict[str, Any]:
-    """The result of a run: accuracy, size and bytes, with where they come from."""
-    experiment, layout = bench.experiment, bench.layout
-    rounds = records.read_lines(folder / "rounds.jsonl")
-    final = records.read_lines(folder / "federated.jsonl")
-
-    def total(lines: list[dict[str, Any]], key: str) -> float:
-        return sum(line[key] for line in lines)
-
-    def size(shapes: dict[str, tuple[int, ...]]) -> int:
-        return sum(int(torch.Size(shape).numel()) for shape in shapes.values())
-
-    return {
-        "recipe": experiment.recipe,
-        "budget": experiment.budget,
-        "method": experiment.method,
-        "seed": experiment.seed,
-        "identity": identity(experiment),
-        "sparsity": masks.sparsity(mask),
-        "kept": masks.kept(mask),
-        "parameters": size(cut_shapes(layout, mask)),
-        "parameters_dense": size(dict(layout.shapes)),
-        "accuracy_central": None if central is None else central["accuracy"],
-        "accuracy_federated": None if federated is None else federated["accuracy"],
-        "bytes": {
-            "start": total(rounds, "start_bytes"),
-            "mask_rounds_down": total(rounds, "bytes_down"),
-            "mask_rounds_up": total(rounds, "bytes_up"),
-            "final_start": total(final, "start_bytes"),
-            "final_down": total(final, "bytes_down"),
-            "final_up": total(final, "bytes_up"),
-        },
-        "seconds": {
-            "mask_rounds": round(total(rounds, "seconds"), 1),
-            "central": None if central is None else central["seconds"],
-            "federated": None if federated is None else federated["seconds"],
-        },
-        "threads": torch.get_num_threads(),
-    }
+        return w0, {
+            "start": lambda state: consensus_message(state.mask, layout, last),
+            "join": lambda message: apply(
+                w0, codec.decode_mask(message, layout, last, reference=everything), layout
+            ),
+        }
+    if bench.experiment.method == "pruning-fl":  # goes on from its own average, as it always does
+        return state.weights, {
+            "start": lambda state: codec.encode_weights(state.weights, layout, 0, mask=mask),
+            "join": lambda message: expand(
+                codec.decode_weights(message, layout, 0, mask=mask)[0], mask, layout
+            ),
+        }
+    return bench.start.w0, {}

@@ -34,6 +34,11 @@ def _check_share(where: str, name: str, value: float) -> None:
         )
 
 
+def _check_warmup(where: str, warmup: int) -> None:
+    if not warmup >= 0:
+        raise MPFLError(f"{where}: warmup={warmup!r} is negative; give 0 or more rounds")
+
+
 def _check_round(where: str, round_: int, rounds: int) -> None:
     if not 1 <= round_ <= rounds:
         raise MPFLError(
@@ -48,7 +53,7 @@ class geometric:  # noqa: N801
     After round ``r`` the sparsity is ``1 - (1 - share)^max(0, r - warmup)``. The first
     ``warmup`` rounds prune nothing; the authors' code has one such round, ``warmup=1``,
     with ``share=0.1``. There the share is taken of what the last vote left, so the two
-    part where a vote removes more than asked.
+    part where a vote removes more than asked (see ``share_of`` of an experiment).
 
     Law: as long as it prunes, ``(1 - s_r) = (1 - share) * (1 - s_{r-1})``.
     Raises :class:`MPFLError` for a share outside ``[0, 1)``, a negative warmup, or a round
@@ -60,12 +65,35 @@ class geometric:  # noqa: N801
 
     def __post_init__(self) -> None:
         _check_share("geometric", "share", self.share)
-        if not self.warmup >= 0:
-            raise MPFLError(f"geometric: warmup={self.warmup!r} is negative; give 0 or more rounds")
+        _check_warmup("geometric", self.warmup)
 
     def __call__(self, round_: int, rounds: int) -> float:
         _check_round("geometric", round_, rounds)
         return min(1 - (1 - self.share) ** max(0, round_ - self.warmup), _BELOW_ONE)
+
+
+@dataclass(frozen=True)
+class arithmetic:  # noqa: N801
+    """The same share of the full model goes each round, however many rounds there are.
+
+    After round ``r`` the sparsity is ``share * max(0, r - warmup)``. The authors' server
+    requires that much before it lets unanimity decide, with ``share=0.1, warmup=1``.
+
+    Law: as long as it prunes, ``s_r - s_{r-1} = share``.
+    Raises :class:`MPFLError` for a share outside ``[0, 1)``, a negative warmup, or a round
+    outside ``1..R``. Source: the released code of Gez & Cohen, arXiv 2312.03889.
+    """
+
+    share: float = 0.1
+    warmup: int = 0
+
+    def __post_init__(self) -> None:
+        _check_share("arithmetic", "share", self.share)
+        _check_warmup("arithmetic", self.warmup)
+
+    def __call__(self, round_: int, rounds: int) -> float:
+        _check_round("arithmetic", round_, rounds)
+        return min(self.share * max(0, round_ - self.warmup), _BELOW_ONE)
 
 
 @dataclass(frozen=True)
@@ -126,4 +154,6 @@ class one_shot:  # noqa: N801
         return self.final
 
 
-SCHEDULES = {schedule.__name__: schedule for schedule in (geometric, linear, cubic, one_shot)}
+SCHEDULES = {
+    schedule.__name__: schedule for schedule in (geometric, arithmetic, linear, cubic, one_shot)
+}

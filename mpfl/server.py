@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import count, islice
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from mpfl.algorithm import (
 from mpfl.filters import Layout
 from mpfl.node import Plan, voter
 from mpfl.prune import Score, l2
+from mpfl.tally import BLOCK, add_packed
 from mpfl.types import Mask, MPFLError, Reply, Update, Weights, located
 from mpfl.vote import Ballot, Rule, budget, weighted
 
@@ -65,30 +67,16 @@ def count_votes(
 ) -> State:
     """One round of the server: payloads -> vote histogram -> rule -> next consensus.
 
-    Masks are added up payload by payload; none is kept. Raises
-    :class:`~mpfl.types.MPFLError` without replies, or naming the node whose payload is bad.
+    Masks are added up payload by payload; none is kept. Law: the plan's ``coding`` changes
+    the bytes, never the next state. Raises :class:`~mpfl.types.MPFLError` without replies, or
+    naming the node whose payload is bad.
     """
     require_replies(replies, round_)
     layout, alive = plan.layout, state.mask
     keep = plan.keep(round_, alive)
-
-    def read(reply: Reply) -> Mask:
-        with located(f"node {reply.node}", f"round {round_}", "decode"):
-            return codec.decode_mask(reply.payload, layout, round_, reference=alive, keep=keep)
-
-    number = np.float64 if isinstance(vote, weighted) else np.int64
-    histogram: dict[str, np.ndarray] = {
-        layer.name: np.zeros(layer.filters, number) for layer in layout.layers
-    }
-    voters = 0.0
-    for reply in replies:
-        weight = _weight(vote, reply.node)
-        voters += weight
-        for name, bits in read(reply).items():
-            histogram[name][bits] += weight
-
+    histogram, voters = _add_replies(plan, vote, alive, round_, replies)
     norms = filter_norms(state.weights, layout)
-    asked = layout.keep_counts(plan.sparsity(round_)) if isinstance(keep, int) else keep
+    asked = plan.asked(round_, alive)
     ballots = {
         name: Ballot(histogram[name], voters, alive[name], asked[name], norms[name])
         for name in alive
@@ -97,8 +85,87 @@ def count_votes(
     rescued = tuple(name for name, bits in mask.items() if not bits.any())
     # A network with an empty layer computes nothing: the most-voted filters stay.
     mask |= {name: budget(plan.floor)(ballots[name]) for name in rescued}
-    agreement = {r.node: masks.agreement(read(r), mask, alive) for r in replies}
+    agreement = _measure_agreement(plan, mask, alive, round_, replies)
     return replace(state, mask=mask, votes=histogram, agreement=agreement, rescued=rescued)
+
+
+def add_up(
+    payloads: Iterable[bytes],
+    layout: Layout,
+    round_: int,
+    reference: Mask,
+    *,
+    nodes: Iterable[int] | None = None,
+) -> dict[str, np.ndarray]:
+    """The vote histogram of masks inside ``reference``, sent with ``coding="packed"``.
+
+    Payloads are taken as they come, ``BLOCK`` at a time, so that memory is a matter of the
+    filters, not of the nodes. Each is checked; raises :class:`~mpfl.types.MPFLError` naming
+    the node of the first bad one: ``nodes`` in the payloads' order, or else 0, 1, 2, ... .
+    """
+    counts = np.zeros(layout.filters, np.int64)
+    stream, senders = iter(payloads), count() if nodes is None else iter(nodes)
+    while block := list(islice(stream, BLOCK)):
+        who = list(islice(senders, len(block)))
+        rows = codec.packed_rows(block, layout, round_, reference=reference, nodes=who)
+        counts += add_packed(rows, layout.filters)
+    return masks.unflatten(counts, layout)
+
+
+def _add_replies(
+    plan: Plan, vote: Rule, alive: Mask, round_: int, replies: Sequence[Reply]
+) -> tuple[dict[str, np.ndarray], float]:
+    """The vote histogram and how many voted: nodes, or under ``weighted`` their weight."""
+    if plan.coding == "packed" and not isinstance(vote, weighted):
+        payloads = (reply.payload for reply in replies)
+        nodes = (reply.node for reply in replies)
+        return add_up(payloads, plan.layout, round_, alive, nodes=nodes), float(len(replies))
+    number = np.float64 if isinstance(vote, weighted) else np.int64
+    histogram: dict[str, np.ndarray] = {
+        layer.name: np.zeros(layer.filters, number) for layer in plan.layout.layers
+    }
+    voters = 0.0
+    for reply in replies:
+        weight = _weight(vote, reply.node)
+        voters += weight
+        for name, bits in _read(plan, alive, round_, reply).items():
+            histogram[name][bits] += weight
+    return histogram, voters
+
+
+def _measure_agreement(
+    plan: Plan, consensus: Mask, alive: Mask, round_: int, replies: Sequence[Reply]
+) -> dict[int, float]:
+    """Each node's :func:`mpfl.masks.agreement` with the consensus."""
+    if plan.coding != "packed":
+        return {
+            reply.node: masks.agreement(_read(plan, alive, round_, reply), consensus, alive)
+            for reply in replies
+        }
+    # Votes and consensus lie within what was alive: where they differ, they differ in there.
+    asked = sum(masks.kept(alive).values())
+    packed = np.packbits(masks.flatten(consensus, plan.layout), bitorder="little")
+    agreement: dict[int, float] = {}
+    for first in range(0, len(replies), BLOCK):
+        nodes = [reply.node for reply in replies[first : first + BLOCK]]
+        payloads = [reply.payload for reply in replies[first : first + BLOCK]]
+        rows = codec.packed_rows(payloads, plan.layout, round_, reference=alive, nodes=nodes)
+        differ = np.bitwise_count(rows ^ packed).sum(axis=1)
+        agreement |= zip(nodes, ((asked - differ) / asked).tolist(), strict=True)
+    return agreement
+
+
+def _read(plan: Plan, alive: Mask, round_: int, reply: Reply) -> Mask:
+    """A node's mask; the error names the node."""
+    with located(f"node {reply.node}", f"round {round_}", "decode"):
+        return codec.decode_mask(
+            reply.payload,
+            plan.layout,
+            round_,
+            reference=alive,
+            keep=plan.keep(round_, alive),
+            coding=plan.coding,
+        )
 
 
 def decide(

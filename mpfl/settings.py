@@ -25,6 +25,7 @@ from mpfl.vote import RULES
 _NAMED: Mapping[str, Mapping[str, Any]] = {
     "vote": RULES,
     "schedule": SCHEDULES,
+    "required": SCHEDULES,
     "partition": PARTITIONS,
     "noise": {**DATA_NOISES, **VOTER_FAULTS},
 }

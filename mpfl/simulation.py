@@ -7,15 +7,16 @@ go on from any log it has yielded: every random draw is keyed on (seed, round, n
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
 from mpfl import masks
 from mpfl.algorithm import Algorithm, Data, Local, Start, State
 from mpfl.seeds import rng_for
-from mpfl.types import MPFLError, Weights, located
+from mpfl.types import MPFLError, Reply, Weights, located
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,42 @@ class Resume:
     memories: Sequence[Weights]
 
 
+RunNodes: TypeAlias = Callable[[int, bytes, Sequence[Weights]], Iterable[Reply]]
+"""``(round, message down, memories) -> replies``: every node's turn, in the nodes' order."""
+
+
+def take_turn(
+    local: Local, data: Data, seed: int, round_: int, node: int, memory: Weights, message: bytes
+) -> Reply:
+    """One node's turn: a function of its arguments alone, wherever and whenever it runs."""
+    with located(f"node {node}", f"round {round_}"):
+        reply = local(memory, message, data, rng_for(seed, "node", round_, node))
+    return replace(reply, node=node)
+
+
+def one_by_one(
+    algorithm: Algorithm,
+    nodes: Sequence[Data],
+    seed: int,
+    behaviour: Mapping[int, Local] | None = None,
+    on_node: Callable[[int, int], None] = lambda round_, node: None,
+) -> RunNodes:
+    """The nodes' turns one after the other, in this process.
+
+    ``behaviour`` gives a node its own ``local`` (a node that misbehaves); ``on_node`` is
+    called before each turn.
+    """
+    behaviour = behaviour or {}
+
+    def run(round_: int, message: bytes, memories: Sequence[Weights]) -> Iterator[Reply]:
+        for node, (data, memory) in enumerate(zip(nodes, memories, strict=True)):
+            on_node(round_, node)
+            local = behaviour.get(node, algorithm.local)
+            yield take_turn(local, data, seed, round_, node, memory, message)
+
+    return run
+
+
 def simulate(
     algorithm: Algorithm,
     nodes: Sequence[Data],
@@ -62,33 +99,29 @@ def simulate(
     *,
     evaluate: Callable[[State], float] | None = None,
     behaviour: Mapping[int, Local] | None = None,
-    on_node: Callable[[int, int], None] = lambda round_, node: None,
     resume: Resume | None = None,
+    run_nodes: RunNodes | None = None,
 ) -> Iterator[RoundLog]:
     """Run ``rounds`` rounds of ``algorithm`` over the nodes' data, yielding a log a round.
 
-    ``behaviour`` gives a node its own ``local`` (a node that misbehaves); ``on_node`` is
-    called before each node's turn. Raises :class:`~mpfl.types.MPFLError` for a node
+    The nodes take their turns :func:`one_by_one`, with their ``behaviour``, unless
+    ``run_nodes`` runs them otherwise. Raises :class:`~mpfl.types.MPFLError` for a node
     without data.
     """
     for node, data in enumerate(nodes):
         if len(data) == 0:
             raise MPFLError(f"node {node} has no data; use fewer nodes or another partition")
-    behaviour = behaviour or {}
+    run_nodes = run_nodes or one_by_one(algorithm, nodes, seed, behaviour)
     state = algorithm.init(start) if resume is None else resume.state
     message = algorithm.start(state) if resume is None else b""
-    memories = [algorithm.join(message) for _ in nodes] if resume is None else resume.memories
+    # Every node is sent the same, so what one of them reads in it does for all.
+    joined = [algorithm.join(message) for _ in nodes[:1]] if resume is None else []
+    memories = joined * len(nodes) if resume is None else resume.memories
 
     for round_ in range(1 if resume is None else resume.round + 1, rounds + 1):
         began = time.perf_counter()
         down = algorithm.broadcast(state, round_)
-        replies = []
-        for node, data in enumerate(nodes):
-            on_node(round_, node)
-            local = behaviour.get(node, algorithm.local)
-            with located(f"node {node}", f"round {round_}"):
-                reply = local(memories[node], down, data, rng_for(seed, "node", round_, node))
-            replies.append(replace(reply, node=node))
+        replies = list(run_nodes(round_, down, memories))
         state = algorithm.aggregate(state, round_, replies)
         memories = [reply.memory for reply in replies]
         yield RoundLog(

@@ -1,13 +1,17 @@
 """One training loop, in which the mask is an invariant.
 
-After any step of any optimiser, whatever momentum or weight decay does, the pruned
-weights are exactly zero. Data stays in memory as uint8; augmentation works on tensors.
+What trains is the small network that the mask leaves, so a pruned weight has nowhere to
+live. The slow twin trains at full shapes and sets what is pruned to zero after every step.
+Data stays in memory as uint8; augmentation works on tensors.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +21,8 @@ import torch
 from torch import nn
 
 from mpfl import masks
-from mpfl.filters import Layout, apply
+from mpfl.compact import skeleton
+from mpfl.filters import Layout, apply, cut, expand
 from mpfl.models import load_weights, to_numpy
 from mpfl.types import Mask, MPFLError, Update, Weights
 
@@ -37,7 +42,8 @@ class Shard:
 class Settings:
     """How to train. ``lr`` is constant, or falls by a cosine to 0 over all steps.
 
-    ``augment`` shifts by up to 4 pixels and mirrors.
+    ``augment`` shifts by up to 4 pixels and mirrors. ``keep="best"`` gives back the weights of
+    the epoch that did best on the validation data, the first of equal ones.
     """
 
     optimiser: Literal["sgd", "adam"] = "sgd"
@@ -47,9 +53,14 @@ class Settings:
     weight_decay: float = 5e-4
     batch: int = 128
     augment: bool = False
+    keep: Literal["last", "best"] = "last"
 
     def __post_init__(self) -> None:
-        for name, known in (("optimiser", ("sgd", "adam")), ("decay", ("constant", "cosine"))):
+        for name, known in (
+            ("optimiser", ("sgd", "adam")),
+            ("decay", ("constant", "cosine")),
+            ("keep", ("last", "best")),
+        ):
             if getattr(self, name) not in known:
                 raise MPFLError(f"{name} is {getattr(self, name)!r}; choose {' or '.join(known)}")
         if not 0 < self.lr < math.inf:
@@ -80,11 +91,41 @@ def has_bfloat16(device: torch.device) -> bool:
         return False
 
 
-class Trainer:
-    """Trains and evaluates one module; weights go in and come out as numpy arrays.
+def keep_freed_memory() -> None:
+    """Have this process keep the memory that it frees, for the next step to use.
 
-    ``module`` is scratch space: every call loads the weights it is given. ``mean`` and
-    ``std`` normalise the pixels, per channel, in 0-1 units.
+    A step of a large network frees hundreds of megabytes and asks for them again; by default
+    they go back to the system each time, which hands them out page by page, set to zero.
+    Numbers stay as they are. For processes that do nothing but train; without glibc, nothing.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, -1)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h; see mallopt(3)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Trainer:
+    """Trains and evaluates one network; weights go in and come out as numpy arrays.
+
+    They are at full shapes, whatever the mask. ``module`` is scratch space: every call loads
+    the weights it is given. ``mean`` and ``std`` normalise the pixels, per channel, in 0-1
+    units. ``compact=False`` is the slow twin, which trains at full shapes.
+
+    One processor thread unless told otherwise: sums depend on how many share them, and a
+    result shall not depend on the machine's cores. Several nodes train side by side instead.
     """
 
     def __init__(
@@ -96,13 +137,37 @@ class Trainer:
         precision: Literal["auto", "float32"] = "auto",
         pixels: int | None = None,
         device: torch.device | None = None,
+        *,
+        compact: bool = True,
+        threads: int = 1,
     ) -> None:
         self.device = device or default_device()
-        self.module = module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.module = self._placed(module)
         self.layout, self._size = layout, pixels
         self._mean = torch.tensor(mean, device=self.device).view(1, -1, 1, 1) * 255
         self._std = torch.tensor(std, device=self.device).view(1, -1, 1, 1) * 255
         self._bfloat16 = precision == "auto" and has_bfloat16(self.device)
+        self._compact, self._count = compact, threads
+        self._small: tuple[bytes, nn.Module] = (b"", self.module)
+
+    def _placed(self, module: nn.Module) -> nn.Module:
+        return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def network(self, mask: Mask) -> nn.Module:
+        """The network that computes with ``mask``; its weights are set by whoever uses it."""
+        if not self._compact or masks.sparsity(mask) == 0:
+            return self.module
+        key = masks.flatten(mask, self.layout).tobytes()
+        if key != self._small[0]:
+            self._small = (key, self._placed(skeleton(self.module, mask, self.layout)))
+        return self._small[1]
+
+    def _load(self, weights: Weights, mask: Mask) -> tuple[nn.Module, bool]:
+        """The network with these weights, and whether it is the small one."""
+        module = self.network(mask)
+        small = module is not self.module
+        load_weights(module, (cut if small else apply)(weights, mask, self.layout))
+        return module, small
 
     def fit(
         self,
@@ -113,64 +178,100 @@ class Trainer:
         settings: Settings,
         *,
         epochs: int,
+        validation: Shard | None = None,
         gradients: bool = False,
         on_epoch: Callable[[int], None] = lambda epoch: None,
     ) -> Update:
         """Train ``weights`` on ``data`` for ``epochs``, the mask held all along.
 
+        Where ``settings`` keep the best epoch, the accuracy on ``validation`` chooses it, and at
+        a constant rate the update is that of a training stopped there. One epoch leaves no
+        choice, and nothing is evaluated.
+
         A function of its arguments alone: every draw comes from ``rng``. Raises
-        :class:`~mpfl.types.MPFLError` for fewer than two images (batch norm needs two) and
-        when the loss is no longer a number.
+        :class:`~mpfl.types.MPFLError` for fewer than two images (batch norm needs two), when
+        the loss is no longer a number, and without the validation data that a choice needs.
         """
         if len(data) < 2:
             raise MPFLError(
                 f"{len(data)} images to train on are too few; use fewer nodes or another partition"
             )
-        module = self.module
-        load_weights(module, apply(weights, mask, self.layout))
-        held = self._held(mask)
+        judge = validation if settings.keep == "best" and epochs > 1 else None
+        if settings.keep == "best" and epochs > 1 and not judge:
+            raise MPFLError("keep is 'best', but there is no validation data; set keep to last")
+        with _threads(self._count):
+            return self._fit(weights, mask, data, rng, settings, epochs, judge, gradients, on_epoch)
+
+    def _fit(
+        self,
+        weights: Weights,
+        mask: Mask,
+        data: Shard,
+        rng: np.random.Generator,
+        settings: Settings,
+        epochs: int,
+        judge: Shard | None,
+        gradients: bool,
+        on_epoch: Callable[[int], None],
+    ) -> Update:
+        module, small = self._load(weights, mask)
+        held = [] if small else self._held(mask)
         optimiser = _optimiser(module, settings)
         steps_an_epoch = math.ceil((len(data) - 1) / settings.batch)  # see _batches
         steps = epochs * steps_an_epoch
         step, losses = 0, []
-        module.train()
+        best, kept = -1, epochs - 1
         gpus = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=gpus):  # dropout draws from torch's own generator
             torch.manual_seed(int(rng.integers(2**62)))
             for epoch in range(epochs):
                 on_epoch(epoch)
+                module.train()
                 for index in _batches(len(data), settings.batch, rng):
                     if settings.decay == "cosine":
                         factor = 0.5 * (1 + math.cos(math.pi * step / steps))
                         optimiser.param_groups[0]["lr"] = settings.lr * factor
-                    loss = self._loss(data, index, rng if settings.augment else None)
+                    loss = self._loss(module, data, index, rng if settings.augment else None)
                     optimiser.zero_grad()
                     loss.backward()
                     optimiser.step()
                     hold(held)
                     losses.append(loss.detach())
                     step += 1
+                if judge is not None and (right := self._right(module, judge)) > best:
+                    best, kept, chosen = right, epoch, to_numpy(module)
         last = torch.stack(losses[-steps_an_epoch:]).mean().item()
         if not math.isfinite(last):
             raise MPFLError(f"the training loss is {last}; lower the learning rate {settings.lr}")
-        trained = to_numpy(module)
-        found = self._mean_gradients(data) if gradients else None
+        if kept < epochs - 1:
+            load_weights(module, chosen)
+            last = torch.stack(losses[kept * steps_an_epoch :][:steps_an_epoch]).mean().item()
+        trained: Weights = to_numpy(module)
+        found: Weights | None = self._mean_gradients(module, data) if gradients else None
+        if small:
+            trained = expand(trained, mask, self.layout)
+            found = None if found is None else expand(found, mask, self.layout)
         return Update(trained, found, {"loss": last})
 
-    def accuracy(self, weights: Weights, data: Shard) -> float:
-        """Share of ``data`` classified right, 0-1."""
-        load_weights(self.module, weights)
-        self.module.eval()
+    def accuracy(self, weights: Weights, mask: Mask, data: Shard) -> float:
+        """Share of ``data`` that the network left by ``mask`` classifies right, 0-1."""
+        module, _ = self._load(weights, mask)
+        with _threads(self._count):
+            return self._right(module, data) / len(data)
+
+    def _right(self, module: nn.Module, data: Shard) -> int:
+        """How many pictures ``module`` classifies right, as it is."""
+        module.eval()
         right = 0
         with torch.inference_mode():
             for images, labels in zip(data.images.split(512), data.labels.split(512), strict=True):
-                guess = self._logits(self._pixels(images)).argmax(1).cpu()
-                right += int((guess == labels.cpu()).sum())
-        return right / len(data)
+                guess = self._logits(module, self._pixels(images)).argmax(1)
+                right += int((guess == labels.to(self.device)).sum())
+        return right
 
-    def _logits(self, pixels: torch.Tensor) -> torch.Tensor:
+    def _logits(self, module: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
-            return self.module(pixels).float()
+            return module(pixels).float()
 
     def _pixels(self, images: torch.Tensor) -> torch.Tensor:
         pixels = (images.to(self.device).float() - self._mean) / self._std
@@ -180,12 +281,17 @@ class Trainer:
         return pixels.contiguous(memory_format=torch.channels_last)
 
     def _loss(
-        self, data: Shard, index: torch.Tensor, rng: np.random.Generator | None
+        self,
+        module: nn.Module,
+        data: Shard,
+        index: torch.Tensor,
+        rng: np.random.Generator | None,
     ) -> torch.Tensor:
+        index = index.to(data.images.device)
         images, labels = data.images[index], data.labels[index].to(self.device)
         if rng is not None:
             images = shift_and_mirror(images, rng)
-        return nn.functional.cross_entropy(self._logits(self._pixels(images)), labels)
+        return nn.functional.cross_entropy(self._logits(module, self._pixels(images)), labels)
 
     def _held(self, mask: Mask) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Each tensor that the mask touches, with its 0/1 factor."""
@@ -193,7 +299,7 @@ class Trainer:
             return []
         tensors = dict(self.module.named_parameters()) | dict(self.module.named_buffers())
         touched = {t for layer in self.layout.layers for t in layer.own}
-        touched |= {r.tensor for layer in self.layout.layers for r in layer.readers}
+        touched |= {reader.tensor for reader in self.layout.readers}
         ones = {name: np.ones(self.layout.shapes[name], np.float32) for name in touched}
         factors = apply(ones, mask, self.layout)
         return [
@@ -201,24 +307,25 @@ class Trainer:
             for name, factor in factors.items()
         ]
 
-    def _mean_gradients(self, data: Shard) -> dict[str, np.ndarray]:
+    def _mean_gradients(self, module: nn.Module, data: Shard) -> dict[str, np.ndarray]:
         """Mean gradient of the loss over ``data``, with the statistics that evaluation uses."""
-        self.module.eval()
-        self.module.zero_grad()
+        module.eval()
+        module.zero_grad()
         for index in torch.arange(len(data)).split(512):
-            (self._loss(data, index, None) * (len(index) / len(data))).backward()
+            (self._loss(module, data, index, None) * (len(index) / len(data))).backward()
         found = {}
-        for name, parameter in self.module.named_parameters():
+        for name, parameter in module.named_parameters():
             assert parameter.grad is not None
             found[name] = parameter.grad.cpu().contiguous().numpy()
-        self.module.zero_grad()
+        module.zero_grad()
         return found
 
 
 def _optimiser(module: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     lr, decay = settings.lr, settings.weight_decay
     if settings.optimiser == "adam":
-        return torch.optim.Adam(module.parameters(), lr=lr, weight_decay=decay, foreach=True)
+        # In one pass over the numbers: several times as fast where there are a hundred million.
+        return torch.optim.Adam(module.parameters(), lr=lr, weight_decay=decay, fused=True)
     momentum = settings.momentum
     return torch.optim.SGD(
         module.parameters(), lr=lr, momentum=momentum, weight_decay=decay, foreach=True

@@ -7,6 +7,7 @@ the masks (the *vote histogram*), never a single node's mask.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -53,7 +54,10 @@ Rule: TypeAlias = Callable[[Ballot], np.ndarray]
 
 
 def tally(masks: Bool[np.ndarray, "nodes filters"]) -> Integer[np.ndarray, " filters"]:
-    """The vote histogram: for each filter, how many nodes keep it."""
+    """The vote histogram: for each filter, how many nodes keep it.
+
+    :func:`mpfl.tally.add_packed` gives the same from masks packed eight filters to the byte.
+    """
     return masks.sum(axis=0)
 
 
@@ -173,11 +177,10 @@ class published_threshold:  # noqa: N801
     def __call__(self, ballot: Ballot) -> Bool[np.ndarray, " filters"]:
         required = 1 - ballot.keep / ballot.alive.size if self.required is None else self.required
         nodes = int(ballot.voters)
-        for count in range(nodes, 0, -1):
-            kept = ballot.share >= count / nodes
-            if 1 - kept.mean() >= required - 1e-12:
-                break
-        return kept
+        unanimous = ballot.share >= 1
+        if 1 - unanimous.mean() >= required - 1e-12:
+            return unanimous
+        return ballot.share >= 1 / nodes
 
 
 @dataclass(frozen=True)
@@ -196,9 +199,9 @@ class published_percentile:  # noqa: N801
         _check_within("published_percentile", "p", self.p)
 
     def __call__(self, ballot: Ballot) -> Bool[np.ndarray, " filters"]:
-        nodes, ones = int(ballot.voters), int(ballot.votes.sum())
-        flat = np.repeat([0.0, 1.0], [nodes * ballot.votes.size - ones, ones])
-        return ballot.share >= np.quantile(flat, self.p, method="higher")
+        every, ones = int(ballot.voters) * ballot.votes.size, int(ballot.votes.sum())
+        place = math.ceil(self.p * (every - 1))  # among all votes in order: zeros, then ones
+        return ballot.share >= (1 if place >= every - ones else 0)
 
 
 RULES = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,18 @@ import numpy as np
 import torch
 
 from mpfl import data as datasets
-from mpfl import masks, models, records
-from mpfl.algorithm import Algorithm, Initialise, Local, Start
+from mpfl import models, records
+from mpfl.algorithm import Algorithm, Initialise, Local, LocalTrain, Start
 from mpfl.baselines.controls import random_masks, w0_norms
 from mpfl.baselines.fedavg import fedavg
 from mpfl.baselines.pruning_fl import pruning_fl
 from mpfl.experiment import Experiment
-from mpfl.filters import cut, expand
+from mpfl.filters import apply
 from mpfl.node import Plan, voter
 from mpfl.prune import taylor
 from mpfl.seeds import rng_for
 from mpfl.server import masked_pruning
-from mpfl.train import Settings, Shard, Trainer
+from mpfl.train import Settings, Shard, Trainer, default_device
 from mpfl.types import Mask, MPFLError, Update, Weights
 
 
@@ -37,7 +38,6 @@ class Workbench:
         self.on_epoch: Callable[[int, int], None] = lambda epoch, epochs: None
         size = {} if experiment.pixels is None else {"pixels": experiment.pixels}
         self.dataset = datasets.load(experiment.dataset, root, **size)
-        self._small: dict[tuple[int, ...], Trainer] = {}
         self.layout = self.trainer.layout
         needs = self.layout.shapes[self.layout.layers[0].weight][1]
         if needs != (has := self.dataset.train_images.shape[1]):
@@ -46,22 +46,19 @@ class Workbench:
                 f"{experiment.dataset!r} have {has}; choose another model or data set"
             )
 
-    def _module(self, channels: list[int] | None = None) -> torch.nn.Module:
+    def _module(self) -> torch.nn.Module:
         e = self.experiment
         classes = len(self.dataset.classes)
         pixels = e.pixels or self.dataset.train_images.shape[-1]
-        return models.build(e.model, classes, width=e.width, pixels=pixels, channels=channels)
-
-    def _trainer(self, channels: list[int] | None = None) -> Trainer:
-        module = self._module(channels)
-        mean, std = self.dataset.mean, self.dataset.std
-        e = self.experiment
-        return Trainer(module, models.layout_of(module), mean, std, e.precision, e.pixels)
+        return models.build(e.model, classes, width=e.width, pixels=pixels)
 
     @cached_property
     def trainer(self) -> Trainer:
-        """Trains the model at full shapes with the mask held."""
-        return self._trainer()
+        """Trains and evaluates the network that a mask leaves."""
+        module, e = self._module(), self.experiment
+        mean, std = self.dataset.mean, self.dataset.std
+        layout, cuttable = models.layout_of(module, e.prunes), e.prunes == "filter"
+        return Trainer(module, layout, mean, std, e.precision, e.pixels, compact=cuttable)
 
     @cached_property
     def pooled(self) -> Shard:
@@ -84,7 +81,7 @@ class Workbench:
     def nodes(self) -> list[Shard]:
         """Each node's own data, spoilt where the experiment says so."""
         e = self.experiment
-        images, labels = self.pooled.images.numpy(), self.pooled.labels.numpy()
+        images, labels = self.pooled.images.cpu().numpy(), self.pooled.labels.cpu().numpy()
         parts = e.partition(labels, e.nodes, rng_for(e.seed, "partition"))
         shards = []
         for node, part in enumerate(parts):
@@ -106,27 +103,12 @@ class Workbench:
         models.load_weights(module, w0)
         return Start(models.pretrained_weights(e.model, module, e.w0))
 
-    @property
+    @cached_property
     def initialise(self) -> Initialise:
-        return lambda seed: models.initial_weights(self.trainer.module, seed)
+        """How w0 is drawn; the last one is kept, as all who take part in a run ask for it."""
+        return lru_cache(maxsize=1)(partial(models.initial_weights, self.trainer.module))
 
     def local_train(
-        self, weights: Weights, mask: Mask, data: Shard, rng: np.random.Generator
-    ) -> Update:
-        """A node's training in a mask round: full shapes, the mask held."""
-        e = self.experiment
-        return self.trainer.fit(
-            weights,
-            mask,
-            data,
-            rng,
-            e.local,
-            epochs=e.epochs,
-            gradients=e.score is taylor,
-            on_epoch=lambda epoch: self.on_epoch(epoch, e.epochs),
-        )
-
-    def train_small(
         self,
         weights: Weights,
         mask: Mask,
@@ -135,42 +117,55 @@ class Workbench:
         *,
         settings: Settings | None = None,
         epochs: int | None = None,
+        gradients: bool = False,
     ) -> Update:
-        """Train the network that the mask leaves, cut out; weights go in and out at full shapes.
+        """Train what ``mask`` leaves; as a node does in a round, unless told otherwise."""
+        e = self.experiment
+        epochs, settings = epochs or e.epochs, settings or e.local
+        return self.trainer.fit(
+            weights,
+            mask,
+            data,
+            rng,
+            settings,
+            epochs=epochs,
+            validation=self.test if settings.keep == "best" else None,
+            gradients=gradients,
+            on_epoch=lambda epoch: self.on_epoch(epoch, epochs),
+        )
 
-        A residual network is trained at full shapes with the mask held: the same function.
-        """
-        settings, epochs = settings or self.experiment.local, epochs or self.experiment.epochs
+    def train_from_w0(
+        self, weights: Weights, mask: Mask, data: Shard, rng: np.random.Generator, **how: Any
+    ) -> Update:
+        """:meth:`local_train` from w0, with a head of its own where the experiment says so."""
+        if self.experiment.head == "fresh":
+            weights = models.fresh_head(self.trainer.module, weights, rng)
+        return self.local_train(weights, mask, data, rng, **how)
 
-        def fit(trainer: Trainer, weights: Weights, mask: Mask) -> Update:
-            notify = self.on_epoch
-            return trainer.fit(
-                weights,
-                mask,
-                data,
-                rng,
-                settings,
-                epochs=epochs,
-                on_epoch=lambda epoch: notify(epoch, epochs),
-            )
-
-        if not models.can_shrink(self.experiment.model):
-            return fit(self.trainer, weights, mask)
-        small = self._cut_trainer(mask)
-        update = fit(small, cut(weights, mask, self.layout), masks.full(small.layout))
-        return Update(expand(update.weights, mask, self.layout), metrics=update.metrics)
+    def _scored(self, train: Callable[..., Update]) -> LocalTrain:
+        """Training whose result is scored: with gradients, where the score looks at them."""
+        return partial(train, gradients=self.experiment.score is taylor)
 
     def accuracy(self, weights: Weights, mask: Mask) -> float:
         """Share of the test data that the network left by ``mask`` classifies right."""
-        if not models.can_shrink(self.experiment.model):
-            return self.trainer.accuracy(weights, self.test)
-        return self._cut_trainer(mask).accuracy(cut(weights, mask, self.layout), self.test)
+        return self.trainer.accuracy(weights, mask, self.test)
 
-    def _cut_trainer(self, mask: Mask) -> Trainer:
-        channels = tuple(masks.kept(mask).values())
-        if channels not in self._small:
-            self._small = {channels: self._trainer(list(channels))}
-        return self._small[channels]
+    def train_centrally(self, mask: Mask) -> tuple[Weights, float, float]:
+        """What ``mask`` leaves, trained from w0 on all data in one place.
+
+        Returns the weights, the accuracy and the seconds it took.
+        """
+        began = time.perf_counter()
+        update = self.train_from_w0(
+            apply(self.start.w0, mask, self.layout),
+            mask,
+            self.pooled,
+            rng_for(self.experiment.seed, "central"),
+            settings=self.experiment.final,
+            epochs=self.experiment.central_epochs,
+        )
+        accuracy = self.accuracy(update.weights, mask)
+        return update.weights, accuracy, time.perf_counter() - began
 
     def mask_nodes(self) -> list[Shard]:
         """Who takes part in the mask rounds: the nodes, one with all data, or nobody."""
@@ -185,13 +180,16 @@ class Workbench:
         e = self.experiment
         if e.voter_fault is None:
             return {}
-        faulty = voter(self.plan, self.local_train, e.score, rewind=e.rewind, fault=e.voter_fault)
+        train = self._scored(self.train_from_w0)
+        faulty = voter(self.plan, train, e.score, rewind=e.rewind, fault=e.voter_fault)
         return dict.fromkeys(range(e.noisy_nodes), faulty)
 
     @cached_property
     def plan(self) -> Plan:
         e = self.experiment
-        return Plan(self.layout, e.schedule, e.rounds, e.scope, e.floor)
+        return Plan(
+            self.layout, e.schedule, e.rounds, e.scope, e.floor, e.coding, e.share_of, e.required
+        )
 
     def algorithm(self) -> Algorithm:
         """The method of the mask rounds. LTH is MPFL with one node that holds all the data."""
@@ -205,18 +203,19 @@ class Workbench:
                 return random_masks(plan, initialise, seed=e.seed, counts=counts)
             return w0_norms(plan, initialise, score=e.score, counts=counts)
         if e.method == "pruning-fl":
-            return pruning_fl(plan, initialise, self.local_train, score=e.score)
-        return masked_pruning(
-            plan, initialise, self.local_train, score=e.score, vote=e.vote, rewind=e.rewind
-        )
+            return pruning_fl(plan, initialise, self._scored(self.local_train), score=e.score)
+        train = self._scored(self.train_from_w0)
+        return masked_pruning(plan, initialise, train, score=e.score, vote=e.vote, rewind=e.rewind)
 
     def final_algorithm(self, mask: Mask, **how: Any) -> Algorithm:
         """Federated training of the network that ``mask`` leaves."""
-        return fedavg(self.layout, self.initialise, self.train_small, mask=mask, **how)
+        return fedavg(self.layout, self.initialise, self.local_train, mask=mask, **how)
 
 
 def _shard(images: np.ndarray, labels: np.ndarray) -> Shard:
+    """Data where it is trained on: on the GPU, where there is one, it is copied once."""
+    device = default_device()
     return Shard(
-        torch.from_numpy(np.ascontiguousarray(images)),
-        torch.from_numpy(np.ascontiguousarray(labels)),
+        torch.from_numpy(np.ascontiguousarray(images)).to(device),
+        torch.from_numpy(np.ascontiguousarray(labels)).to(device),
     )

@@ -23,13 +23,14 @@ VGG11 = (64, 128, 256, 256, 512, 512, 512, 512)
 
 def chain(*counts):
     """A chain of 1x1 convs with biases and batch-norm counters, then one output of all."""
-    layers, shapes = [], {}
+    layers, readers, shapes = [], [], {}
     for i, (inputs, outputs) in enumerate(zip((3, *counts), counts, strict=False)):
         own = (f"c{i}.weight", f"c{i}.bias")
-        reader = Reader(f"c{i + 1}.weight" if i + 1 < len(counts) else "head.weight")
-        layers.append(Layer(f"c{i}", outputs, own[0], own, (reader,)))
+        after = f"c{i + 1}.weight" if i + 1 < len(counts) else "head.weight"
+        layers.append(Layer(f"c{i}", outputs, own[0], own))
+        readers.append(Reader(after, (f"c{i}",)))
         shapes |= {own[0]: (outputs, inputs), own[1]: (outputs,), f"c{i}.batches": ()}
-    return Layout(tuple(layers), shapes | {"head.weight": (2, counts[-1])})
+    return Layout(tuple(layers), shapes | {"head.weight": (2, counts[-1])}, tuple(readers))
 
 
 def mask_of(layout, *texts):
@@ -183,6 +184,7 @@ def test_masks_come_back(case, round_):
     assert equal(back, mask)
     assert all(bits.dtype == bool and bits.flags.writeable for bits in back.values())
     assert len(payload) - len(body_of(payload)) <= 16
+    assert codec.body_length(payload) == len(body_of(payload))
 
 
 @settings(max_examples=300, deadline=None)
@@ -196,7 +198,7 @@ def test_no_mask_costs_more_than_a_byte_over_the_limit_of_its_kind(case):
     if keep == kept:
         bits.append(limit)
     if keep == sum(kept.values()):
-        bits.append(math.log2(math.comb(sum(alive.values()), keep)))
+        bits.append(codec.limit_bits(mask, reference, keep))
     assert min(bits) / 8 - 1e-6 <= len(body_of(payload)) < min(bits) / 8 + 1 + 1e-6
 
 
@@ -273,7 +275,18 @@ def test_limit_by_hand():
     # Two of four are 6, one of three is 3; of filters already gone nothing is counted.
     assert codec.limit_bits(mask_of(TINY, "#.#.", "##."), ALL) == pytest.approx(math.log2(18))
     assert codec.limit_bits(mask_of(TINY, "#..#", "##."), ONE_EACH) == pytest.approx(math.log2(3))
-    assert codec.limit_bits(ALL, ALL) == 0
+    assert codec.limit_bits(ALL, ALL) == codec.limit_bits(ALL, ALL, 7) == 0
+
+
+def test_limit_of_one_count_for_the_whole_network_by_hand():
+    # Three of seven are 35, two of five 10; counts a layer are no such count.
+    mask = mask_of(TINY, "#.#.", "##.")
+    assert codec.limit_bits(mask, ALL, 4) == pytest.approx(math.log2(35))
+    assert codec.limit_bits(mask_of(TINY, "#..#", "#.."), ONE_EACH, 3) == pytest.approx(
+        math.log2(10)
+    )
+    by_layer = codec.limit_bits(mask, ALL, {"c0": 2, "c1": 2})
+    assert by_layer == codec.limit_bits(mask, ALL) == pytest.approx(math.log2(18))
 
 
 # --- nothing else accepted -------------------------------------------------------------------

@@ -33,7 +33,7 @@ from mpfl.partition import PARTITIONS, dirichlet, iid, shards
 from mpfl.prune import SCORES
 from mpfl.recipes import RECIPES, recipe
 from mpfl.runner import Progress
-from mpfl.schedules import SCHEDULES, cubic, geometric, linear, one_shot
+from mpfl.schedules import SCHEDULES, arithmetic, cubic, geometric, linear, one_shot
 from mpfl.settings import changed
 from mpfl.train import Settings
 from mpfl.types import MPFLError
@@ -85,7 +85,7 @@ def test_the_first_command_a_reader_types(tmp_path):
     """Ends with a table within 20 s of processor time, all of python's start included."""
     folder = tmp_path / "runs" / "a"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [*MPFL, "run", "digits", "--budget", "toy", "--out", folder, "--threads", "1"]
+    command = [*MPFL, "run", "digits", "--budget", "toy", "--out", folder, "--workers", "1"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert (done.returncode, done.stderr) == (0, "")
@@ -101,10 +101,9 @@ def test_the_first_command_a_reader_types(tmp_path):
     ):
         assert shown in done.stdout
     assert summary["accuracy_central"] > 0.9
-    assert (
-        summary["provenance"]["command"]
-        == "python -m mpfl run digits --budget toy --seed 0 --threads 1"
-    )
+    # Not how many workers: that changes nothing but the time.
+    assert summary["provenance"]["command"] == "python -m mpfl run digits --budget toy --seed 0"
+    assert summary["workers"] == 1
     assert all(len(line) <= 80 for line in done.stdout.splitlines() if "run folder" not in line)
 
 
@@ -112,7 +111,7 @@ def test_the_first_command_a_reader_types(tmp_path):
     ("words", "says"),
     [
         (["data", "digts"], "did you mean 'digits'?"),
-        (["run", "digits", "--threads", "x"], "argument --threads: invalid int value: 'x'"),
+        (["run", "digits", "--workers", "x"], "argument --workers: invalid int value: 'x'"),
     ],
 )
 def test_an_error_is_one_line_and_no_traceback(tmp_path, words, says):
@@ -151,7 +150,7 @@ def test_a_run_without_out_goes_into_a_folder_of_its_own(tmp_path, monkeypatch, 
         (["digits", "--set", "local.optimiser=adm"], "choose sgd or adam"),
         (["digits", "--set", "w0=nowhere"], "no file 'nowhere'"),
         (["digits", "--seed", "-1"], "seed is -1; give 0 or more"),
-        (["digits", "--threads", "0"], "--threads 0: give at least 1"),
+        (["digits", "--workers", "0"], "workers is 0; give at least 1"),
         (["digits", "--seed", "one"], "argument --seed: invalid int value: 'one'"),
         (["digits", "--bugdet", "toy"], "unrecognized arguments: --bugdet toy"),
         ([], "the following arguments are required: recipe; see python -m mpfl run --help"),
@@ -352,7 +351,16 @@ WRITTEN = {
         published_percentile(),
         published_percentile(0.9),
     ],
-    "schedule": [geometric(), geometric(0.3, 2), linear(), linear(0.5), cubic(0.7), one_shot(0.9)],
+    "schedule": [
+        geometric(),
+        geometric(0.3, 2),
+        arithmetic(0.2, 1),
+        linear(),
+        linear(0.5),
+        cubic(0.7),
+        one_shot(0.9),
+    ],
+    "required": [None, arithmetic(0.1, 1)],
     "partition": [iid(), dirichlet(0.3), shards(), shards(3)],
     "noise": [
         None,

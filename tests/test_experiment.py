@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+from toys import random_mask
+from toys import same as equal
 
 from mpfl import experiment as experiments
 from mpfl import masks, models, noise
@@ -91,7 +93,7 @@ def test_every_recipe_at_every_budget_has_a_name_of_its_own_and_a_configuration_
             assert json.loads(json.dumps(config)) == config
             assert list(config) == [f.name for f in dataclasses.fields(Experiment)]
             names.add(identity(made))
-    assert len(names) == len(RECIPES) * len(BUDGETS) == 63
+    assert len(names) == len(RECIPES) * len(BUDGETS) == 105
 
 
 def test_functions_and_rules_are_described_by_how_they_are_written():
@@ -121,6 +123,8 @@ def test_functions_and_rules_are_described_by_how_they_are_written():
         ({"width": 0.0}, "width is 0.0"),
         ({"width": float("inf")}, "width is inf"),
         ({"precision": "float16"}, "precision is 'float16'; choose auto or float32"),
+        ({"head": "new"}, "head is 'new'; choose w0 or fresh"),
+        ({"prunes": "bias"}, "prunes is 'bias'; choose filter or weight"),
         ({"noisy_nodes": 11}, "noisy_nodes is 11, but there are 10 nodes"),
         ({"noisy_nodes": -1}, "noisy_nodes is -1"),
         ({"images": 9}, "9 images cannot fill 10 nodes"),
@@ -266,33 +270,62 @@ def test_w0_is_a_seed_or_a_file(quick, tmp_path):
         np.testing.assert_array_equal(array, shifted.get(name, drawn[name]))
 
 
-def test_training_the_small_network_gives_full_shapes_and_the_same_accuracy(quick):
-    bench = Workbench(quick())
-    rng = rng_for(0, "mask")
-    mask = {n: rng.random(bits.size) < 0.6 for n, bits in masks.full(bench.layout).items()}
-    for bits in mask.values():
-        bits[0] = True
-    w0 = apply(bench.start.w0, mask, bench.layout)
-    turns = []
+def test_training_is_that_of_a_node_unless_told_otherwise(quick):
+    bench = Workbench(quick(epochs=2))
+    mask = random_mask(bench.layout, rng_for(0, "mask"), 0.6)
+    w0, turns = apply(bench.start.w0, mask, bench.layout), []
     bench.on_epoch = lambda epoch, of: turns.append((epoch, of))
-    small = bench.train_small(w0, mask, bench.pooled, rng_for(0, "turn"), epochs=2).weights
-    assert turns == [(0, 2), (1, 2)]
-    settings = bench.experiment.local
-    full = bench.trainer.fit(w0, mask, bench.pooled, rng_for(0, "turn"), settings, epochs=2).weights
-    held = apply(small, mask, bench.layout)
-    for name, array in small.items():
-        assert array.shape == bench.layout.shapes[name]
-        np.testing.assert_array_equal(array, held[name])
-        np.testing.assert_allclose(array, full[name], rtol=1e-2, atol=1e-3, err_msg=name)
-    assert bench.accuracy(small, mask) == bench.trainer.accuracy(small, bench.test)
+
+    def fit(settings, epochs, gradients=False):
+        rng = rng_for(0, "turn")
+        return bench.trainer.fit(
+            w0, mask, bench.pooled, rng, settings, epochs=epochs, gradients=gradients
+        )
+
+    def train(**how):
+        return bench.local_train(w0, mask, bench.pooled, rng_for(0, "turn"), **how)
+
+    e = bench.experiment
+    node, final = train(), train(settings=e.final, epochs=3, gradients=True)
+    assert turns == [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
+    assert equal(node.weights, fit(e.local, 2).weights) and node.gradients is None
+    expected = fit(e.final, 3, gradients=True)
+    assert equal(final.weights, expected.weights)
+    assert equal(final.gradients, expected.gradients)
+    assert not equal(node.weights, final.weights)
+    held = apply(node.weights, mask, bench.layout)
+    assert equal(node.weights, held), "what is pruned came back"
+
+
+def test_central_training_is_of_w0_on_all_the_data(quick):
+    bench = Workbench(quick(central_epochs=2))
+    mask = random_mask(bench.layout, rng_for(0, "mask"), 0.6)
+    weights, accuracy, seconds = bench.train_centrally(mask)
+    e = bench.experiment
+    w0, rng = apply(bench.start.w0, mask, bench.layout), rng_for(e.seed, "central")
+    assert equal(weights, bench.trainer.fit(w0, mask, bench.pooled, rng, e.final, epochs=2).weights)
+    assert accuracy == bench.accuracy(weights, mask) > 0 and seconds > 0
 
 
 def test_only_taylor_asks_for_gradients(quick):
     for score, asked in ((taylor, True), (quick().score, False)):
         bench = Workbench(quick(score=score))
-        full = masks.full(bench.layout)
-        update = bench.local_train(bench.start.w0, full, bench.nodes[0], rng_for(0, "turn"))
-        assert (update.gradients is not None) == asked
+        fit, seen = bench.trainer.fit, []
+
+        def spy(*given, fit=fit, seen=seen, **how):
+            seen.append(how["gradients"])
+            return fit(*given, **how)
+
+        bench.trainer.fit = spy
+        algorithm = bench.algorithm()
+        state = algorithm.init(bench.start)
+        memory, message = algorithm.join(algorithm.start(state)), algorithm.broadcast(state, 1)
+        algorithm.local(memory, message, bench.nodes[0], rng_for(0, "turn"))
+        final = bench.final_algorithm(masks.full(bench.layout))
+        state = final.init(bench.start)
+        memory, message = final.join(final.start(state)), final.broadcast(state, 1)
+        final.local(memory, message, bench.nodes[0], rng_for(0, "turn"))
+        assert seen == [asked, False]
 
 
 def test_the_plan_refuses_a_schedule_that_empties_a_layer(quick):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from toys import TOY, chain, draw_weights, layouts, mask_of, masks_for, same
 
 from mpfl import masks
-from mpfl.filters import Layer, Layout, Reader, apply, cut, cut_shapes, expand
+from mpfl.filters import Layer, Layout, Reader, apply, channels, cut, cut_shapes, expand
 from mpfl.types import MPFLError
 
 few = settings(max_examples=25)
@@ -68,6 +68,23 @@ def test_apply_by_hand():
     assert (masked["conv2.weight"][1:, [0, 2, 3]] != 0).all()
 
 
+def test_a_sum_is_read_until_all_of_its_layers_have_pruned_a_channel():
+    # Two layers of four filters are added up, and each channel of the sum has two pixels.
+    layout = chain([4], blocks=[2], norm=False, join=True)
+    mask = mask_of(layout, "##..", "#.#.")
+    assert channels(mask, layout.readers[0]).tolist() == [True, True, True, False]
+    masked = apply({"head.weight": np.ones((2, 8))}, mask, layout)
+    assert masked["head.weight"].tolist() == [[1, 1, 1, 1, 1, 1, 0, 0]] * 2
+    assert cut_shapes(layout, mask) == {
+        "steps": (),
+        "layer0.weight": (2, 3),
+        "layer0.bias": (2,),
+        "side.weight": (2, 3),
+        "side.bias": (2,),
+        "head.weight": (2, 6),
+    }
+
+
 def test_tensors_of_no_filter_are_left_alone():
     weights = draw_weights(TOY)
     for result in (cut(weights, HAND, TOY), apply(weights, HAND, TOY)):
@@ -78,6 +95,16 @@ def test_tensors_of_no_filter_are_left_alone():
 # --- slow twins: one filter at a time --------------------------------------------------------
 
 
+def silent(mask, layout):
+    """Each reader with each channel that none of its layers writes any more."""
+    return [
+        (reader, channel)
+        for reader in layout.readers
+        for channel in range(len(mask[reader.layers[0]]))
+        if not any(mask[name][channel] for name in reader.layers)
+    ]
+
+
 def slow_apply(weights, mask, layout):
     masked = {name: array.copy() for name, array in weights.items()}
     for layer in layout.layers:
@@ -85,9 +112,9 @@ def slow_apply(weights, mask, layout):
             if not mask[layer.name][f]:
                 for tensor in layer.own:
                     masked[tensor][f] = 0
-                for reader in layer.readers:
-                    for i in range(reader.block):
-                        masked[reader.tensor][:, f * reader.block + i] = 0
+    for reader, channel in silent(mask, layout):
+        for i in range(reader.block):
+            masked[reader.tensor][:, channel * reader.block + i] = 0
     return masked
 
 
@@ -98,11 +125,9 @@ def slow_cut(weights, mask, layout):
             if not mask[layer.name][f]:
                 for tensor in layer.own:
                     small[tensor] = np.delete(small[tensor], f, axis=0)
-                for reader in layer.readers:
-                    for _ in range(reader.block):
-                        small[reader.tensor] = np.delete(
-                            small[reader.tensor], f * reader.block, axis=1
-                        )
+    for reader, channel in reversed(silent(mask, layout)):
+        for _ in range(reader.block):
+            small[reader.tensor] = np.delete(small[reader.tensor], channel * reader.block, axis=1)
     return small
 
 
@@ -113,11 +138,9 @@ def slow_expand(small, mask, layout):
             if not mask[layer.name][f]:
                 for tensor in layer.own:
                     full[tensor] = np.insert(full[tensor], f, 0, axis=0)
-                for reader in layer.readers:
-                    for _ in range(reader.block):
-                        full[reader.tensor] = np.insert(
-                            full[reader.tensor], f * reader.block, 0, axis=1
-                        )
+    for reader, channel in silent(mask, layout):
+        for _ in range(reader.block):
+            full[reader.tensor] = np.insert(full[reader.tensor], channel * reader.block, 0, axis=1)
     return full
 
 
@@ -156,11 +179,12 @@ def test_laws(case, data):
 
 def forward(weights, layout, x):
     """A dense chain by hand: weights, bias, batch norm, ReLU, and ``block`` pixels a channel."""
+    pixels = {reader.layers[0]: reader.block for reader in layout.readers}
     for layer in layout.layers:
         x = weights[layer.weight] @ x + weights[f"{layer.name}.bias"]
         x = weights[f"{layer.name}.scale"] * (x - weights[f"{layer.name}.mean"])
         x = np.maximum(x + weights[f"{layer.name}.shift"], 0)
-        x = np.repeat(x, layer.readers[0].block)
+        x = np.repeat(x, pixels[layer.name])
     return weights["head.weight"] @ x
 
 
@@ -262,4 +286,4 @@ def test_a_sparsity_that_empties_a_layer_is_refused_by_name():
 
 
 def test_a_reader_reads_one_input_a_channel_unless_told_otherwise():
-    assert Reader("x").block == 1
+    assert Reader("x", ("a",)).block == 1

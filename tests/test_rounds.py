@@ -1,5 +1,6 @@
 """Whole rounds without any training: node, wire, server, and the loop round them."""
 
+import math
 import re
 from dataclasses import replace
 from itertools import pairwise
@@ -32,7 +33,7 @@ from mpfl.prune import l2, random, rms_weight, select_by_layer
 from mpfl.schedules import cubic, geometric, linear, one_shot
 from mpfl.seeds import rng_for
 from mpfl.server import count_votes, filter_norms, masked_pruning
-from mpfl.simulation import Resume, agreement_table, simulate
+from mpfl.simulation import Resume, agreement_table, one_by_one, simulate, take_turn
 from mpfl.types import MPFLError, Reply, Update
 from mpfl.vote import (
     RULES,
@@ -169,18 +170,21 @@ def half(layout):
 def test_a_node_by_the_paper(rewind):
     # The slow twin, step by step: apply, train, score, drop the lowest, send.
     alive, w0 = half(WIDE), draw_weights(WIDE)
-    reply = answer(voter(PLAN, drift(WIDE), l2, rewind=rewind), alive, w0)
+    reply = answer(voter(PLAN, drift(WIDE), l2, rewind=rewind), alive, w0, round_=4)
     update = drift(WIDE)(apply(w0, alive, WIDE), alive, DATA[0], rng_for(0, "node"))
     expected = {}
     for layer in WIDE.layers:
         norms = np.sqrt((update.weights[layer.weight].astype(float) ** 2).sum(axis=1))
-        keep = min(layer.filters - int(np.ceil(0.3 * layer.filters)), alive[layer.name].sum())
+        keep = layer.filters - int(np.ceil(0.6 * layer.filters))
         ranked = sorted(np.flatnonzero(alive[layer.name]), key=lambda f: -norms[f])
         expected[layer.name] = np.isin(np.arange(layer.filters), ranked[:keep])
-    keep = PLAN.keep(2, alive)
-    sent = codec.decode_mask(reply.payload, WIDE, 2, reference=alive, keep=keep)
+        assert keep < len(ranked)
+    keep = PLAN.keep(4, alive)
+    sent = codec.decode_mask(reply.payload, WIDE, 4, reference=alive, keep=keep)
     assert same(sent, expected)
-    assert reply.metrics == {"loss": 1.0}
+    limit = sum(np.log2(math.comb(int(alive[n].sum()), k)) for n, k in keep.items())
+    told = {"loss": 1.0, "body_bytes": codec.body_length(reply.payload), "limit_bits": limit}
+    assert reply.metrics == pytest.approx(told)
     assert same(reply.memory, w0 if rewind else update.weights)
 
 
@@ -207,7 +211,9 @@ def test_a_faulty_node_changes_its_vote_and_nothing_else(name):
     honest = answer(voter(PLAN, drift(WIDE), l2, rewind=False), alive, w0, round_=4)
     faulty = answer(voter(PLAN, drift(WIDE), l2, rewind=False, fault=fault), alive, w0, round_=4)
     assert faulty.payload != honest.payload
-    assert same(faulty.memory, honest.memory) and faulty.metrics == honest.metrics
+    assert same(faulty.memory, honest.memory)
+    assert faulty.metrics["loss"] == honest.metrics["loss"]
+    assert faulty.metrics["body_bytes"] == codec.body_length(faulty.payload)
     keep = PLAN.keep(4, alive)
     one, other = (
         codec.decode_mask(reply.payload, WIDE, 4, reference=alive, keep=keep)
@@ -623,14 +629,7 @@ def test_no_nodes_at_all_are_refused():
 
 
 def test_what_the_consumers_of_a_run_see():
-    turns = []
-    logs = run(
-        method(),
-        rounds=2,
-        on_node=lambda round_, node: turns.append((round_, node)),
-        evaluate=lambda state: masks.sparsity(state.mask),
-    )
-    assert turns == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]
+    logs = run(method(), rounds=2, evaluate=lambda state: masks.sparsity(state.mask))
     assert [log.accuracy for log in logs] == [log.sparsity for log in logs]
     assert [m["loss"] for m in logs[0].metrics] == [1.0, 2.0, 0.5]
     assert all(log.seconds > 0 for log in logs)
@@ -642,12 +641,55 @@ def test_what_the_consumers_of_a_run_see():
 
 def test_nothing_runs_before_it_is_asked_for():
     turns = []
+
+    def on_node(round_, node):
+        turns.append((round_, node))
+
     rounds = simulate(
-        method(), DATA, begin(WIDE), 4, 0, on_node=lambda round_, node: turns.append(round_)
+        method(), DATA, begin(WIDE), 4, 0, run_nodes=one_by_one(method(), DATA, 0, on_node=on_node)
     )
     assert turns == []
     next(rounds)
-    assert turns == [1, 1, 1]
+    assert turns == [(1, 0), (1, 1), (1, 2)]
+    next(rounds)
+    assert turns[3:] == [(2, 0), (2, 1), (2, 2)]
+
+
+def test_who_takes_the_turns_and_in_which_order_changes_nothing():
+    """As on several machines: the last node first, each reply put in its node's place."""
+    algorithm, behaviour = method(rewind=False), {1: voter(PLAN, drift(WIDE), random)}
+    taken = []
+
+    def backwards(round_, message, memories):
+        replies = {}
+        for node in reversed(range(len(DATA))):
+            local = behaviour.get(node, algorithm.local)
+            taken.append((round_, node))
+            replies[node] = take_turn(local, DATA[node], 0, round_, node, memories[node], message)
+        return [replies[node] for node in range(len(DATA))]
+
+    usual = run(algorithm, behaviour=behaviour)
+    other = run(algorithm, run_nodes=backwards)
+    assert taken[:3] == [(1, 2), (1, 1), (1, 0)]
+    for one, two in zip(usual, other, strict=True):
+        assert same(one.state.mask, two.state.mask)
+        assert one.payloads == two.payloads and one.metrics == two.metrics
+        assert all(map(same, one.memories, two.memories))
+        assert one.state.agreement == two.state.agreement
+    assert not same(run(algorithm)[-1].state.mask, usual[-1].state.mask)
+
+
+def test_a_turn_says_whose_it_is():
+    def local(memory, message, data, rng):
+        if message == b"bad":
+            raise MPFLError("the disk is full; free some space")
+        return Reply(0, message, memory, {"draw": float(rng.random())})
+
+    reply = take_turn(local, DATA[0], 5, 3, 2, {"a": np.ones(1)}, b"down")
+    assert (reply.node, reply.payload) == (2, b"down")
+    assert reply.metrics == {"draw": float(rng_for(5, "node", 3, 2).random())}
+    with pytest.raises(MPFLError, match=r"^node 2, round 3: the disk is full; free some space$"):
+        take_turn(local, DATA[0], 5, 3, 2, {}, b"bad")
 
 
 @st.composite

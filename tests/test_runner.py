@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import multiprocessing
 import signal
 import time
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+from toys import result_of
 
 import mpfl
 from mpfl import masks, noise, records
@@ -28,22 +30,6 @@ PACKAGE = Path(mpfl.__file__).parent
 
 class Killed(BaseException):
     """Not an Exception: nothing in a run may catch it."""
-
-
-def result_of(folder):
-    """Everything a run leaves behind but the time it took: bytes of tensors, logs, summary."""
-    found = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix == ".safetensors":
-            found[path.name] = path.read_bytes()
-        elif path.suffix == ".jsonl":
-            found[path.name] = [{**line, "seconds": 0} for line in records.read_lines(path)]
-        else:
-            content = records.read_json(path)
-            for key in ("seconds", "provenance"):
-                content.pop(key, None)
-            found[path.name] = content
-    return found
 
 
 def on_disk(folder):
@@ -109,7 +95,10 @@ def test_every_method_runs_and_its_bytes_are_those_of_its_log(quick, tmp_path, m
     assert summary["kept"] == masks.kept(mask)
     assert summary["sparsity"] == pytest.approx(masks.sparsity(mask))
     assert (summary["sparsity"] == 0) == (not rounds)
-    assert (summary["parameters"] == summary["parameters_dense"]) == (not rounds)
+    for size in ("parameters", "macs"):
+        assert 0 < summary[size] <= summary[f"{size}_dense"]
+        assert (summary[size] == summary[f"{size}_dense"]) == (not rounds)
+    assert summary["workers"] == 1
     for name in ("central.safetensors", "model.safetensors") if rounds else ():
         if (folder / name).exists():
             assert_zero_where_pruned(safetensors.numpy.load_file(folder / name), mask, experiment)
@@ -122,6 +111,45 @@ def assert_zero_where_pruned(weights, mask, experiment):
     held = apply(weights, mask, Workbench(experiment).layout)
     for name, array in weights.items():
         np.testing.assert_array_equal(array, held[name], err_msg=name)
+
+
+@pytest.mark.parametrize("pixels", [None, 12])
+def test_the_macs_of_a_summary_by_hand(quick, tmp_path, pixels):
+    only = {"central_epochs": 0, "federated_rounds": 0}
+    summary = run(quick(pixels=pixels, **only), tmp_path / "run")
+
+    def count(first, second, third):  # 3x3 convs, a pool before the last, ten classes
+        area = (pixels or 8) ** 2
+        return 9 * (area * (first + first * second) + area // 4 * second * third) + 10 * third
+
+    assert summary["macs_dense"] == count(4, 8, 16)
+    assert summary["macs"] == count(*summary["kept"].values()) < summary["macs_dense"]
+
+
+def test_the_bodies_of_the_masks_are_set_against_the_fewest_bytes_there_could_be(quick, tmp_path):
+    only = {"central_epochs": 0, "federated_rounds": 0}
+    experiment = quick(width=1.0, nodes=3, **only)
+    found = run(experiment, tmp_path / "run")["mask_bodies"]
+    lines = records.read_lines(tmp_path / "run" / "rounds.jsonl")
+    sent = [payload for line in lines for payload in line["payloads"]]
+    assert len(sent) == 6
+    # A frame is 14 bytes, as long as a body has fewer than 128.
+    assert found["bytes"] == sum(payload - 14 for payload in sent) and max(sent) < 14 + 128
+
+    plan = Workbench(experiment).plan
+    limit, alive = 0.0, masks.full(plan.layout)
+    for line in lines:
+        for name, keep in plan.keep(line["round"], alive).items():
+            limit += 3 * math.log2(math.comb(int(alive[name].sum()), keep))
+        alive = {n: records.bits_of(text, alive[n].size) for n, text in line["mask"].items()}
+    assert found["limit_bytes"] == pytest.approx(limit / 8, abs=0.05)
+    assert found["limit_bytes"] <= found["bytes"] <= found["limit_bytes"] + len(sent)
+
+
+@pytest.mark.parametrize("method", ["pruning-fl", "fedavg", "random-masks"])
+def test_where_no_node_sends_a_mask_there_are_no_bodies(quick, tmp_path, method):
+    only = {"central_epochs": 0, "federated_rounds": 1 if method == "fedavg" else 0}
+    assert run(quick(method, **only), tmp_path / "run")["mask_bodies"] is None
 
 
 def test_the_result_is_a_function_of_the_experiment(quick, tmp_path):
@@ -150,12 +178,12 @@ def test_a_final_training_may_be_left_out(quick, tmp_path):
 def test_progress_goes_through_every_epoch_once(quick, tmp_path):
     seen = []
     run(quick(epochs=2), tmp_path / "run", watch=seen.append)
-    phases = {"mask rounds": 8, "central training": 1, "federated training": 8}
+    phases = {"mask rounds": 8, "federated training": 8, "central training": 1}
     assert [(step.phase, step.done, step.total) for step in seen] == [
         (phase, done, total) for phase, total in phases.items() for done in range(total)
     ]
     assert seen[7].text == "round 2/2, node 2/2, epoch 2/2"
-    assert seen[8].text == "epoch 1/1"
+    assert seen[16].text == "epoch 1/1"
 
 
 def test_weights_of_votes_count(quick, tmp_path):

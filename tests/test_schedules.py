@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpfl import schedules
-from mpfl.schedules import SCHEDULES, cubic, geometric, linear, one_shot
+from mpfl.schedules import SCHEDULES, arithmetic, cubic, geometric, linear, one_shot
 from mpfl.types import MPFLError
 
 finals = st.floats(0, 0.999)
@@ -16,6 +16,7 @@ finals = st.floats(0, 0.999)
 # One row a schedule: how hypothesis draws one. A new schedule is covered by a new row.
 TABLE: dict[str, st.SearchStrategy[schedules.Schedule]] = {
     "geometric": st.builds(geometric, st.floats(0, 0.999), st.integers(0, 20)),
+    "arithmetic": st.builds(arithmetic, st.floats(0, 0.999), st.integers(0, 20)),
     "linear": st.builds(linear, finals),
     "cubic": st.builds(cubic, finals),
     "one_shot": st.builds(one_shot, finals),
@@ -50,6 +51,8 @@ BY_HAND = [
     (geometric(share=0.5), 3, [1 / 2, 3 / 4, 7 / 8]),
     (geometric(share=0.1, warmup=1), 4, [0, 0.1, 0.19, 0.271]),
     (geometric(share=0.1, warmup=9), 2, [0, 0]),
+    (arithmetic(share=0.1, warmup=1), 5, [0, 0.1, 0.2, 0.3, 0.4]),
+    (arithmetic(share=0.5), 3, [0.5, 1, 1]),
     (linear(final=0.8), 4, [0.2, 0.4, 0.6, 0.8]),
     (cubic(final=0.8), 2, [0.7, 0.8]),
     (cubic(final=0.64), 4, [0.37, 0.56, 0.63, 0.64]),
@@ -87,22 +90,24 @@ def test_a_long_geometric_run_stays_below_one() -> None:
     assert geometric(share=0.9)(10_000, 10_000) < 1
 
 
-@pytest.mark.parametrize("name", sorted(set(TABLE) - {"geometric"}))
+@pytest.mark.parametrize("name", sorted(set(TABLE) - {"geometric", "arithmetic"}))
 @pytest.mark.parametrize("bad", [-0.1, 1.0, 80, math.nan])
 def test_a_final_that_is_no_share_is_refused(name: str, bad: float) -> None:
     with pytest.raises(MPFLError, match=f"^{name}: final=.* give 0 <= final < 1"):
         SCHEDULES[name](bad)
 
 
+@pytest.mark.parametrize("schedule", [geometric, arithmetic])
 @pytest.mark.parametrize("bad", [-0.1, 1.0, 10, math.nan])
-def test_geometric_refuses_a_share_that_is_none(bad: float) -> None:
-    with pytest.raises(MPFLError, match=r"^geometric: share=.* give 0 <= share < 1"):
-        geometric(share=bad)
+def test_a_share_that_is_none_is_refused(schedule: type, bad: float) -> None:
+    with pytest.raises(MPFLError, match=f"^{schedule.__name__}: share=.* give 0 <= share < 1"):
+        schedule(share=bad)
 
 
-def test_geometric_refuses_a_negative_warmup() -> None:
+@pytest.mark.parametrize("schedule", [geometric, arithmetic])
+def test_a_negative_warmup_is_refused(schedule: type) -> None:
     with pytest.raises(MPFLError, match="warmup=-1 is negative"):
-        geometric(warmup=-1)
+        schedule(warmup=-1)
 
 
 @every_schedule

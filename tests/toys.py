@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from mpfl import records
 from mpfl.algorithm import Algorithm, LocalTrain, Start
 from mpfl.filters import Layer, Layout, Reader, apply
 from mpfl.seeds import rng_for
@@ -21,7 +24,6 @@ TOY = Layout(
             filters=4,
             weight="conv1.weight",
             own=("conv1.weight", "conv1.bias", "bn1.weight", "bn1.bias", "bn1.mean", "bn1.var"),
-            readers=(Reader("conv2.weight"),),
             scale="bn1.weight",
             shift="bn1.bias",
         ),
@@ -30,7 +32,6 @@ TOY = Layout(
             filters=3,
             weight="conv2.weight",
             own=("conv2.weight", "conv2.bias"),
-            readers=(Reader("fc.weight", block=2),),
         ),
         Layer(name="fc", filters=5, weight="fc.weight", own=("fc.weight", "fc.bias")),
     ),
@@ -48,6 +49,7 @@ TOY = Layout(
         "temperature": (2,),
         "steps": (),
     },
+    readers=(Reader("conv2.weight", ("conv1",)), Reader("fc.weight", ("conv2",), block=2)),
 )
 
 
@@ -59,41 +61,50 @@ def chain(
     norm: bool = True,
     head: bool = True,
     skip: bool = False,
+    join: bool = False,
 ) -> Layout:
     """Layers one behind the other: ``counts`` filters each, ``blocks`` inputs a channel.
 
     With ``head`` the last layer is read by one output that is no layer; with ``skip`` the
-    first layer is read by a second tensor as well.
+    first layer is read by a second tensor as well; with ``join`` a layer beside the chain is
+    added to the last one.
     """
     blocks = blocks or [1] * len(counts)
+    names = [f"layer{i}" for i in range(len(counts))]
+    per_filter = ["bias", "scale", "shift", "mean"] if norm else ["bias"]
     layers: list[Layer] = []
+    readers: list[Reader] = []
     shapes: dict[str, tuple[int, ...]] = {"steps": ()}
-    inputs = 3
-    for i, (filters, block) in enumerate(zip(counts, blocks, strict=True)):
-        name, last = f"layer{i}", i == len(counts) - 1
-        per_filter = ["bias", "scale", "shift", "mean"] if norm else ["bias"]
+
+    def add_layer(name: str, filters: int, inputs: int) -> None:
         shapes[f"{name}.weight"] = (filters, inputs, *kernel)
-        shapes |= {f"{name}.{part}": (filters,) for part in per_filter}
-        inputs = filters * block
-        readers = [] if last else [Reader(f"layer{i + 1}.weight", block)]
-        if last and head:
-            readers.append(Reader("head.weight", block))
-            shapes["head.weight"] = (2, inputs)
-        if i == 0 and skip:
-            readers.append(Reader("skip.weight"))
-            shapes["skip.weight"] = (2, filters)
+        shapes.update({f"{name}.{part}": (filters,) for part in per_filter})
         layers.append(
             Layer(
                 name=name,
                 filters=filters,
                 weight=f"{name}.weight",
                 own=tuple(f"{name}.{part}" for part in ("weight", *per_filter)),
-                readers=tuple(readers),
                 scale=f"{name}.scale" if norm else None,
                 shift=f"{name}.shift" if norm else None,
             )
         )
-    return Layout(tuple(layers), shapes)
+
+    inputs = 3
+    for name, filters, block, after in zip(names, counts, blocks, [*names[1:], None], strict=True):
+        add_layer(name, filters, inputs)
+        inputs = filters * block
+        if after is not None:
+            readers.append(Reader(f"{after}.weight", (name,), block))
+    if head:
+        readers.append(Reader("head.weight", (names[-1], "side")[: 1 + join], blocks[-1]))
+        shapes["head.weight"] = (2, inputs)
+    if skip:
+        readers.append(Reader("skip.weight", (names[0],)))
+        shapes["skip.weight"] = (2, counts[0])
+    if join:
+        add_layer("side", counts[-1], 3)
+    return Layout(tuple(layers), shapes, tuple(readers))
 
 
 def draw_weights(layout: Layout, seed: int = 0) -> dict[str, np.ndarray]:
@@ -181,7 +192,7 @@ def recorded(algorithm: Algorithm) -> tuple[Algorithm, list[tuple[str, int, byte
 
 @st.composite
 def layouts(draw: st.DrawFn, largest: int = 6) -> Layout:
-    """Chains of one to three layers of every kind."""
+    """Chains of one to three layers of every kind, some with a layer beside them."""
     counts = draw(st.lists(st.integers(1, largest), min_size=1, max_size=3))
     return chain(
         counts,
@@ -190,6 +201,7 @@ def layouts(draw: st.DrawFn, largest: int = 6) -> Layout:
         norm=draw(st.booleans()),
         head=draw(st.booleans()),
         skip=draw(st.booleans()),
+        join=draw(st.booleans()),
     )
 
 
@@ -233,3 +245,22 @@ def random_mask(
     for bits in mask.values():
         bits[rng.integers(bits.size)] = True
     return mask
+
+
+# --- what a run leaves -----------------------------------------------------------------------
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    """All that a run leaves behind but the time it took: bytes of tensors, logs, summary."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".safetensors":
+            found[path.name] = path.read_bytes()
+        elif path.suffix == ".jsonl":
+            found[path.name] = [{**line, "seconds": 0} for line in records.read_lines(path)]
+        else:
+            content = records.read_json(path)
+            for key in ("seconds", "provenance", "workers"):
+                content.pop(key, None)
+            found[path.name] = content
+    return found

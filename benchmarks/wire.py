@@ -1,0 +1,90 @@
+"""Bytes against the limit, and a million votes added up."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.timing import Figure, seconds
+from mpfl import codec, masks
+from mpfl.filters import Layout
+from mpfl.models import build, layout_of
+from mpfl.prune import select_by_layer
+from mpfl.seeds import rng_for
+from mpfl.server import add_up
+
+
+def _vgg11() -> Layout:
+    with torch.device("meta"):
+        return layout_of(build("vgg11-bn", 10))
+
+
+def masks_on_the_wire(root: Path) -> Iterator[Figure]:
+    """Nine steps of VGG11, 10 to 90 %, a random choice in every step; ten times."""
+    layout = _vgg11()
+    bodies, limits, frames, totals = [], [], [], []
+    for seed in range(10):
+        alive, total = masks.full(layout), 0
+        for step in range(1, 10):
+            rng = rng_for(seed, "wire", step)
+            keep = layout.keep_counts(step / 10)
+            scores = {layer.name: rng.random(layer.filters) for layer in layout.layers}
+            mask = select_by_layer(scores, alive, keep)
+            payload = codec.encode_mask(mask, layout, step, reference=alive, keep=keep)
+            body = codec.body_length(payload)
+            bodies.append(body)
+            limits.append(math.ceil(codec.limit_bits(mask, alive) / 8))
+            frames.append(len(payload) - body)
+            total += len(payload)
+            alive = mask
+        totals.append(total)
+    ratios = [body / limit for body, limit in zip(bodies, limits, strict=True)]
+    n = len(bodies)
+    yield Figure(
+        "mask body over its limit, rounded up to a byte a message",
+        statistics.median(ratios), "<=1.02", n, min(ratios), max(ratios),
+        f"{sum(bodies)} B in bodies, {sum(limits)} B at the limit",
+    )  # fmt: skip
+    yield Figure(
+        "bytes of frame round a mask",
+        statistics.median(frames), "<=16", n, min(frames), max(frames),
+    )  # fmt: skip
+    raw = 9 * math.ceil(layout.filters / 8)
+    yield Figure(
+        "nine steps of VGG11, 10-90 %, bytes a node with frames",
+        statistics.median(totals), "<=1300", len(totals), min(totals), max(totals),
+        f"one bit a filter: {raw:,} B without frames",
+    )  # fmt: skip
+
+
+def a_million_votes(root: Path) -> Iterator[Figure]:
+    """10^6 payloads, every frame checked; made from 20,000 different masks beforehand."""
+    layout = _vgg11()
+    everything = masks.full(layout)
+    rng = rng_for(0, "million")
+    different = []
+    for _ in range(20_000):
+        mask = masks.unflatten(rng.random(layout.filters) < 0.8, layout)
+        different.append(codec.encode_mask(mask, layout, 1, reference=everything, coding="packed"))
+    payloads = different * 50
+
+    def run() -> dict[str, np.ndarray]:
+        return add_up(payloads, layout, 1, everything)
+
+    run()
+    times = sorted(seconds(run) for _ in range(5))
+    yield Figure(
+        f"a million votes of {layout.filters:,} filters added up, seconds",
+        statistics.median(times), "<=2", 5, times[0], times[-1],
+    )  # fmt: skip
+    tracemalloc.start()
+    run()
+    peak = tracemalloc.get_traced_memory()[1] / 1e6
+    tracemalloc.stop()
+    yield Figure("... extra memory, MB", peak, "<=64")

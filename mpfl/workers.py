@@ -1,0 +1,142 @@
+"""Nodes side by side: worker processes that take the nodes' turns, one thread each.
+
+Every worker builds the experiment's parts for itself, once, from the experiment's values; a
+turn is a function of what it is given, so who takes it, and when, changes no bit.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from mpfl.experiment import Experiment
+from mpfl.simulation import RunNodes, take_turn
+from mpfl.train import keep_freed_memory
+from mpfl.types import Mask, MPFLError, Reply, Weights
+from mpfl.workbench import Workbench
+
+OnTurn = Callable[[int, int], None]
+
+
+def default_workers(nodes: int) -> int:
+    """One worker a processor core that this process may use, but no more than there are nodes.
+
+    On a GPU at most four: they share its memory.
+    """
+    usable = getattr(os, "sched_getaffinity", None)
+    cores = len(usable(0)) if usable else os.cpu_count() or 1
+    return max(1, min(cores, nodes, 4 if torch.cuda.is_available() else cores))
+
+
+class Workers:
+    """``count`` processes that take turns of the nodes of one experiment.
+
+    A context manager: leaving it by an error ends the processes at once.
+    """
+
+    def __init__(self, experiment: Experiment, root: Path, count: int) -> None:
+        if count < 1:
+            raise MPFLError(f"workers is {count}; give at least 1")
+        self._seed, self._before = experiment.seed, set(multiprocessing.active_children())
+        self._pool = ProcessPoolExecutor(
+            count,
+            # A fork would copy torch's threads half, and a GPU's state not at all.
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_prepare,
+            initargs=(experiment, root),
+        )
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            for child in set(multiprocessing.active_children()) - self._before:
+                child.terminate()
+        self._pool.shutdown(cancel_futures=True)
+
+    def run_nodes(self, mask: Mask | None, nodes: int, on_turn: OnTurn) -> RunNodes:
+        """How a simulation runs its nodes here: the mask rounds, or training under ``mask``.
+
+        ``on_turn`` is told the round and how many of its turns are done.
+        """
+
+        def run(round_: int, message: bytes, memories: Sequence[Weights]) -> Iterator[Reply]:
+            turns = [
+                self._pool.submit(_turn, mask, self._seed, round_, node, memories[node], message)
+                for node in range(nodes)
+            ]
+            with _said():
+                for node, turn in enumerate(turns):
+                    on_turn(round_, node)
+                    reply = turn.result()
+                    # Unchanged memories, w0 as a rule, do not travel back.
+                    yield reply if reply.memory else replace(reply, memory=memories[node])
+
+        return run
+
+    def train_centrally(self, mask: Mask) -> Future[tuple[Weights, float, float]]:
+        """:meth:`~mpfl.workbench.Workbench.train_centrally` on one of the workers."""
+        return self._pool.submit(_train_centrally, mask)
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool:
+        raise MPFLError(
+            "a worker process died, perhaps for want of memory; go on with --resume and "
+            "fewer --workers"
+        ) from None
+
+
+# ---- Inside a worker -------------------------------------------------------------------
+
+_bench: Workbench
+
+
+def _prepare(experiment: Experiment, root: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who ends us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    global _bench
+    _bench = Workbench(experiment, root)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _turn(
+    mask: Mask | None, seed: int, round_: int, node: int, memory: Weights, message: bytes
+) -> Reply:
+    if mask is None:
+        data = _bench.mask_nodes()[node]
+        local = _bench.behaviour().get(node, _bench.algorithm().local)
+    else:
+        data, local = _bench.nodes[node], _bench.final_algorithm(mask).local
+    reply = take_turn(local, data, seed, round_, node, memory, message)
+    return replace(reply, memory=None) if reply.memory is memory else reply
+
+
+def _train_centrally(mask: Mask) -> Any:
+    return _bench.train_centrally(mask)

@@ -1,0 +1,363 @@
+"""A server that scales: packed votes added up a block at a time, each of them checked."""
+
+import re
+import tracemalloc
+import zlib
+from dataclasses import replace
+from itertools import cycle, islice
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from toys import (
+    TOY,
+    begin,
+    chain,
+    draw_weights,
+    drift,
+    layouts,
+    mask_of,
+    masks_for,
+    recorded,
+    same,
+)
+
+from mpfl import codec, masks
+from mpfl.algorithm import State
+from mpfl.codec import Kind
+from mpfl.node import Plan, voter
+from mpfl.noise import colluding_veto, inverted_mask, random_mask
+from mpfl.prune import l2
+from mpfl.schedules import linear
+from mpfl.seeds import rng_for
+from mpfl.server import add_up, count_votes, masked_pruning
+from mpfl.simulation import simulate
+from mpfl.tally import BLOCK, add_packed
+from mpfl.types import MPFLError, Reply
+from mpfl.vote import budget, published_percentile, published_threshold, relaxed, share, weighted
+
+ALL = masks.full(TOY)
+WIDE = chain([16, 12, 10], norm=False)
+VGG11 = chain([64, 128, 256, 256, 512, 512, 512, 512], norm=False)
+DATA = [np.full(5, 1.0), np.full(8, 2.0), np.full(3, 0.5), np.full(4, 1.5)]
+every_rule = pytest.mark.parametrize(
+    "rule",
+    [
+        share(0.5),
+        share(1.0),
+        budget(),
+        relaxed(),
+        published_threshold(),
+        published_percentile(0.3),
+        weighted((1.0, 2.0, 0.0, 3.0)),
+    ],
+    ids=str,
+)
+
+
+def one_by_one(rows, filters):
+    """The slow twin."""
+    return np.unpackbits(rows, axis=1, count=filters, bitorder="little").sum(axis=0)
+
+
+def packed(mask, layout=TOY, round_=2, reference=None):
+    reference = masks.full(layout) if reference is None else reference
+    return codec.encode_mask(mask, layout, round_, reference=reference, coding="packed")
+
+
+def draw_votes(layout, votes, seed=0):
+    """Masks as one array, ``[votes, filters]``, and each as a payload of round 2."""
+    bits = rng_for(seed, "votes").random((votes, layout.filters)) < 0.6
+    return bits, [packed(masks.unflatten(row, layout), layout) for row in bits]
+
+
+def sealed(payload, body, kind=None):
+    """The payload with another body of its length (or another kind), its checksum put right."""
+    tag = payload[2] if kind is None else 16 | kind
+    message = payload[:2] + bytes([tag]) + payload[3 : -4 - len(body)] + body
+    return message + zlib.crc32(message).to_bytes(4, "little")
+
+
+# --- adding up rows of bits --------------------------------------------------------------------
+
+
+def test_by_hand():
+    rows = np.array([[0b101, 1], [0b110, 0], [0b100, 1]], np.uint8)
+    assert add_packed(rows, 9).tolist() == [1, 1, 3, 0, 0, 0, 0, 0, 2]
+    assert rows.tolist() == [[5, 1], [6, 0], [4, 1]], "the votes themselves were changed"
+
+
+@pytest.mark.parametrize("filters", [1, 7, 8, 9, 63, 64, 65, 2752])
+@pytest.mark.parametrize("votes", [0, 1, 2, 3, 4, 7, 8, 255, 1000, BLOCK + 1])
+def test_equals_the_slow_twin(votes, filters):
+    rows = rng_for(0, "rows", votes, filters).integers(
+        0, 256, (votes, (filters + 7) // 8), np.uint8
+    )
+    counts = add_packed(rows, filters)
+    assert counts.dtype == np.int64 and counts.shape == (filters,)
+    assert np.array_equal(counts, one_by_one(rows, filters))
+
+
+@pytest.mark.parametrize("votes", [1, 3, 7, 8, 1023, 1024, 2 * BLOCK, 2 * BLOCK + 5])
+def test_where_all_say_the_same(votes):
+    assert (add_packed(np.full((votes, 3), 255, np.uint8), 21) == votes).all()
+    assert (add_packed(np.zeros((votes, 3), np.uint8), 21) == 0).all()
+
+
+@given(st.integers(1, 200), st.integers(0, 40), st.data())
+def test_any_rows_equal_the_slow_twin(filters, votes, data):
+    rows = data.draw(arrays(np.uint8, (votes, (filters + 7) // 8)))
+    assert np.array_equal(add_packed(rows, filters), one_by_one(rows, filters))
+
+
+def test_rows_of_a_frame_need_not_lie_densely():
+    wide = rng_for(0, "wide").integers(0, 256, (50, 31), np.uint8)
+    assert np.array_equal(add_packed(wide[::2, 3:14], 85), one_by_one(wide[::2, 3:14], 85))
+
+
+@pytest.mark.parametrize("filters", [8, 17])
+def test_rows_of_another_length_are_refused(filters):
+    with pytest.raises(MPFLError, match=f"rows are of 2 bytes, but {filters} filters take"):
+        add_packed(np.zeros((3, 2), np.uint8), filters)
+
+
+# --- the packed coding -------------------------------------------------------------------------
+
+
+def test_packed_by_hand():
+    mask = mask_of(TOY, "#.##", "##.", "....#")  # from the lowest bit: 1011 110 0, 0001
+    payload = packed(mask)
+    assert payload[2] == 0x14 and payload[9:-4] == bytes([2, 0b00111101, 0b00001000])
+    assert same(codec.decode_mask(payload, TOY, 2, reference=ALL, coding="packed"), mask)
+
+
+@given(st.data(), layouts())
+def test_packed_masks_come_back_all_equally_long(data, layout):
+    reference = data.draw(masks_for(layout))
+    mask = masks.intersect(data.draw(masks_for(layout)), reference)
+    payload = packed(mask, layout, reference=reference)
+    assert codec.kind_of(payload) is Kind.PACKED
+    assert len(payload) == len(packed(reference, layout, reference=reference))
+    back = codec.decode_mask(payload, layout, 2, reference=reference, coding="packed")
+    assert same(back, mask)
+    row = codec.packed_rows([payload], layout, 2, reference=reference)
+    assert np.array_equal(one_by_one(row, layout.filters), masks.flatten(mask, layout))
+
+
+def test_one_coding_refuses_the_other():
+    mask = mask_of(TOY, "#.##", "###", "#####")
+    keep = masks.kept(mask)
+    for known, kind in ((keep, "KNOWN"), (None, "NESTED")):
+        short = codec.encode_mask(mask, TOY, 2, reference=ALL, keep=known)
+        with pytest.raises(MPFLError, match=f"^{kind} payload is not canonical .*'packed'"):
+            codec.decode_mask(short, TOY, 2, reference=ALL, keep=known, coding="packed")
+    with pytest.raises(MPFLError, match=r"^PACKED payload is not canonical: .*coding\?$"):
+        codec.decode_mask(packed(mask), TOY, 2, reference=ALL, keep=keep)
+
+
+# --- a stream of payloads ----------------------------------------------------------------------
+
+
+def test_a_stream_is_added_up_and_never_held():
+    bits, payloads = draw_votes(WIDE, 300)
+    whole = 3 * BLOCK + 17
+    stream = islice(cycle(payloads), whole)
+    expected = bits[np.arange(whole) % len(bits)].sum(axis=0)
+    histogram = add_up(stream, WIDE, 2, masks.full(WIDE))
+    assert next(stream, None) is None
+    assert same(histogram, masks.unflatten(expected, WIDE))
+
+
+def test_no_payload_is_no_vote():
+    histogram = add_up([], TOY, 2, ALL)
+    assert same(histogram, {n: np.zeros(b.size, np.int64) for n, b in ALL.items()})
+    assert codec.packed_rows([], TOY, 2, reference=ALL).shape == (0, 2)
+
+
+@given(st.data(), layouts(), st.integers(0, 9))
+def test_a_stream_equals_one_decoded_by_one(data, layout, votes):
+    reference = data.draw(masks_for(layout))
+    sent = [masks.intersect(data.draw(masks_for(layout)), reference) for _ in range(votes)]
+    payloads = (packed(mask, layout, reference=reference) for mask in sent)
+    histogram = add_up(payloads, layout, 2, reference)
+    for name, counts in histogram.items():
+        assert np.array_equal(counts, sum((mask[name].astype(int) for mask in sent), 0 * counts))
+
+
+def peak(votes, payloads):
+    tracemalloc.start()
+    try:
+        add_up(islice(cycle(payloads), votes), VGG11, 2, masks.full(VGG11))
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_is_a_matter_of_the_filters_not_of_the_votes():
+    _, payloads = draw_votes(VGG11, 100)
+    assert VGG11.filters == 2752
+    few, many = peak(2 * BLOCK, payloads), peak(20_000, payloads)
+    assert many < 16e6 and many < 1.1 * few
+
+
+# --- one bad payload among good ones -----------------------------------------------------------
+
+REFERENCE = mask_of(TOY, "###.", "###", "####.")
+SAID = packed(mask_of(TOY, "#.#.", "##.", "##.#."), reference=REFERENCE)
+OTHER = chain([4, 3, 5])
+BAD = {
+    "damaged": (SAID[:11] + bytes([SAID[11] ^ 1]) + SAID[12:], "checksum mismatch"),
+    "damaged head": (b"X" + SAID[1:], "payload begins with b'XP'"),
+    "cut short": (SAID[:-1], "payload is cut short"),
+    "trailing": (SAID + b"\0", "has trailing bytes"),
+    "empty": (b"", "payload is too short"),
+    "late": (packed(ALL, round_=1), "payload is of round 1, not 2"),
+    "other model": (packed(masks.full(OTHER), OTHER), "was it encoded for another model?"),
+    "other version": (SAID[:2] + b"\x24" + SAID[3:], "payload is of version 2, not 1"),
+    "other kind": (sealed(SAID, SAID[10:-4], Kind.NESTED), "NESTED payload is not canonical"),
+    "unknown kind": (sealed(SAID, SAID[10:-4], 9), "payload is of unknown kind 9"),
+    "not a mask": (codec.encode_empty(TOY, 2), "payload is of kind EMPTY"),
+    "shortest": (
+        codec.encode_mask(REFERENCE, TOY, 2, reference=REFERENCE),
+        "NESTED payload is not canonical",
+    ),
+    "outside": (packed(mask_of(TOY, "#..#", "##.", "##...")), "brings back 1 pruned filters"),
+    "padding": (sealed(SAID, bytes([SAID[10], SAID[11] | 16])), "PACKED payload is not canonical"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_payload_in_a_block_is_refused_in_the_usual_words(name):
+    payload, message = BAD[name]
+    with pytest.raises(MPFLError, match=re.escape(message)) as alone:
+        codec.decode_mask(payload, TOY, 2, reference=REFERENCE, coding="packed")
+    usual = re.escape(f"round 2, decode: {alone.value}")
+    # In the middle, with a second bad one behind it; and behind a whole good block.
+    for place in (20, BLOCK + 20):
+        sent = [SAID] * (place + 20)
+        sent[place], sent[place + 5] = payload, b""
+        with pytest.raises(MPFLError, match=f"^node {place}, {usual}$"):
+            add_up(iter(sent), TOY, 2, REFERENCE)
+        names = range(1000, 1000 + len(sent))
+        with pytest.raises(MPFLError, match=f"^node {1000 + place}, {usual}$"):
+            add_up(sent, TOY, 2, REFERENCE, nodes=names)
+
+
+@pytest.mark.parametrize("name", BAD)
+@every_rule
+def test_a_round_with_a_bad_payload_names_its_node(rule, name):
+    payload, message = BAD[name]
+    replies = [Reply(2, SAID), Reply(3, payload), Reply(0, SAID)]
+    state = State(draw_weights(TOY), REFERENCE, 0)
+    plan = Plan(TOY, linear(0.5), rounds=3, coding="packed")
+    with pytest.raises(MPFLError, match=f"^node 3, round 2, decode: .*{re.escape(message)}"):
+        count_votes(plan, rule, state, 2, replies)
+
+
+@given(st.integers(0, 8 * len(SAID) - 1))
+def test_no_flipped_bit_is_counted(bit):
+    flipped = bytearray(SAID)
+    flipped[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(MPFLError, match=r"^node 1, round 2, decode: "):
+        add_up([SAID, bytes(flipped), SAID], TOY, 2, REFERENCE)
+
+
+@given(st.lists(st.binary(min_size=2, max_size=2), min_size=1, max_size=4))
+def test_a_block_is_refused_exactly_where_one_of_its_masks_is(bodies):
+    """Bodies that no encoder wrote, but with the right checksum."""
+    payloads = [sealed(SAID, body) for body in bodies]
+
+    def refused(read):
+        try:
+            read()
+        except MPFLError:
+            return True
+        return False
+
+    alone = [
+        refused(lambda p=p: codec.decode_mask(p, TOY, 2, reference=REFERENCE, coding="packed"))
+        for p in payloads
+    ]
+    assert refused(lambda: add_up(payloads, TOY, 2, REFERENCE)) == any(alone)
+
+
+# --- whole runs --------------------------------------------------------------------------------
+
+
+def test_a_plan_knows_two_codings(types_unchecked):
+    plan = Plan(TOY, linear(0.5), rounds=2)
+    assert plan.coding == "shortest" and replace(plan, coding="packed").coding == "packed"
+    with pytest.raises(MPFLError, match="coding is 'pack'; choose 'shortest' or 'packed'"):
+        replace(plan, coding="pack")
+
+
+def test_an_experiment_hands_its_coding_to_the_plan(quick):
+    from mpfl.experiment import changes, config_of
+    from mpfl.workbench import Workbench
+
+    assert "coding" not in changes(config_of(quick()))
+    assert Workbench(quick(coding="packed")).plan.coding == "packed"
+
+
+def run(plan, rule, faults):
+    layout = plan.layout
+    algorithm = masked_pruning(
+        plan, lambda seed: draw_weights(layout, seed), drift(layout), vote=rule
+    )
+    spied, wire = recorded(algorithm)
+    behaviour = {n: voter(plan, drift(layout), l2, fault=f) for n, f in faults.items()}
+    logs = list(simulate(spied, DATA, begin(layout), plan.rounds, 0, behaviour=behaviour))
+    return logs, [message for what, _, message in wire if what == "up"]
+
+
+@every_rule
+@pytest.mark.parametrize("scope", ["layer", "network"])
+@pytest.mark.parametrize(
+    "faults",
+    [{}, {0: random_mask(), 1: inverted_mask()}, {1: colluding_veto(0.4), 3: colluding_veto(0.4)}],
+    ids=["honest", "random and inverted", "veto"],
+)
+def test_both_codings_give_the_same_states(rule, scope, faults):
+    plan = Plan(WIDE, linear(0.6), rounds=3, scope=scope, floor=2)
+    shortest, _ = run(plan, rule, faults)
+    whole, sent = run(replace(plan, coding="packed"), rule, faults)
+    assert {codec.kind_of(payload) for payload in sent} == {Kind.PACKED}
+    assert len(set(map(len, sent))) == 1
+    for one, other in zip(shortest, whole, strict=True):
+        assert same(one.state.mask, other.state.mask)
+        assert same(one.state.votes, other.state.votes)
+        assert one.state.agreement == other.state.agreement
+        assert one.state.rescued == other.state.rescued
+
+
+@given(st.data(), layouts(), st.sampled_from([share(0.5), budget(), relaxed()]))
+def test_both_codings_give_the_same_state_of_any_votes(data, layout, rule):
+    alive = {n: b | data.draw(st.booleans()) for n, b in data.draw(masks_for(layout)).items()}
+    for bits in alive.values():
+        bits[0] = True
+    sent = data.draw(st.lists(masks_for(layout), min_size=1, max_size=5))
+    sent = [masks.intersect(mask, alive) for mask in sent]
+    plan = Plan(layout, linear(0.0), rounds=3)
+    keep, state = plan.keep(2, alive), State(draw_weights(layout), alive, 0)
+    decided = []
+    for coding in ("shortest", "packed"):
+        replies = [
+            Reply(n, codec.encode_mask(m, layout, 2, reference=alive, keep=keep, coding=coding))
+            for n, m in enumerate(sent)
+        ]
+        decided.append(count_votes(replace(plan, coding=coding), rule, state, 2, replies))
+    one, other = decided
+    assert same(one.mask, other.mask) and same(one.votes, other.votes)
+    assert one.agreement == other.agreement and one.rescued == other.rescued
+
+
+def test_agreement_over_several_blocks():
+    bits, payloads = draw_votes(TOY, 50)
+    replies = [Reply(n, p) for n, p in enumerate(islice(cycle(payloads), 2 * BLOCK + 3))]
+    plan = Plan(TOY, linear(0.5), rounds=3, coding="packed")
+    state = count_votes(plan, budget(), State(draw_weights(TOY), ALL, 0), 2, replies)
+    expected = [masks.agreement(masks.unflatten(row, TOY), state.mask, ALL) for row in bits]
+    assert list(state.agreement) == list(range(len(replies)))
+    assert list(state.agreement.values()) == list(islice(cycle(expected), len(replies)))
