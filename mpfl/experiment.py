@@ -16,7 +16,7 @@ from mpfl.noise import DATA_NOISES, VOTER_FAULTS, DataNoise, VoterFault
 from mpfl.partition import Partition, iid
 from mpfl.prune import Score, l2, taylor
 from mpfl.schedules import Schedule, geometric
-from mpfl.train import Settings
+from mpfl.train import Precision, Settings
 from mpfl.types import MPFLError
 from mpfl.vote import Rule, weighted
 
@@ -72,7 +72,7 @@ class Experiment:
     noise: DataNoise | VoterFault | None = None
     noisy_nodes: int = 1
     match: str | None = None
-    precision: Literal["auto", "float32"] = "auto"
+    precision: Precision = "auto"
     local: Settings = field(default_factory=Settings)
     final: Settings = field(default_factory=lambda: Settings(decay="cosine"))
     central_epochs: int = 10
@@ -92,7 +92,7 @@ class Experiment:
         if not 0 < self.width < math.inf:
             raise MPFLError(f"width is {self.width}; give a positive number, 1 for the full model")
         for name, known in (
-            ("precision", ("auto", "float32")),
+            ("precision", ("auto", "float32", "float64")),
             ("head", ("w0", "fresh")),
             ("prunes", ("filter", "weight")),
         ):

@@ -308,9 +308,15 @@ def _chain(module: nn.Module) -> tuple[list[Layer], list[Reader]]:
         if after is None:
             raise MPFLError(f"{path}: no layer reads its filters; end the chain with a Linear")
         name, reader = after
-        inputs = reader.in_channels if isinstance(reader, nn.Conv2d) else reader.in_features
+        inputs = int(reader.in_channels if isinstance(reader, nn.Conv2d) else reader.in_features)
+        block, rest_of_it = divmod(inputs, part.out_channels)
+        if rest_of_it or not block or (block > 1 and isinstance(reader, nn.Conv2d)):
+            raise MPFLError(
+                f"{name}: reads {inputs} channels where {path} before it has {part.out_channels}; "
+                "cutting knows chains of layers, and ResNets of BasicBlocks"
+            )
         layers.append(_layer(path, part, norm))
-        readers.append(Reader(f"{name}.weight", (path,), int(inputs) // part.out_channels))
+        readers.append(Reader(f"{name}.weight", (path,), block))
     return layers, readers
 
 

@@ -79,7 +79,23 @@ def imagenet100_resnet18(method: Method, budget: Budget, seed: int) -> Experimen
 
 
 def published_cifar10_vgg11(method: Method, budget: Budget, seed: int) -> Experiment:
-    """CIFAR-10 and torchvision's VGG11 by the released code: see :func:`_published`."""
+    """CIFAR-10 and torchvision's VGG11 as the authors' released code has it, like for like.
+
+    The network is torchvision's, untouched, in float32 and without augmentation; its head is
+    drawn anew for every training; a pruned filter keeps its bias and its batch norm. Nodes
+    rewind to w0 every round. The first round prunes nothing, each later one asks a node for a
+    tenth of the filters that are left in every layer, rounded up, and the vote requires
+    ``(round - 1) / 10`` of the full layer. The result is the accuracy of what is left, trained
+    on the pooled data (the method ``fedavg`` alone is trained federated).
+
+    Of each training the epoch with the best validation accuracy is kept. The data sets have
+    no validation split, and the test images serve, as is common with CIFAR-10: so **the
+    accuracy is optimistic**, the best of several on the very images that it is told of.
+
+    ``paper`` starts from torchvision's ImageNet weights, at 224 px. They are a download, so the
+    smaller budgets start from random weights, and see the pictures at their own size. VGG11
+    has 129 million parameters: ``toy`` takes half a minute, ``laptop`` some tens of minutes.
+    """
     own: dict[Budget, dict[str, Any]] = {
         "toy": {"images": 64},
         "laptop": {"images": 2000},
@@ -91,7 +107,7 @@ def published_cifar10_vgg11(method: Method, budget: Budget, seed: int) -> Experi
 
 
 def published_imagenet100_resnet18(method: Method, budget: Budget, seed: int) -> Experiment:
-    """ImageNet100 and torchvision's ResNet18 by the released code: see :func:`_published`."""
+    """ImageNet100 and torchvision's ResNet18, else as :func:`published_cifar10_vgg11`."""
     own: dict[Budget, dict[str, Any]] = {
         "toy": {"dataset": "imagenet100-64", "images": 128},
         "laptop": {"dataset": "imagenet100-64", "images": 5000},
@@ -139,22 +155,7 @@ def _photographs(budget: Budget) -> dict[str, Any]:
 
 
 def _published(method: Method, budget: Budget) -> dict[str, Any]:
-    """The protocol of the authors' released code, like for like, to be set beside it.
-
-    torchvision's network untouched, in float32 and without augmentation; a head drawn anew
-    for every training; a pruned filter keeps its bias and its batch norm. The first round
-    prunes nothing, each later one asks a node for a tenth of the filters that are left in
-    every layer, rounded up; the vote requires ``(round - 1) / 10`` of the full layer.
-    Nodes rewind to w0 every round. The result is the accuracy of what is left, trained on the
-    pooled data (FedAvg alone is trained federated).
-
-    Of each training the epoch with the best validation accuracy is kept. The data sets have
-    no validation split, and the test images serve, as is common with CIFAR-10: so **the
-    accuracy is optimistic**, it is the best of several on the very images that it is told of.
-
-    ``paper`` starts from torchvision's ImageNet weights. They are a download, so the smaller
-    budgets start from random weights, and see the pictures at their own size.
-    """
+    """What the published families share: the protocol, and its sizes at a budget."""
     settings = dataclasses.replace(_PAPER, keep="best")
     protocol = {
         "head": "fresh",

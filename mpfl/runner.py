@@ -175,9 +175,7 @@ class _Job:
             self.bench.on_epoch = lambda epoch, of: self.watch(
                 Progress("central training", epoch, of, f"epoch {epoch + 1}/{of}")
             )
-            weights, accuracy, seconds = (
-                trained.result() if trained else self.bench.train_centrally(mask)
-            )
+            weights, accuracy, seconds = trained() if trained else self.bench.train_centrally(mask)
             records.save_weights(self.folder / "central.safetensors", weights)
             found = {"accuracy": accuracy, "epochs": epochs, "seconds": round(seconds, 1)}
             records.write_json(done, found)

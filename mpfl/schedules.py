@@ -53,7 +53,7 @@ class geometric:  # noqa: N801
     After round ``r`` the sparsity is ``1 - (1 - share)^max(0, r - warmup)``. The first
     ``warmup`` rounds prune nothing; the authors' code has one such round, ``warmup=1``,
     with ``share=0.1``. There the share is taken of what the last vote left, so the two
-    part where a vote removes more than asked (see ``share_of`` of an experiment).
+    part where a vote removes more than asked, unless an experiment says ``share_of="kept"``.
 
     Law: as long as it prunes, ``(1 - s_r) = (1 - share) * (1 - s_{r-1})``.
     Raises :class:`MPFLError` for a share outside ``[0, 1)``, a negative warmup, or a round

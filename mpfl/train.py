@@ -26,6 +26,8 @@ from mpfl.filters import Layout, apply, cut, expand
 from mpfl.models import load_weights, to_numpy
 from mpfl.types import Mask, MPFLError, Update, Weights
 
+Precision = Literal["auto", "float32", "float64"]
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -122,7 +124,9 @@ class Trainer:
 
     They are at full shapes, whatever the mask. ``module`` is scratch space: every call loads
     the weights it is given. ``mean`` and ``std`` normalise the pixels, per channel, in 0-1
-    units. ``compact=False`` is the slow twin, which trains at full shapes.
+    units. ``compact=False`` is the slow twin, which trains at full shapes. ``precision`` is
+    that of the sums: bfloat16 where it is fast (``auto``), or one that is named; weights
+    come out in float32.
 
     One processor thread unless told otherwise: sums depend on how many share them, and a
     result shall not depend on the machine's cores. Several nodes train side by side instead.
@@ -134,7 +138,7 @@ class Trainer:
         layout: Layout,
         mean: tuple[float, ...],
         std: tuple[float, ...],
-        precision: Literal["auto", "float32"] = "auto",
+        precision: Precision = "auto",
         pixels: int | None = None,
         device: torch.device | None = None,
         *,
@@ -142,10 +146,13 @@ class Trainer:
         threads: int = 1,
     ) -> None:
         self.device = device or default_device()
-        self.module = self._placed(module)
+        self._type = torch.float64 if precision == "float64" else torch.float32
+        self.module = self._placed(module.to(self._type))
         self.layout, self._size = layout, pixels
-        self._mean = torch.tensor(mean, device=self.device).view(1, -1, 1, 1) * 255
-        self._std = torch.tensor(std, device=self.device).view(1, -1, 1, 1) * 255
+        self._mean, self._std = (
+            torch.tensor(each, dtype=self._type, device=self.device).view(1, -1, 1, 1) * 255
+            for each in (mean, std)
+        )
         self._bfloat16 = precision == "auto" and has_bfloat16(self.device)
         self._compact, self._count = compact, threads
         self._small: tuple[bytes, nn.Module] = (b"", self.module)
@@ -271,10 +278,10 @@ class Trainer:
 
     def _logits(self, module: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
-            return module(pixels).float()
+            return module(pixels).to(self._type)
 
     def _pixels(self, images: torch.Tensor) -> torch.Tensor:
-        pixels = (images.to(self.device).float() - self._mean) / self._std
+        pixels = (images.to(self.device, self._type) - self._mean) / self._std
         if self._size is not None and pixels.shape[-1] != self._size:
             size = (self._size, self._size)
             pixels = nn.functional.interpolate(pixels, size, mode="bilinear", antialias=True)

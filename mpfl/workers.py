@@ -11,13 +11,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -28,6 +28,7 @@ from mpfl.types import Mask, MPFLError, Reply, Weights
 from mpfl.workbench import Workbench
 
 OnTurn = Callable[[int, int], None]
+T = TypeVar("T")
 
 
 def default_workers(nodes: int) -> int:
@@ -77,25 +78,37 @@ class Workers:
 
         def run(round_: int, message: bytes, memories: Sequence[Weights]) -> Iterator[Reply]:
             turns = [
-                self._pool.submit(_turn, mask, self._seed, round_, node, memories[node], message)
+                self._begin(_turn, mask, self._seed, round_, node, memories[node], message)
                 for node in range(nodes)
             ]
-            with _said():
-                for node, turn in enumerate(turns):
-                    on_turn(round_, node)
-                    reply = turn.result()
-                    # Unchanged memories, w0 as a rule, do not travel back.
-                    yield reply if reply.memory else replace(reply, memory=memories[node])
+            for node, turn in enumerate(turns):
+                on_turn(round_, node)
+                reply = turn()
+                # Unchanged memories, w0 as a rule, do not travel back.
+                yield reply if reply.memory else replace(reply, memory=memories[node])
 
         return run
 
-    def train_centrally(self, mask: Mask) -> Future[tuple[Weights, float, float]]:
-        """:meth:`~mpfl.workbench.Workbench.train_centrally` on one of the workers."""
-        return self._pool.submit(_train_centrally, mask)
+    def train_centrally(self, mask: Mask) -> Callable[[], tuple[Weights, float, float]]:
+        """Begin :meth:`~mpfl.workbench.Workbench.train_centrally` on one of the workers.
+
+        The call that is returned waits for it.
+        """
+        return self._begin(_train_centrally, mask)
+
+    def _begin(self, function: Callable[..., T], *arguments: Any) -> Callable[[], T]:
+        with _deaths_told():
+            begun = self._pool.submit(function, *arguments)
+
+        def result() -> T:
+            with _deaths_told():
+                return begun.result()
+
+        return result
 
 
 @contextmanager
-def _said() -> Iterator[None]:
+def _deaths_told() -> Iterator[None]:
     try:
         yield
     except BrokenProcessPool:
@@ -138,5 +151,5 @@ def _turn(
     return replace(reply, memory=None) if reply.memory is memory else reply
 
 
-def _train_centrally(mask: Mask) -> Any:
+def _train_centrally(mask: Mask) -> tuple[Weights, float, float]:
     return _bench.train_centrally(mask)

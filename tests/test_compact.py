@@ -16,7 +16,10 @@ from mpfl.compact import JoinedBlock, compact, macs, skeleton
 from mpfl.filters import apply, cut, expand
 from mpfl.models import DigitsCNN, SmallVGG, build, float_state, layout_of, load_weights
 from mpfl.seeds import rng_for
+from mpfl.simulation import simulate
+from mpfl.train import Trainer
 from mpfl.types import MPFLError
+from mpfl.workbench import Workbench
 
 
 def torchvision_vgg11():
@@ -331,3 +334,25 @@ def test_counting_macs_leaves_the_network_alone(name):
     pixels = MODELS[name][1]
     assert 0 < macs(module, pixels, fewer) < macs(module, pixels)
     assert same(weights_of(module), before) and module.training
+
+
+# --- a whole run -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["mpfl", "pruning-fl"])
+def test_a_run_of_the_small_network_ends_with_the_masks_of_its_slow_twin(method, quick):
+    """In double precision, where the order of a sum decides nothing."""
+    runs = []
+    for small in (True, False):
+        bench = Workbench(quick(method, precision="float64", images=400, rounds=4, width=1))
+        mean, std = bench.dataset.mean, bench.dataset.std
+        bench.trainer = Trainer(
+            bench.trainer.module, bench.layout, mean, std, "float64", compact=small
+        )
+        e = bench.experiment
+        logs = simulate(bench.algorithm(), bench.nodes, bench.start, e.rounds, e.seed)
+        runs.append([log.state for log in logs])
+    for ours, twin in zip(*runs, strict=True):
+        assert same(ours.mask, twin.mask)
+        assert ours.agreement == twin.agreement
+    assert masks.sparsity(runs[0][-1].mask) > 0.5

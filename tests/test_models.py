@@ -156,7 +156,6 @@ def test_what_filters_cannot_be_cut_out_of_is_refused_by_name(parts, says):
         layout_of(nn.Sequential(*parts))
 
 
-@pytest.mark.xfail(reason="taken for chains, with readers that read nothing", strict=True)
 @pytest.mark.parametrize("name", ["resnet50", "densenet121"])
 def test_networks_that_are_no_chains_and_have_other_joins_are_refused(name):
     with torch.device("meta"):

@@ -26,6 +26,7 @@ RUNS = {
     "carry": {"rewind": False, "noise": noise.gaussian(0.2)},
     "pruning-fl": {"method": "pruning-fl"},
     "lth": {"method": "lth"},
+    "published": {"head": "fresh", "prunes": "weight", "share_of": "kept"},
 }
 
 
@@ -116,7 +117,6 @@ def test_a_worker_that_dies_is_told_and_the_run_goes_on_later(quick, tmp_path):
 
 
 @slow
-@pytest.mark.xfail(reason="the pool's own error comes through, with a traceback", strict=True)
 def test_a_worker_that_dies_in_the_central_training_is_told(quick, tmp_path, monkeypatch):
     begin = Workers.train_centrally
 
@@ -132,7 +132,7 @@ def test_a_worker_that_dies_in_the_central_training_is_told(quick, tmp_path, mon
 
 @slow
 def test_leaving_by_an_error_ends_the_processes_at_once(quick):
-    experiment = quick(central_epochs=100_000)
+    experiment = quick(central_epochs=3_000)
     bench = Workbench(experiment)
     algorithm = bench.algorithm()
     state = algorithm.init(bench.start)
@@ -140,9 +140,9 @@ def test_leaving_by_an_error_ends_the_processes_at_once(quick):
     with pytest.raises(ZeroDivisionError), Workers(experiment, Path("data"), 1) as pool:
         (reply,) = pool.run_nodes(None, 1, lambda *_: None)(1, message, [w0])
         assert reply.memory is w0, "what did not change has travelled"
-        trained = pool.train_centrally(state.mask)
+        pool.train_centrally(state.mask)
         time.sleep(0.5)
-        assert not trained.done() and len(children()) == 1
+        assert len(children()) == 1
         began = time.monotonic()
         raise ZeroDivisionError
     assert time.monotonic() - began < 5
@@ -179,11 +179,12 @@ def alive(pids):
 @slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 @pytest.mark.parametrize("how", ["SIGKILL", "Ctrl-C"])
-def test_no_worker_outlives_the_run(quick, tmp_path, how):
+def test_no_worker_outlives_the_run(tmp_path, how):
+    """One worker is busy with the central training, the other has nothing to do."""
     folder = tmp_path / "run"
     words = ["run", "digits", "--budget", "toy", "--out", folder, "--workers", "2"]
     small = {"images": 120, "nodes": 2, "rounds": 2, "epochs": 1, "width": 0.25}
-    small |= {"central_epochs": 100_000, "federated_rounds": 100_000}
+    small |= {"central_epochs": 100_000, "federated_rounds": 0}
     words += [f"--set={name}={value}" for name, value in small.items()]
 
     def allow_interrupts():  # a shell that runs the tests in the background turns them off
@@ -197,23 +198,28 @@ def test_no_worker_outlives_the_run(quick, tmp_path, how):
         start_new_session=True,
         preexec_fn=allow_interrupts,
     )
-    while process.poll() is None and not (folder / "federated.jsonl").exists():
+    while process.poll() is None and not (folder / "mask.safetensors").exists():
         time.sleep(0.01)
+    time.sleep(0.5)
     left = processes_of(process.pid)
-    assert len(left) >= 2, "there are no workers to look at"
-    if how == "SIGKILL":
-        process.kill()
-        process.wait()
-    else:  # a terminal tells every process at once
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(15) == 130
-        said = process.stderr.read()
-        assert said == "mpfl: stopped; add --resume to the same command to go on\n"
-    process.stderr.close()
-    deadline = time.monotonic() + 10
-    while alive(left) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not alive(left)
+    try:
+        assert len(left) >= 2, "there are no workers to look at"
+        if how == "SIGKILL":
+            process.kill()
+            process.wait()
+        else:  # a terminal tells every process at once
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.wait(30) == 130
+            said = process.stderr.read()
+            assert said == "mpfl: stopped; add --resume to the same command to go on\n"
+        deadline = time.monotonic() + 10
+        while alive(left) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not alive(left)
+    finally:
+        process.stderr.close()
+        for pid in alive(left | {process.pid}):
+            os.kill(pid, signal.SIGKILL)
 
 
 # --- how many ----------------------------------------------------------------------------
