@@ -1,4 +1,4 @@
-"""The command line: ``python -m mpfl data | run | list | record | compare | export``."""
+"""The command line: ``python -m mpfl COMMAND``; ``--help`` lists the commands."""
 
 from __future__ import annotations
 
@@ -55,6 +55,19 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     compare.add_argument("--figure", type=Path, help="also draw accuracy, sparsity and bytes")
 
+    again = commands.add_parser("reproduce", help="run what a table of results still misses")
+    again.add_argument("table", help="digits, cifar10, network, pretrained, ... or all")
+    again.add_argument("--budget", default="laptop", help="toy, laptop (default) or paper")
+    again.add_argument("--workers", type=int, help="runs side by side; default: one a core")
+    again.add_argument("--list", action="store_true", help="only show what is there and what not")
+    again.add_argument(
+        "--check", type=int, metavar="N", help="run N recorded ones again and compare"
+    )
+    again.add_argument("--seed", type=int, default=0, help="chooses those that --check runs")
+    again.add_argument("--results", type=Path, default=Path("data/results"))
+    again.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are meanwhile")
+    again.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
+
     export = commands.add_parser("export", help="a finished run's small network as one ONNX file")
     export.add_argument("folder", type=Path, metavar="RUN")
     export.add_argument("--onnx", type=Path, required=True, metavar="FILE", help="what to write")
@@ -77,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "record": _record,
         "compare": _compare,
         "export": _export,
+        "reproduce": _reproduce,
     }
     try:
         commands[options.command](options)
@@ -87,8 +101,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"mpfl: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        again = "; add --resume to the same command to go on" if options.command == "run" else ""
-        print(f"mpfl: stopped{again}", file=sys.stderr)
+        again = {
+            "run": "; add --resume to the same command to go on",
+            "reproduce": "; the same command goes on",
+        }
+        print(f"mpfl: stopped{again.get(options.command, '')}", file=sys.stderr)
         return 130
     return 0
 
@@ -176,6 +193,34 @@ def _export(options: argparse.Namespace) -> None:
     print_export(pair.sizes, options.onnx, pair.difference)
     if not options.no_latency:
         print_latency(latency(pair.dense, pair.compact))
+
+
+def _reproduce(options: argparse.Namespace) -> None:
+    from mpfl.console import print_cells, print_repeat, print_step
+    from mpfl.evidence import cells_of
+    from mpfl.reproduce import chosen, repeat, reproduce
+    from mpfl.workers import default_workers
+
+    cells = cells_of(options.table, options.budget)
+    if options.list:
+        print_cells(cells, options.results)
+        return
+    where = {"results": options.results, "runs": options.runs, "root": options.root}
+    if options.check is not None:
+        repeats = []
+        if not (drawn := chosen(cells, options.check, options.seed, options.results)):
+            raise MPFLError(
+                f"--check: no run of {options.table!r} is recorded in {options.results}"
+            )
+        for cell in drawn:
+            repeats.append(repeat(cell, **where))
+            print_repeat(repeats[-1])
+        if apart := [each for each in repeats if not each.holds]:
+            raise MPFLError(f"{len(apart)} of {len(repeats)} runs ended otherwise than recorded")
+        return
+    workers = default_workers(len(cells)) if options.workers is None else options.workers
+    reproduce(cells, **where, workers=workers, on_step=print_step)
+    print_cells(cells, options.results)
 
 
 if __name__ == "__main__":

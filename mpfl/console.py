@@ -13,9 +13,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from mpfl import noise, partition, prune, schedules, vote
+from mpfl.evidence import Cell
 from mpfl.experiment import Experiment
 from mpfl.recipes import BUDGETS, RECIPES
-from mpfl.records import Run
+from mpfl.records import Run, read_run
+from mpfl.reproduce import Repeat
+from mpfl.reproduce import Step as CellStep
 from mpfl.runner import Progress as Step
 
 console = Console()
@@ -126,6 +129,38 @@ def print_comparison(runs: Sequence[Run]) -> None:
                 size(run.bytes_final),
             )
         )
+
+
+def print_cells(cells: Sequence[Cell], results: Path) -> None:
+    """Each cell of a table: its result, or that it has not been run, with its command."""
+    there = [cell for cell in cells if (results / cell.file).exists()]
+    for cell in cells:
+        if cell in there:
+            s = read_run(results / cell.file).summary
+            central, federated = s["accuracy_central"], s["accuracy_federated"]
+            said = f"sparsity {s['sparsity']:.3f}, central {percent(central)}, "
+            said += f"federated {percent(federated)}"
+        else:
+            said = "not run yet"
+        _print_line(cell.command)
+        _print_line(f"    {said}", "green" if cell in there else "yellow")
+    _print_line(f"{len(there)} of {len(cells)} recorded in {results}")
+
+
+def print_step(step: CellStep) -> None:
+    """That a cell has ended, and how long the others may take."""
+    left = f", about {step.seconds_left / 60:.0f} min left" if step.done < step.total else ""
+    _print_line(f"{step.done}/{step.total}{left}: {step.cell.command}")
+
+
+def print_repeat(repeat: Repeat) -> None:
+    """How far a repeated run is from its record."""
+    said = [f"{kind} {points:+.2f} points" for kind, points in repeat.points.items()]
+    if repeat.bits is not None:
+        said.append(f"{repeat.bits} of {repeat.filters} filters differ")
+    _print_line(repeat.cell.command)
+    verdict = "as recorded" if repeat.holds else "not as recorded"
+    _print_line(f"    {', '.join(said)}: {verdict}", "green" if repeat.holds else "red")
 
 
 def _print_line(text: str, style: str | None = None) -> None:

@@ -173,8 +173,11 @@ def load_tensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def kept_counts(folder: Path, layout: Layout) -> Callable[[int], dict[str, int]]:
-    """``round -> filters each layer kept`` in a recorded run, for a control that matches it."""
-    lines = read_lines(folder / "rounds.jsonl")
+    """``round -> filters each layer kept`` in a run, for a control that matches it.
+
+    ``folder`` is a run folder, or the file that :func:`record` made of one.
+    """
+    lines = read_run(folder).rounds if folder.is_file() else read_lines(folder / "rounds.jsonl")
     sizes = {layer.name: layer.filters for layer in layout.layers}
     if not lines or list(lines[0]["mask"]) != list(sizes):
         raise MPFLError(f"match: {folder} holds no rounds of this model; give a run folder of it")

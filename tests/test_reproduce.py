@@ -1,0 +1,168 @@
+"""The evidence: every cell says a command, and what is missing is run, kept and repeated."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mpfl import reproduce as module
+from mpfl.__main__ import main, parser
+from mpfl.evidence import TABLES, Cell, cells_of
+from mpfl.recipes import recipe
+from mpfl.reproduce import chosen, missing, repeat, reproduce
+from mpfl.settings import changed
+from mpfl.types import MPFLError
+
+RECORDED = Path(__file__).parent.parent / "data" / "results"
+SMALL = ("images=120", "nodes=2", "rounds=2", "epochs=1", "width=0.25", "central_epochs=1",
+         "federated_rounds=1")  # fmt: skip
+VOTE = Cell("digits", 0, (*SMALL, "vote=share(0.5)"), "toy")
+FIRST = Cell("digits-random-masks", 0, SMALL, "toy")
+BROKEN = Cell("digits", 0, (*SMALL, "lr=1"), "toy")
+
+
+@pytest.fixture
+def places(tmp_path):
+    return {"results": tmp_path / "results", "runs": tmp_path / "runs", "root": Path("data")}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_cell_is_the_experiment_that_its_command_says(table):
+    cells = cells_of(table, "laptop")
+    assert len({cell.file for cell in cells}) == len(cells), "two cells are one run"
+    for cell in cells:
+        options = parser().parse_args(cell.words)
+        made = changed(recipe(options.recipe, options.budget, options.seed), options.changes)
+        assert made == cell.experiment
+        assert cell.match is None or cell.match in cells
+    assert {cell.seed for cell in cells} == {0, 1, 2}
+
+
+def test_all_is_every_table_but_the_small_one():
+    everything = cells_of("all", "laptop")
+    assert everything == [c for t in TABLES if t != "digits" for c in cells_of(t, "laptop")]
+
+
+def test_every_recorded_result_is_a_cell_of_a_table():
+    known = {cell.file for cell in cells_of("all", "laptop")}
+    assert {path.name for path in RECORDED.glob("*.json")} <= known
+
+
+def test_unknown_tables_and_budgets_name_the_nearest():
+    with pytest.raises(MPFLError, match="no table 'cifar'; did you mean 'cifar10'"):
+        cells_of("cifar", "laptop")
+    with pytest.raises(MPFLError, match="no budget 'laptops'; did you mean 'laptop'"):
+        cells_of("cifar10", "laptops")
+
+
+def test_what_is_missing_is_run_once_kept_and_repeated(places):
+    steps = []
+    reproduce([FIRST, VOTE], **places, workers=2, on_step=steps.append)
+    assert sorted(step.done for step in steps) == [1, 2]
+    assert {step.cell for step in steps} == {FIRST, VOTE}
+    assert {path.name for path in places["results"].iterdir()} == {FIRST.file, VOTE.file}
+    assert not list(places["runs"].iterdir()), "run folders are left"
+    assert missing([FIRST, VOTE], places["results"]) == []
+    reproduce([FIRST, VOTE], **places, on_step=steps.append)
+    assert len(steps) == 2, "a finished cell was run again"
+
+    again = repeat(VOTE, **places)
+    assert again.holds and again.bits == 0 and again.filters > 0
+    assert again.points == {"central": 0, "federated": 0}
+    path = places["results"] / VOTE.file
+    record = json.loads(path.read_text())
+    record["summary"]["accuracy_central"] += 0.2
+    path.write_text(json.dumps(record))
+    other = repeat(VOTE, **places)
+    assert not other.holds and other.points["central"] == pytest.approx(-20)
+
+
+def fake(monkeypatch, ran):
+    def run(cell, results, runs, root):
+        ran.append(cell)
+        if cell is BROKEN:
+            return f"{cell.command}: failed (mpfl: no field 'lr')"
+        results.mkdir(exist_ok=True)
+        (results / cell.file).write_text("{}")
+        return ""
+
+    monkeypatch.setattr(module, "_run", run)
+
+
+def test_a_control_waits_for_the_run_whose_counts_it_takes_over(places, monkeypatch):
+    ran = []
+    fake(monkeypatch, ran)
+    control = Cell("digits-random-masks", 1, SMALL, "toy", match=VOTE)
+    assert f"match=data/results/{VOTE.file}" in control.command
+    reproduce([control, VOTE, FIRST], **places, workers=2)
+    assert ran.index(VOTE) < ran.index(control)
+    assert len(ran) == 3
+
+
+def test_a_control_without_its_run_says_which_one_to_make(places, monkeypatch):
+    ran = []
+    fake(monkeypatch, ran)
+    control = Cell("digits-random-masks", 1, SMALL, "toy", match=VOTE)
+    with pytest.raises(MPFLError, match=r"needs another result first: .*vote=share\(0.5\)"):
+        reproduce([control, FIRST], **places)
+    assert ran == [FIRST]
+
+
+def test_a_cell_that_fails_is_named_and_no_other_begun(places, monkeypatch):
+    ran = []
+    fake(monkeypatch, ran)
+    monkeypatch.setattr(Cell, "file", property(lambda self: f"{id(self)}.json"))
+    with pytest.raises(MPFLError, match=r"lr=1: failed \(mpfl: no field 'lr'\)"):
+        reproduce([BROKEN, FIRST, VOTE], **places)
+    assert ran == [BROKEN]
+
+
+def test_a_failing_run_gives_its_last_line(places):
+    cell = Cell("digits", 0, (*SMALL, "vote=published_threshold(0.999)"), "toy")
+    broken = Cell("digits", 0, (*SMALL, "w0=nowhere"), "toy")
+    with pytest.raises(MPFLError, match=r"w0=nowhere: failed \(mpfl: w0: no file 'nowhere'"):
+        reproduce([broken, cell], **places)
+
+
+def test_which_cells_are_checked_follows_from_the_seed(tmp_path):
+    cells = cells_of("cifar10", "laptop")[:6]
+    for cell in cells[:5]:
+        (tmp_path / cell.file).touch()
+    first = chosen(cells, 3, 0, tmp_path)
+    assert first == chosen(cells, 3, 0, tmp_path) and len(set(first)) == 3
+    assert any(chosen(cells, 3, seed, tmp_path) != first for seed in range(1, 5))
+    assert set(chosen(cells, 99, 0, tmp_path)) == set(cells[:5])
+
+
+def test_the_list_shows_what_is_there_and_what_is_not(capsys):
+    assert main(["reproduce", "cifar10", "--list"]) == 0
+    shown = capsys.readouterr().out
+    there = sum((RECORDED / cell.file).exists() for cell in cells_of("cifar10", "laptop"))
+    assert f"{there} of 36 recorded" in shown
+    assert shown.count("not run yet") == 36 - there
+
+
+def test_a_check_of_nothing_is_refused(places, capsys):
+    options = [f"--{name}={place}" for name, place in places.items()]
+    assert main(["reproduce", "digits", "--budget", "toy", "--check", "1", *options]) == 2
+    assert "--check: no run of 'digits' is recorded in" in capsys.readouterr().err
+
+
+def test_a_check_that_fails_is_an_error(monkeypatch, places, capsys):
+    repeats = iter([True, False])
+
+    def again(cell, **where):
+        return module.Repeat(cell, 3, 112, {"central": -9.0}, next(repeats))
+
+    monkeypatch.setattr(module, "repeat", again)
+    monkeypatch.setattr(module, "chosen", lambda *_: [FIRST, VOTE])
+    options = [f"--{name}={place}" for name, place in places.items()]
+    assert main(["reproduce", "digits", "--budget", "toy", "--check", "2", *options]) == 2
+    said = capsys.readouterr()
+    assert "central -9.00 points, 3 of 112 filters differ: not as recorded" in said.out
+    assert "1 of 2 runs ended otherwise than recorded" in said.err
+
+
+def test_no_workers_are_refused(places):
+    with pytest.raises(MPFLError, match="workers is 0; give at least 1"):
+        reproduce([FIRST], **places, workers=0)
