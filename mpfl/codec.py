@@ -365,7 +365,8 @@ def packed_rows(
 def limit_bits(mask: Mask, reference: Mask, keep: Keep | None = None) -> float:
     """The combinatorial limit: sum over layers of log2 C(alive, pruned), in bits.
 
-    Where ``keep`` is one count for the whole network all layers are one choice.
+    Where ``keep`` is one count for the whole network all layers are one choice. It is what a
+    mask takes on average where any other is as likely; a lucky one may take less.
     """
     alive, stay = masks.kept(reference), masks.kept(mask)
     if isinstance(keep, int):

@@ -87,8 +87,9 @@ def skeleton(module: nn.Module, mask: Mask, layout: Layout | None = None) -> nn.
             if block.downsample is not None:
                 shortcut = mask[f"{path}.downsample.0"]
             joined = JoinedBlock(block, shortcut, mask[f"{path}.conv2"])
+            joined.training = block.training
             small.set_submodule(path, joined.to(on.device))
-    return small.to(on.dtype).train(module.training)
+    return small.to(on.dtype)
 
 
 def compact(module: nn.Module, mask: Mask) -> nn.Module:
@@ -105,16 +106,24 @@ def compact(module: nn.Module, mask: Mask) -> nn.Module:
     with torch.no_grad():
         for name, tensor in float_state(small).items():
             tensor.copy_(torch.from_numpy(weights[name]))
+        counted = dict(module.named_buffers())
+        for name, buffer in small.named_buffers():
+            if name.endswith("num_batches_tracked"):
+                buffer.copy_(counted[name])
     return small
 
 
 def macs(module: nn.Module, pixels: int, mask: Mask | None = None) -> int:
-    """Multiply-accumulates of convs and linear layers for one picture, after cutting."""
+    """Multiply-accumulates of convs and linear layers for one picture, after cutting.
+
+    Those that place channels in the sums of a ResNet count too, as they are computed.
+    """
     small = module if mask is None else skeleton(module, mask)
     meta = _emptied(small).eval()
     inputs = next(part for part in meta.modules() if isinstance(part, nn.Conv2d)).in_channels
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        meta(torch.empty(1, inputs, pixels, pixels, device="meta"))
+        dtype = next(meta.parameters()).dtype
+        meta(torch.empty(1, inputs, pixels, pixels, device="meta", dtype=dtype))
     return counter.get_total_flops() // 2
 
 
@@ -126,7 +135,9 @@ def _emptied(module: nn.Module) -> nn.Module:
 
 def _like(tensor: torch.Tensor) -> torch.Tensor:
     empty = torch.empty_like(tensor, device="meta")
-    return nn.Parameter(empty) if isinstance(tensor, nn.Parameter) else empty
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(empty, tensor.requires_grad)
+    return empty
 
 
 def _resize(part: nn.Module, shape: tuple[int, ...]) -> None:
@@ -138,9 +149,9 @@ def _resize(part: nn.Module, shape: tuple[int, ...]) -> None:
     else:
         assert isinstance(part, nn.BatchNorm2d)
         part.num_features = shape[0]
-    part.weight = nn.Parameter(torch.empty(shape, device="meta"))
-    for name in ("bias", "running_mean", "running_var"):
+    for name in ("weight", "bias", "running_mean", "running_var"):
         old = getattr(part, name, None)
         if old is not None:
-            new = torch.empty(shape[:1], device="meta")
-            setattr(part, name, nn.Parameter(new) if name == "bias" else new)
+            new = torch.empty(shape if name == "weight" else shape[:1], device="meta")
+            is_parameter = isinstance(old, nn.Parameter)
+            setattr(part, name, nn.Parameter(new, old.requires_grad) if is_parameter else new)

@@ -137,7 +137,7 @@ def expand(small: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarray]:
 def apply(weights: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarray]:
     """The weights with every slice of every pruned filter set to exactly zero.
 
-    Laws: idempotent, and ``apply(apply(w, a), b) == apply(w, a & b)``.
+    Laws: idempotent, and ``apply(apply(w, a), b) == apply(w, b)`` for ``b`` within ``a``.
     """
     return expand(cut(weights, mask, layout), mask, layout)
 

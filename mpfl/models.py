@@ -271,7 +271,9 @@ _MIXES_CHANNELS = nn.LayerNorm | nn.GroupNorm | nn.LocalResponseNorm
 def _is_known(part: nn.Module) -> bool:
     if isinstance(part, nn.Conv2d):
         return part.groups == 1
-    if isinstance(part, nn.BatchNorm2d | nn.Linear):
+    if isinstance(part, nn.BatchNorm2d):
+        return part.affine and part.track_running_stats
+    if isinstance(part, nn.Linear):
         return True
     weights = [*part.parameters(recurse=False), *part.buffers(recurse=False)]
     return not weights and not isinstance(part, _MIXES_CHANNELS)

@@ -33,7 +33,8 @@ def summarise(
     final = records.read_lines(folder / "federated.jsonl")
     pixels = experiment.pixels or bench.dataset.train_images.shape[-1]
     module = bench.trainer.module
-    told = [each for line in rounds for each in line["metrics"] if "limit_bits" in each]
+    sent = rounds if experiment.federated else []
+    told = [each for line in sent for each in line["metrics"] if "limit_bits" in each]
     return {
         "recipe": experiment.recipe,
         "budget": experiment.budget,

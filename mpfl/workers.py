@@ -97,7 +97,7 @@ class Workers:
         return self._begin(_train_centrally, mask)
 
     def _begin(self, function: Callable[..., T], *arguments: Any) -> Callable[[], T]:
-        with _deaths_told():
+        with _deaths_told(), _interrupts_held():
             begun = self._pool.submit(function, *arguments)
 
         def result() -> T:
@@ -118,13 +118,26 @@ def _deaths_told() -> Iterator[None]:
         ) from None
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C is for the parent: a process that starts in here never sees it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 # ---- Inside a worker -------------------------------------------------------------------
 
 _bench: Workbench
 
 
 def _prepare(experiment: Experiment, root: Path) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows; see _interrupts_held
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     keep_freed_memory()

@@ -126,6 +126,12 @@ def test_the_macs_of_a_summary_by_hand(quick, tmp_path, pixels):
     assert summary["macs"] == count(*summary["kept"].values()) < summary["macs_dense"]
 
 
+def test_a_run_in_double_precision_ends_with_a_summary(quick, tmp_path):
+    only = {"central_epochs": 0, "federated_rounds": 0}
+    double = run(quick(precision="float64", **only), tmp_path / "double")
+    assert double["macs_dense"] == run(quick(**only), tmp_path / "single")["macs_dense"]
+
+
 def test_the_bodies_of_the_masks_are_set_against_the_fewest_bytes_there_could_be(quick, tmp_path):
     only = {"central_epochs": 0, "federated_rounds": 0}
     experiment = quick(width=1.0, nodes=3, **only)
