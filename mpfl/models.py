@@ -255,7 +255,8 @@ def layout_of(module: nn.Module, prunes: Prunes = "filter") -> Layout:
         if not _is_known(part):
             raise MPFLError(
                 f"{path} ({type(part).__name__}): filters cannot be cut out of this; use Conv2d "
-                "without groups, BatchNorm2d, Linear, and parts without weights"
+                "without groups, BatchNorm2d with weights and statistics, Linear, and parts "
+                "that have no weights"
             )
     shapes = {name: tuple(tensor.shape) for name, tensor in float_state(module).items()}
     residual = any(isinstance(part, BasicBlock) for part in module.modules())

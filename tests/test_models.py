@@ -144,6 +144,7 @@ HEAD = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
         ([nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), HEAD], r"^1 \(GroupNorm\)"),
         ([nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4, affine=False), HEAD], r"^1 \(GroupNorm\)"),
         ([nn.Conv2d(1, 4, 3), nn.LayerNorm([6, 6]), HEAD], r"^1 \(LayerNorm\)"),
+        ([nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, affine=False), HEAD], r"^1 \(BatchNorm2d\)"),
         ([nn.Conv2d(1, 4, 3), nn.LocalResponseNorm(2), HEAD], r"^1 \(LocalResponseNorm\)"),
         ([nn.Conv2d(1, 4, 3), nn.PReLU(4), HEAD], r"^1 \(PReLU\)"),
         ([nn.Conv2d(1, 4, 3), nn.Sequential(Scaled()), HEAD], r"^1\.0 \(Scaled\)"),
