@@ -10,11 +10,11 @@ from __future__ import annotations
 import ctypes
 import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Literal
+from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from mpfl.models import load_weights, to_numpy
 from mpfl.types import Mask, MPFLError, Update, Weights
 
 Precision = Literal["auto", "float32", "float64"]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -109,14 +111,21 @@ def keep_freed_memory() -> None:
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h; see mallopt(3)
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _on_its_threads(
+    method: Callable[Concatenate[Trainer, P], R],
+) -> Callable[Concatenate[Trainer, P], R]:
+    """Run a method of a trainer on as many threads as that has, and put back what was before."""
+
+    @wraps(method)
+    def run(trainer: Trainer, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        before = torch.get_num_threads()
+        torch.set_num_threads(trainer.threads)
+        try:
+            return method(trainer, *args, **kwargs)
+        finally:
+            torch.set_num_threads(before)
+
+    return run
 
 
 class Trainer:
@@ -154,7 +163,7 @@ class Trainer:
             for each in (mean, std)
         )
         self._bfloat16 = precision == "auto" and has_bfloat16(self.device)
-        self._compact, self._count = compact, threads
+        self._compact, self.threads = compact, threads
         self._small: tuple[bytes, nn.Module] = (b"", self.module)
 
     def _placed(self, module: nn.Module) -> nn.Module:
@@ -176,6 +185,7 @@ class Trainer:
         load_weights(module, (cut if small else apply)(weights, mask, self.layout))
         return module, small
 
+    @_on_its_threads
     def fit(
         self,
         weights: Weights,
@@ -206,21 +216,6 @@ class Trainer:
         judge = validation if settings.keep == "best" and epochs > 1 else None
         if settings.keep == "best" and epochs > 1 and not judge:
             raise MPFLError("keep is 'best', but there is no validation data; set keep to last")
-        with _threads(self._count):
-            return self._fit(weights, mask, data, rng, settings, epochs, judge, gradients, on_epoch)
-
-    def _fit(
-        self,
-        weights: Weights,
-        mask: Mask,
-        data: Shard,
-        rng: np.random.Generator,
-        settings: Settings,
-        epochs: int,
-        judge: Shard | None,
-        gradients: bool,
-        on_epoch: Callable[[int], None],
-    ) -> Update:
         module, small = self._load(weights, mask)
         held = [] if small else self._held(mask)
         optimiser = _optimiser(module, settings)
@@ -260,11 +255,11 @@ class Trainer:
             found = None if found is None else expand(found, mask, self.layout)
         return Update(trained, found, {"loss": last})
 
+    @_on_its_threads
     def accuracy(self, weights: Weights, mask: Mask, data: Shard) -> float:
         """Share of ``data`` that the network left by ``mask`` classifies right, 0-1."""
         module, _ = self._load(weights, mask)
-        with _threads(self._count):
-            return self._right(module, data) / len(data)
+        return self._right(module, data) / len(data)
 
     def _right(self, module: nn.Module, data: Shard) -> int:
         """How many pictures ``module`` classifies right, as it is."""

@@ -16,7 +16,8 @@ from toys import chain, draw_weights, mask_of, random_mask, result_of, same
 
 from mpfl import codec, filters, masks, models, records
 from mpfl.algorithm import State
-from mpfl.experiment import Experiment, identity
+from mpfl.evidence import cells_of
+from mpfl.experiment import Experiment, changes, config_of, identity
 from mpfl.models import DigitsCNN, build, fresh_head, initial_weights, layout_of, load_weights
 from mpfl.node import Plan
 from mpfl.recipes import BUDGETS, recipe
@@ -97,15 +98,13 @@ def shard_of(module, count=40, seed=0):
 
 
 def test_recorded_runs_keep_their_names():
-    recorded = [records.read_run(path) for path in sorted(RESULTS.glob("cifar10-vgg11-*.json"))]
+    cells = {cell.file: cell for cell in cells_of("all", "laptop")}
+    recorded = sorted(RESULTS.glob("*.json"))
     assert len(recorded) >= 12
-    rules = {"budget(k=None)": {}, "published_threshold(required=None)": published_threshold()}
-    for each in recorded:
-        config, rule = each.config, rules.get(each.config["vote"])
-        if rule is not None:
-            changes = {"vote": rule} if rule else {}
-            made = recipe(config["recipe"], config["budget"], config["seed"], **changes)
-            assert identity(made) == each.summary["identity"], each.folder
+    for path in recorded:
+        experiment, run = cells[path.name].experiment, records.read_run(path)
+        assert identity(experiment) == run.summary["identity"], path
+        assert changes(config_of(experiment)) == changes(run.config), path
 
 
 @pytest.mark.parametrize(
