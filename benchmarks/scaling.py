@@ -22,19 +22,19 @@ IMAGES = 2560
 
 
 def _seconds(made: Experiment, root: Path) -> list[float]:
-    """Of each round; the first run of a process, which fills caches, is not counted."""
+    """Of each round of one run."""
     bench = Workbench(made, root)
     rounds = simulate(bench.algorithm(), bench.nodes, bench.start, made.rounds, made.seed)
     return [round(log.seconds, 3) for log in rounds]
 
 
 def scaling(root: Path, n: int = 3) -> list[dict[str, Any]]:
-    """Rows ``{axis, value, seconds: [n runs]}``; for rounds, one row a round number."""
+    """Rows ``{axis, value, seconds, rounds}``: of ``n`` runs, in all and round by round."""
     base = replace(experiment(0.5, 10, IMAGES // 10), schedule=linear(0.8), rounds=5)
     cases = [("nodes", k, replace(base, nodes=k)) for k in (1, 3, 10, 30, 100)]
     cases += [("width", w, replace(base, width=w)) for w in (0.25, 0.5, 0.75, 1.0)]
     cases += [("rounds", r, replace(base, rounds=r)) for r in (2, 5, 10, 20)]
-    _seconds(replace(base, rounds=1), root)
+    _seconds(replace(base, rounds=1), root)  # a process's first run fills caches
     found = []
     for axis, value, made in cases:
         took = [_seconds(made, root) for _ in range(n)]

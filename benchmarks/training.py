@@ -19,7 +19,7 @@ from mpfl.models import load_weights
 from mpfl.recipes import recipe
 from mpfl.seeds import rng_for
 from mpfl.simulation import Resume, RunNodes, simulate
-from mpfl.train import Trainer, has_bfloat16, shift_and_mirror
+from mpfl.train import Trainer, has_bfloat16, on_threads, shift_and_mirror
 from mpfl.types import Mask
 from mpfl.workbench import Workbench
 from mpfl.workers import Workers
@@ -57,8 +57,8 @@ def bare_loop(bench: Workbench, mask: Mask) -> Callable[[], object]:
     )
     bfloat16 = e.precision == "auto" and has_bfloat16(torch.device("cpu"))
 
+    @on_threads(1)
     def run() -> None:
-        torch.set_num_threads(1)
         for node, data in enumerate(bench.nodes):
             load_weights(small, weights)
             small.train()

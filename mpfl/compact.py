@@ -18,7 +18,7 @@ from torchvision.models.resnet import BasicBlock
 
 from mpfl import masks
 from mpfl.filters import Layout, channels, cut, cut_shapes
-from mpfl.models import float_state, layout_of
+from mpfl.models import float_state, layout_of, load_weights
 from mpfl.types import Mask, MPFLError
 
 
@@ -102,10 +102,8 @@ def compact(module: nn.Module, mask: Mask) -> nn.Module:
     layout = layout_of(module)
     small = skeleton(module, mask, layout)
     dense = {name: tensor.cpu().numpy() for name, tensor in float_state(module).items()}
-    weights = cut(dense, mask, layout)
+    load_weights(small, cut(dense, mask, layout))
     with torch.no_grad():
-        for name, tensor in float_state(small).items():
-            tensor.copy_(torch.from_numpy(weights[name]))
         counted = dict(module.named_buffers())
         for name, buffer in small.named_buffers():
             if name.endswith("num_batches_tracked"):

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from mpfl import data as datasets
 from mpfl import models, records
@@ -23,6 +22,7 @@ from mpfl.compact import compact, macs
 from mpfl.filters import apply
 from mpfl.onnx_file import Classifier, Exported, Run, difference, exported
 from mpfl.seeds import rng_for
+from mpfl.train import on_threads
 from mpfl.types import MPFLError
 
 FILES = {"federated": "model.safetensors", "central": "central.safetensors"}
@@ -133,17 +133,13 @@ def latency(
     90 % quantiles.
     """
     rows = []
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with on_threads(1):
         for batch in batches:
             drawn = rng_for(0, "latency").integers(0, 256, (batch, *dense.shape))
             pictures = drawn.astype(np.float32)
             for engine, make in (("torch", Exported.in_torch), ("onnxruntime", Exported.in_ort)):
                 first, second = make(dense, pictures), make(small, pictures)
                 rows.append({"engine": engine, "batch": batch, **_paired(first, second, n, limit)})
-    finally:
-        torch.set_num_threads(before)
     return rows
 
 

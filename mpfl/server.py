@@ -74,7 +74,7 @@ def count_votes(
     require_replies(replies, round_)
     layout, alive = plan.layout, state.mask
     keep = plan.keep(round_, alive)
-    histogram, voters = _add_replies(plan, vote, alive, round_, replies)
+    histogram, voters = _add_replies(plan, vote, alive, keep, round_, replies)
     norms = filter_norms(state.weights, layout)
     asked = plan.asked(round_, alive)
     ballots = {
@@ -85,7 +85,7 @@ def count_votes(
     rescued = tuple(name for name, bits in mask.items() if not bits.any())
     # A network with an empty layer computes nothing: the most-voted filters stay.
     mask |= {name: budget(plan.floor)(ballots[name]) for name in rescued}
-    agreement = _measure_agreement(plan, mask, alive, round_, replies)
+    agreement = _measure_agreement(plan, mask, alive, keep, round_, replies)
     return replace(state, mask=mask, votes=histogram, agreement=agreement, rescued=rescued)
 
 
@@ -113,7 +113,12 @@ def add_up(
 
 
 def _add_replies(
-    plan: Plan, vote: Rule, alive: Mask, round_: int, replies: Sequence[Reply]
+    plan: Plan,
+    vote: Rule,
+    alive: Mask,
+    keep: codec.Keep,
+    round_: int,
+    replies: Sequence[Reply],
 ) -> tuple[dict[str, np.ndarray], float]:
     """The vote histogram and how many voted: nodes, or under ``weighted`` their weight."""
     if plan.coding == "packed" and not isinstance(vote, weighted):
@@ -128,18 +133,23 @@ def _add_replies(
     for reply in replies:
         weight = _weight(vote, reply.node)
         voters += weight
-        for name, bits in _read(plan, alive, round_, reply).items():
+        for name, bits in _read(plan, alive, keep, round_, reply).items():
             histogram[name][bits] += weight
     return histogram, voters
 
 
 def _measure_agreement(
-    plan: Plan, consensus: Mask, alive: Mask, round_: int, replies: Sequence[Reply]
+    plan: Plan,
+    consensus: Mask,
+    alive: Mask,
+    keep: codec.Keep,
+    round_: int,
+    replies: Sequence[Reply],
 ) -> dict[int, float]:
     """Each node's :func:`mpfl.masks.agreement` with the consensus."""
     if plan.coding != "packed":
         return {
-            reply.node: masks.agreement(_read(plan, alive, round_, reply), consensus, alive)
+            reply.node: masks.agreement(_read(plan, alive, keep, round_, reply), consensus, alive)
             for reply in replies
         }
     # Votes and consensus lie within what was alive: where they differ, they differ in there.
@@ -155,7 +165,7 @@ def _measure_agreement(
     return agreement
 
 
-def _read(plan: Plan, alive: Mask, round_: int, reply: Reply) -> Mask:
+def _read(plan: Plan, alive: Mask, keep: codec.Keep, round_: int, reply: Reply) -> Mask:
     """A node's mask; the error names the node."""
     with located(f"node {reply.node}", f"round {round_}", "decode"):
         return codec.decode_mask(
@@ -163,7 +173,7 @@ def _read(plan: Plan, alive: Mask, round_: int, reply: Reply) -> Mask:
             plan.layout,
             round_,
             reference=alive,
-            keep=plan.keep(round_, alive),
+            keep=keep,
             coding=plan.coding,
         )
 

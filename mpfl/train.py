@@ -10,7 +10,8 @@ from __future__ import annotations
 import ctypes
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -111,19 +112,26 @@ def keep_freed_memory() -> None:
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h; see mallopt(3)
 
 
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """Let torch use ``count`` processor threads inside, and as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _on_its_threads(
     method: Callable[Concatenate[Trainer, P], R],
 ) -> Callable[Concatenate[Trainer, P], R]:
-    """Run a method of a trainer on as many threads as that has, and put back what was before."""
+    """Run a method of a trainer on as many threads as that has."""
 
     @wraps(method)
     def run(trainer: Trainer, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        before = torch.get_num_threads()
-        torch.set_num_threads(trainer.threads)
-        try:
+        with on_threads(trainer.threads):
             return method(trainer, *args, **kwargs)
-        finally:
-            torch.set_num_threads(before)
 
     return run
 
