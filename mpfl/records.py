@@ -65,8 +65,11 @@ def bits_of(text: str, filters: int) -> np.ndarray:
     return np.unpackbits(raw, count=filters, bitorder="little").astype(bool)
 
 
-def line_of(log: RoundLog, *, wire: bool) -> dict[str, Any]:
-    """One round as a line of JSON; without a ``wire`` (one party alone) nothing was sent."""
+def line_of(log: RoundLog, ballots: Sequence[Mask] = (), *, wire: bool) -> dict[str, Any]:
+    """One round as a line of JSON; without a ``wire`` (one party alone) nothing was sent.
+
+    ``ballots`` are the masks that the nodes sent, where they voted.
+    """
     state = log.state
     return {
         "round": log.round,
@@ -84,6 +87,7 @@ def line_of(log: RoundLog, *, wire: bool) -> dict[str, Any]:
         "votes": None
         if state.votes is None
         else {name: counts.tolist() for name, counts in state.votes.items()},
+        "ballots": [hex_of(np.concatenate([*mask.values()])) for mask in ballots],
     }
 
 
@@ -272,6 +276,18 @@ class Run:
     def bytes_all(self) -> int:
         """Everything that was sent: w0, the rounds, the final training."""
         return int(sum(self.summary["bytes"].values()))
+
+
+def ballots_of(run: Run, round_: int) -> np.ndarray:
+    """What each node voted for in a round, ``bool [nodes, filters]``, the layers in their order.
+
+    Raises :class:`~mpfl.types.MPFLError` for a run that was recorded without its ballots.
+    """
+    line = run.rounds[round_ - 1]
+    if not line.get("ballots"):
+        raise MPFLError(f"{run.folder}: holds no ballots of round {round_}; run it again")
+    size = sum(filters_of(run).values())
+    return np.array([bits_of(text, size) for text in line["ballots"]])
 
 
 def filters_of(run: Run) -> dict[str, int]:

@@ -19,7 +19,7 @@ from mpfl.experiment import Experiment, changes, config_of
 from mpfl.filters import apply, expand
 from mpfl.prune import score_layers
 from mpfl.seeds import rng_for
-from mpfl.server import consensus_message
+from mpfl.server import consensus_message, read_ballots
 from mpfl.simulation import RoundLog, RunNodes, one_by_one, simulate
 from mpfl.summary import summarise
 from mpfl.train import Shard
@@ -142,6 +142,7 @@ class _Job:
         )
         state = resume.state if resume else None
         nodes, algorithm = bench.mask_nodes(), bench.algorithm()
+        before = masks.full(bench.layout) if state is None else state.mask
         for log in simulate(
             algorithm,
             nodes,
@@ -152,8 +153,9 @@ class _Job:
             resume=resume,
             run_nodes=self._run_nodes("mask rounds", algorithm, nodes, experiment.rounds),
         ):
-            self._record("rounds", log, wire=experiment.federated)
-            state = log.state
+            ballots = read_ballots(bench.plan, before, log.round, enumerate(log.ballots))
+            self._record("rounds", log, list(ballots), wire=experiment.federated)
+            state, before = log.state, log.state.mask
         assert state is not None
         return state
 
@@ -203,7 +205,7 @@ class _Job:
             resume=resume,
             run_nodes=self._run_nodes("federated training", algorithm, bench.nodes, rounds, mask),
         ):
-            self._record("federated", log, wire=True)
+            self._record("federated", log, [], wire=True)
             weights = log.state.weights
         assert weights is not None
         records.save_weights(self.folder / "model.safetensors", weights)
@@ -238,11 +240,11 @@ class _Job:
         behaviour = bench.behaviour() if mask is None else {}
         return one_by_one(algorithm, nodes, bench.experiment.seed, behaviour, on_node)
 
-    def _record(self, phase: str, log: RoundLog, *, wire: bool) -> None:
+    def _record(self, phase: str, log: RoundLog, ballots: Sequence[Mask], *, wire: bool) -> None:
         # The log first: a kill in between repeats the round and writes the same line again.
-        line = records.line_of(log, wire=wire)
+        line = records.line_of(log, ballots, wire=wire)
         if phase == "federated":
-            unused = ("mask", "votes", "rescued", "agreement")
+            unused = ("mask", "votes", "ballots", "rescued", "agreement")
             line = {k: v for k, v in line.items() if k not in unused}
         records.append_round(self.folder / f"{phase}.jsonl", line)
         records.save_checkpoint(self.folder / f"checkpoint-{phase}.safetensors", log)

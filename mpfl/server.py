@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count, islice
 
@@ -74,7 +74,7 @@ def count_votes(
     require_replies(replies, round_)
     layout, alive = plan.layout, state.mask
     keep = plan.keep(round_, alive)
-    histogram, voters = _add_replies(plan, vote, alive, keep, round_, replies)
+    histogram, voters = _add_replies(plan, vote, alive, round_, replies)
     norms = filter_norms(state.weights, layout)
     asked = plan.asked(round_, alive)
     ballots = {
@@ -85,7 +85,7 @@ def count_votes(
     rescued = tuple(name for name, bits in mask.items() if not bits.any())
     # A network with an empty layer computes nothing: the most-voted filters stay.
     mask |= {name: budget(plan.floor)(ballots[name]) for name in rescued}
-    agreement = _measure_agreement(plan, mask, alive, keep, round_, replies)
+    agreement = _measure_agreement(plan, mask, alive, round_, replies)
     return replace(state, mask=mask, votes=histogram, agreement=agreement, rescued=rescued)
 
 
@@ -113,12 +113,7 @@ def add_up(
 
 
 def _add_replies(
-    plan: Plan,
-    vote: Rule,
-    alive: Mask,
-    keep: codec.Keep,
-    round_: int,
-    replies: Sequence[Reply],
+    plan: Plan, vote: Rule, alive: Mask, round_: int, replies: Sequence[Reply]
 ) -> tuple[dict[str, np.ndarray], float]:
     """The vote histogram and how many voted: nodes, or under ``weighted`` their weight."""
     if plan.coding == "packed" and not isinstance(vote, weighted):
@@ -130,27 +125,22 @@ def _add_replies(
         layer.name: np.zeros(layer.filters, number) for layer in plan.layout.layers
     }
     voters = 0.0
-    for reply in replies:
+    for reply, ballot in zip(replies, _ballots(plan, alive, round_, replies), strict=True):
         weight = _weight(vote, reply.node)
         voters += weight
-        for name, bits in _read(plan, alive, keep, round_, reply).items():
+        for name, bits in ballot.items():
             histogram[name][bits] += weight
     return histogram, voters
 
 
 def _measure_agreement(
-    plan: Plan,
-    consensus: Mask,
-    alive: Mask,
-    keep: codec.Keep,
-    round_: int,
-    replies: Sequence[Reply],
+    plan: Plan, consensus: Mask, alive: Mask, round_: int, replies: Sequence[Reply]
 ) -> dict[int, float]:
     """Each node's :func:`mpfl.masks.agreement` with the consensus."""
     if plan.coding != "packed":
         return {
-            reply.node: masks.agreement(_read(plan, alive, keep, round_, reply), consensus, alive)
-            for reply in replies
+            reply.node: masks.agreement(ballot, consensus, alive)
+            for reply, ballot in zip(replies, _ballots(plan, alive, round_, replies), strict=True)
         }
     # Votes and consensus lie within what was alive: where they differ, they differ in there.
     asked = sum(masks.kept(alive).values())
@@ -165,17 +155,20 @@ def _measure_agreement(
     return agreement
 
 
-def _read(plan: Plan, alive: Mask, keep: codec.Keep, round_: int, reply: Reply) -> Mask:
-    """A node's mask; the error names the node."""
-    with located(f"node {reply.node}", f"round {round_}", "decode"):
-        return codec.decode_mask(
-            reply.payload,
-            plan.layout,
-            round_,
-            reference=alive,
-            keep=keep,
-            coding=plan.coding,
-        )
+def _ballots(plan: Plan, alive: Mask, round_: int, replies: Sequence[Reply]) -> Iterator[Mask]:
+    return read_ballots(plan, alive, round_, ((reply.node, reply.payload) for reply in replies))
+
+
+def read_ballots(
+    plan: Plan, alive: Mask, round_: int, payloads: Iterable[tuple[int, bytes]]
+) -> Iterator[Mask]:
+    """The masks in a round's ``(node, payload)`` pairs, in their order; errors name the node."""
+    keep = plan.keep(round_, alive)
+    for node, payload in payloads:
+        with located(f"node {node}", f"round {round_}", "decode"):
+            yield codec.decode_mask(
+                payload, plan.layout, round_, reference=alive, keep=keep, coding=plan.coding
+            )
 
 
 def decide(

@@ -24,8 +24,9 @@ class RoundLog:
     """Everything observed in one round. Bytes are lengths of messages, summed over nodes.
 
     ``start_bytes`` carried w0 (round 1 only); ``bytes_down`` and ``bytes_up`` the round's
-    messages; ``payloads`` each node's reply in bytes; ``accuracy`` is that of the state's
-    own weights, 0-1, where an ``evaluate`` was given; ``seconds`` is wall time.
+    messages; ``payloads`` each node's reply in bytes; ``ballots`` the replies themselves, where
+    they are votes; ``accuracy`` is that of the state's own weights, 0-1, where an ``evaluate``
+    was given; ``seconds`` is wall time.
     """
 
     round: int
@@ -35,6 +36,7 @@ class RoundLog:
     bytes_down: int
     bytes_up: int
     payloads: tuple[int, ...]
+    ballots: tuple[bytes, ...]
     metrics: tuple[Mapping[str, float], ...]
     accuracy: float | None
     seconds: float
@@ -132,6 +134,7 @@ def simulate(
             bytes_down=len(down) * len(nodes),
             bytes_up=sum(len(reply.payload) for reply in replies),
             payloads=tuple(len(reply.payload) for reply in replies),
+            ballots=() if state.votes is None else tuple(reply.payload for reply in replies),
             metrics=tuple(reply.metrics for reply in replies),
             accuracy=None if evaluate is None else evaluate(state),
             seconds=time.perf_counter() - began,

@@ -33,7 +33,13 @@ def log(round_=3, seed=7, memories=(), **changes):
     mask = {name: rng.random(bits.size) < 0.5 for name, bits in masks.full(LAYOUT).items()}
     votes = {name: rng.integers(0, 4, bits.size) for name, bits in mask.items()}
     state = State(weights(0), mask, seed, votes, {0: 0.5, 1: 1.0}, ("a",))
-    sizes = {"start_bytes": 0, "bytes_down": 20, "bytes_up": 33, "payloads": (16, 17)}
+    sizes = {
+        "start_bytes": 0,
+        "bytes_down": 20,
+        "bytes_up": 33,
+        "payloads": (16, 17),
+        "ballots": (),
+    }
     metrics = ({"loss": 0.5}, {"loss": 0.25})
     made = RoundLog(round_, state, memories, **sizes, metrics=metrics, accuracy=None, seconds=1.23)
     return replace(made, **changes)
@@ -207,6 +213,23 @@ def test_a_finished_run_is_read_back(finished):
     sent = run.summary["bytes"]
     assert run.bytes_rounds == sent["mask_rounds_down"] + sent["mask_rounds_up"]
     assert run.bytes_all == sent["start"] + run.bytes_rounds + run.bytes_final
+
+
+def test_the_ballots_of_a_recorded_run_add_up_to_its_votes(finished, tmp_path):
+    run = records.read_run(records.record(records.read_run(finished), tmp_path))
+    for line in run.rounds:
+        ballots = records.ballots_of(run, line["round"])
+        assert ballots.shape == (run.config["nodes"], sum(records.filters_of(run).values()))
+        assert ballots.sum(axis=0).tolist() == np.concatenate([*line["votes"].values()]).tolist()
+
+
+def test_a_run_recorded_without_ballots_says_so(finished):
+    run = records.read_run(finished)
+    old = replace(
+        run, rounds=[{k: v for k, v in line.items() if k != "ballots"} for line in run.rounds]
+    )
+    with pytest.raises(MPFLError, match="holds no ballots of round 1"):
+        records.ballots_of(old, 1)
 
 
 def test_a_run_that_is_missing_or_unfinished(tmp_path):
