@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mpfl import noise, partition, prune, schedules, vote
+from mpfl import allocate, noise, partition, prune, schedules, vote
 from mpfl.evidence import Cell
 from mpfl.experiment import Experiment
 from mpfl.recipes import BUDGETS, RECIPES
@@ -216,6 +216,7 @@ def print_recipes() -> None:
         ("vote", vote.RULES),
         ("schedule, required", schedules.SCHEDULES),
         ("score", prune.SCORES),
+        ("allocation", allocate.ALLOCATIONS),
         ("partition", partition.PARTITIONS),
         ("noise", {**noise.DATA_NOISES, **noise.VOTER_FAULTS}),
     ):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from mpfl import vote as rules
+from mpfl.allocate import Allocation, even
 from mpfl.models import Prunes
 from mpfl.node import Scope, ShareOf
 from mpfl.noise import DATA_NOISES, VOTER_FAULTS, DataNoise, VoterFault
@@ -38,10 +39,11 @@ class Experiment:
     run whose filter counts a control takes over, round by round.
     ``central_epochs`` and ``federated_rounds`` set the two final trainings; 0 leaves one out.
 
-    ``share_of`` and ``required`` are those of :class:`~mpfl.node.Plan`, ``prunes`` is that of
-    :func:`~mpfl.models.layout_of`. ``head="fresh"`` draws the last linear layer anew, as torch
-    does, at the start of every training that begins from w0: each node's in each mask round,
-    and the final central one. Where weights are averaged it is part of them.
+    ``allocation``, ``share_of`` and ``required`` are those of :class:`~mpfl.node.Plan`,
+    ``prunes`` is that of :func:`~mpfl.models.layout_of`. ``head="fresh"`` draws the last linear
+    layer anew, as torch does, at the start of every training that begins from w0: each node's
+    in each mask round, and the final central one. Where weights are averaged it is part of
+    them.
     """
 
     recipe: str = "custom"
@@ -65,6 +67,7 @@ class Experiment:
     score: Score = l2
     vote: Rule = rules.budget()
     scope: Scope = "layer"
+    allocation: Allocation = even()
     floor: int = 1
     prunes: Prunes = "filter"
     coding: Literal["shortest", "packed"] = "shortest"

@@ -10,6 +10,7 @@ import numpy as np
 
 from mpfl import codec, masks
 from mpfl.algorithm import Data, Local, LocalTrain
+from mpfl.allocate import Allocation, even
 from mpfl.filters import Layout, apply
 from mpfl.noise import VoterFault
 from mpfl.prune import Score, score_layers, select_by_layer, select_over_network
@@ -24,8 +25,9 @@ ShareOf = Literal["full", "kept"]
 class Plan:
     """What every party knows before the first round: when how much is pruned, and where.
 
-    ``scope="layer"`` asks the same share of every layer (published); ``"network"`` ranks
-    all filters together and leaves each layer at least ``floor``. ``coding`` is how votes are
+    ``scope="layer"`` asks of every layer what the ``allocation`` says (published: the same
+    share); ``"network"`` ranks all filters together and leaves each layer at least ``floor``,
+    so that the votes allocate. ``coding`` is how votes are
     written (:func:`mpfl.codec.encode_mask`): in the fewest bytes, or all equally long, so
     that a server adds millions of them up.
 
@@ -39,6 +41,7 @@ class Plan:
     schedule: Schedule
     rounds: int
     scope: Scope = "layer"
+    allocation: Allocation = even()
     floor: int = 1
     coding: codec.Coding = "shortest"
     share_of: ShareOf = "full"
@@ -55,6 +58,13 @@ class Plan:
             raise MPFLError(f"share_of is {self.share_of!r}; choose 'full' or 'kept'")
         if self.scope == "network" and (self.share_of == "kept" or self.required is not None):
             raise MPFLError("share_of 'kept' and required are said layer by layer; use scope layer")
+        if self.allocation != even() and (
+            self.scope == "network" or self.share_of == "kept" or self.required is not None
+        ):
+            raise MPFLError(
+                f"allocation {self.allocation} sets each layer's count of the full model; use it "
+                "with scope layer, share_of full and no required"
+            )
         if self.floor < 1:
             raise MPFLError(f"floor is {self.floor}, but every layer needs at least 1 filter")
         if self.required is not None:
@@ -85,8 +95,8 @@ class Plan:
                 name: max(min(count, 1), count - int(np.ceil(share * count - 1e-9)))
                 for name, count in masks.kept(alive).items()
             }
-        counts = self.layout.keep_counts(self.sparsity(round_))
         if self.scope == "layer":
+            counts = self.allocation(self.layout, self.sparsity(round_))
             return {name: min(k, int(alive[name].sum())) for name, k in counts.items()}
         removed = int(np.ceil(self.sparsity(round_) * self.layout.filters - 1e-9))
         return min(self.layout.filters - removed, sum(masks.kept(alive).values()))

@@ -13,6 +13,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mpfl.allocate import ALLOCATIONS
 from mpfl.experiment import Experiment
 from mpfl.noise import DATA_NOISES, VOTER_FAULTS
 from mpfl.partition import PARTITIONS
@@ -26,6 +27,7 @@ _NAMED: Mapping[str, Mapping[str, Any]] = {
     "vote": RULES,
     "schedule": SCHEDULES,
     "required": SCHEDULES,
+    "allocation": ALLOCATIONS,
     "partition": PARTITIONS,
     "noise": {**DATA_NOISES, **VOTER_FAULTS},
 }

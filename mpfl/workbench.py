@@ -188,7 +188,15 @@ class Workbench:
     def plan(self) -> Plan:
         e = self.experiment
         return Plan(
-            self.layout, e.schedule, e.rounds, e.scope, e.floor, e.coding, e.share_of, e.required
+            self.layout,
+            e.schedule,
+            e.rounds,
+            e.scope,
+            e.allocation,
+            e.floor,
+            e.coding,
+            e.share_of,
+            e.required,
         )
 
     def algorithm(self) -> Algorithm:
