@@ -18,13 +18,27 @@ from mpfl.recipes import BUDGETS, nearest, recipe
 from mpfl.settings import changed
 
 SEEDS = (0, 1, 2)
-OTHER_VOTES = (  # than budget, which the recipes have
-    "relaxed()",
-    "published_threshold()",
-    "published_percentile(0.5)",
-    "share(1.0)",
-    "share(0.5)",
-)
+# How the rows are called, and what they add to the name of a recipe family.
+VOTE = {"vote": ""}
+CONTROLS = {"random masks": "-random-masks", "w0 norms": "-w0-norms"}
+OTHERS = {
+    "pruning-FL": "-pruning-fl",
+    "LTH": "-lth",
+    "dense FedAvg": "-fedavg",
+    "dense, central": "-central",
+}
+OTHER_RULES = {  # than budget, which the recipes have
+    "relaxed": "relaxed()",
+    "published threshold": "published_threshold()",
+    "published percentile": "published_percentile(0.5)",
+    "unanimous": "share(1.0)",
+    "majority": "share(0.5)",
+}
+DATA_NOISES = {
+    "permuted labels": "permuted_labels()",
+    "shuffled pixels": "shuffled_pixels()",
+    "gaussian": "gaussian(0.5)",
+}
 PRETRAINED = "data/w0/vgg11-bn-half-imagenet100.safetensors"
 
 
@@ -32,10 +46,12 @@ PRETRAINED = "data/w0/vgg11-bn-half-imagenet100.safetensors"
 class Cell:
     """One run: a recipe, its seed and budget, and what ``--set`` changes.
 
+    ``label`` is its row in the table: cells with one label differ by their seed alone.
     ``match`` is another cell whose filter counts this control takes over, so that it must be
     recorded before.
     """
 
+    label: str
     recipe: str
     seed: int
     changes: tuple[str, ...] = ()
@@ -78,36 +94,41 @@ class Cell:
 
 def digits(budget: str) -> Iterator[Cell]:
     """Every method on the small digits: the table that runs in a minute at ``toy``."""
-    for method in ("", "-random-masks", "-w0-norms", "-pruning-fl", "-lth", "-fedavg", "-central"):
-        for seed in SEEDS:
-            yield Cell(f"digits{method}", seed, budget=budget)
+    for seed in SEEDS:
+        for label, method in (VOTE | CONTROLS | OTHERS).items():
+            yield Cell(label, f"digits{method}", seed, budget=budget)
 
 
 def cifar10(budget: str) -> Iterator[Cell]:
     """CIFAR-10 and VGG11-BN from a random w0: the vote, its controls, what it is held against."""
     for seed in SEEDS:
-        for method in ("", "-random-masks", "-w0-norms"):
-            yield Cell(f"cifar10-vgg11{method}", seed, budget=budget)
+        for label, method in (VOTE | CONTROLS).items():
+            yield Cell(label, f"cifar10-vgg11{method}", seed, budget=budget)
     for seed in SEEDS:
-        for method in ("-pruning-fl", "-lth", "-fedavg", "-central"):
-            yield Cell(f"cifar10-vgg11{method}", seed, budget=budget)
-        for vote in OTHER_VOTES:
-            yield Cell("cifar10-vgg11", seed, (f"vote={vote}",), budget)
+        for label, method in OTHERS.items():
+            yield Cell(label, f"cifar10-vgg11{method}", seed, budget=budget)
+        for label, rule in OTHER_RULES.items():
+            yield Cell(label, "cifar10-vgg11", seed, (f"vote={rule}",), budget)
 
 
-def _with_controls(cell: Cell) -> Iterator[Cell]:
-    """A vote over the network, and the controls that take over its filter counts."""
-    yield cell
-    score = tuple(change for change in cell.changes if change.startswith(("w0=", "local.")))
-    for method in ("-random-masks", "-w0-norms"):
-        yield Cell(f"{cell.recipe}{method}", cell.seed, score, cell.budget, match=cell)
+def sparsity(budget: str) -> Iterator[Cell]:
+    """The vote and its controls stopped earlier and later: 56, 90 and 95 % of the filters gone."""
+    for seed in SEEDS:
+        for rounds in (5, 14, 19):
+            for label, method in (VOTE | CONTROLS).items():
+                name = f"{label}, {rounds} rounds"
+                yield Cell(name, f"cifar10-vgg11{method}", seed, (f"rounds={rounds}",), budget)
 
 
 def network(budget: str) -> Iterator[Cell]:
     """The vote ranks all filters together, so that it also sets how many a layer keeps."""
     for seed in SEEDS:
         changes = ("scope=network", "score=rms_weight")
-        yield from _with_controls(Cell("cifar10-vgg11", seed, changes, budget))
+        vote = Cell("vote over the network", "cifar10-vgg11", seed, changes, budget)
+        yield vote
+        for label, method in CONTROLS.items():
+            recipe = f"cifar10-vgg11{method}"
+            yield Cell(f"{label}, its counts", recipe, seed, changes[1:], budget, match=vote)
 
 
 def pretrained(budget: str) -> Iterator[Cell]:
@@ -116,44 +137,94 @@ def pretrained(budget: str) -> Iterator[Cell]:
     The first cell is that training. Its weights, in half precision, are ``PRETRAINED``.
     """
     photographs = ("dataset=imagenet100-64", "pixels=32", "central_epochs=15")
-    yield Cell("cifar10-vgg11-central", 0, photographs, budget)
+    yield Cell("the w0 itself", "cifar10-vgg11-central", 0, photographs, budget)
+    w0 = (f"w0={PRETRAINED}", "local.lr=0.01")
     for seed in SEEDS:
-        w0 = (f"w0={PRETRAINED}", "local.lr=0.01")
-        for score in ("l2", "taylor", "bn_scale"):
-            yield Cell("cifar10-vgg11", seed, (*w0, f"score={score}"), budget)
-        for method in ("-random-masks", "-w0-norms", "-pruning-fl", "-fedavg", "-central"):
-            yield Cell(f"cifar10-vgg11{method}", seed, w0, budget)
+        for label, method in ({"vote, l2": ""} | CONTROLS).items():
+            yield Cell(label, f"cifar10-vgg11{method}", seed, w0, budget)
+        for score in ("taylor", "bn_scale"):
+            changes = (*w0, f"score={score}")
+            yield Cell(f"vote, {score}", "cifar10-vgg11", seed, changes, budget)
+        for label, method in OTHERS.items():
+            if method != "-lth":
+                yield Cell(label, f"cifar10-vgg11{method}", seed, w0, budget)
+
+
+def improvement(budget: str) -> Iterator[Cell]:
+    """Votes that leave a better network of the same size, and what they are held against.
+
+    All start from ``PRETRAINED`` and are finished at the same, small learning rate.
+    """
+    start = (f"w0={PRETRAINED}", "local.lr=0.02", "final.lr=0.02")
+    root = ("allocation=power(0.5)",)
+    for seed in SEEDS:
+        for label, changes in {
+            "published": ("vote=published_threshold()",),
+            "published counts": (),
+            "published counts, equal MACs": ("schedule=geometric(0.125)",),
+            "root, l2": root,
+            "root, taylor": (*root, "score=taylor"),
+        }.items():
+            yield Cell(label, "cifar10-vgg11", seed, (*start, *changes), budget)
+        for label, method in CONTROLS.items():
+            for name, changes in {"published counts": (), "root": root}.items():
+                recipe = f"cifar10-vgg11{method}"
+                yield Cell(f"{label}, {name}", recipe, seed, (*start, *changes), budget)
 
 
 def schedules(budget: str) -> Iterator[Cell]:
     """Little by little or at once, rewinding or going on."""
     for seed in SEEDS:
-        for schedule in ("one_shot(0.8)", "linear(0.8)", "cubic(0.8)"):
-            yield Cell("cifar10-vgg11", seed, (f"schedule={schedule}",), budget)
-        yield Cell("cifar10-vgg11", seed, ("rewind=False",), budget)
+        for schedule in ("one_shot", "linear", "cubic"):
+            changes = (f"schedule={schedule}(0.8)",)
+            yield Cell(schedule.replace("_", " "), "cifar10-vgg11", seed, changes, budget)
+        yield Cell(
+            "geometric, weights carried on", "cifar10-vgg11", seed, ("rewind=False",), budget
+        )
+
+
+def ballots(budget: str) -> Iterator[Cell]:
+    """One round of votes on four fifths of the filters, by honest nodes and by spoilt ones.
+
+    No final training. Every node's ballot is recorded, so that any rule can be asked about any
+    number of spoilt nodes among honest ones without training again.
+    """
+    only = ("schedule=one_shot(0.8)", "rounds=1", "central_epochs=0", "federated_rounds=0")
+    starts = {"random w0": (), "trained w0": (f"w0={PRETRAINED}", "local.lr=0.01")}
+    for seed in SEEDS:
+        for start, changes in starts.items():
+            yield Cell(f"honest, {start}", "cifar10-vgg11", seed, (*changes, *only), budget)
+            for label, noise in DATA_NOISES.items():
+                spoilt = (f"noise={noise}", "noisy_nodes=10")
+                recipe = "cifar10-vgg11"
+                yield Cell(f"{label}, {start}", recipe, seed, (*changes, *only, *spoilt), budget)
 
 
 def robustness(budget: str) -> Iterator[Cell]:
-    """One spoilt node, as published, then more of them and other faults."""
-    only_central = ("federated_rounds=0",)
+    """One spoilt node of ten, as published: the vote, a lottery, averaging; then five liars."""
+    rows = VOTE | CONTROLS | OTHERS
+    without = ("w0 norms", "LTH", "dense, central")  # nobody's data decides, or nobody is spoilt
     for seed in SEEDS:
-        for noise in ("permuted_labels()", "shuffled_pixels()"):
-            for vote in ("budget()", "published_threshold()"):
-                yield Cell("cifar10-vgg11", seed, (f"noise={noise}", f"vote={vote}"), budget)
-            yield Cell("cifar10-vgg11-pruning-fl", seed, (f"noise={noise}",), budget)
+        for noise in ("permuted labels", "shuffled pixels"):
+            spoilt = (f"noise={DATA_NOISES[noise]}",)
+            for label, method in rows.items():
+                if label not in without:
+                    name = f"{label}, {noise}"
+                    yield Cell(name, f"cifar10-vgg11{method}", seed, spoilt, budget)
+            changes = (*spoilt, "vote=published_threshold()")
+            yield Cell(f"published threshold, {noise}", "cifar10-vgg11", seed, changes, budget)
     for seed in SEEDS:
-        for nodes in (1, 3, 5):
-            for noise in ("random_mask()", "inverted_mask()", "colluding_veto(0.2)"):
-                for vote in ("budget()", "share(0.5)", "published_threshold()"):
-                    changes = (f"noise={noise}", f"noisy_nodes={nodes}", f"vote={vote}")
-                    yield Cell("cifar10-vgg11", seed, changes + only_central, budget)
+        for fault in ("random_mask()", "inverted_mask()", "colluding_veto(0.2)"):
+            label = fault.partition("(")[0].replace("_", " ")
+            changes = (f"noise={fault}", "noisy_nodes=5")
+            yield Cell(f"vote, 5 of 10 {label}", "cifar10-vgg11", seed, changes, budget)
 
 
 def imagenet100(budget: str) -> Iterator[Cell]:
     """100 classes and ResNet18: 64 px at ``laptop``, the full-size set at ``paper``."""
     for seed in SEEDS:
-        for method in ("", "-random-masks", "-w0-norms", "-pruning-fl", "-lth", "-central"):
-            yield Cell(f"imagenet100-resnet18{method}", seed, budget=budget)
+        for label, method in (VOTE | CONTROLS | OTHERS).items():
+            yield Cell(label, f"imagenet100-resnet18{method}", seed, budget=budget)
 
 
 TABLES: Mapping[str, Callable[[str], Iterator[Cell]]] = {
@@ -161,9 +232,12 @@ TABLES: Mapping[str, Callable[[str], Iterator[Cell]]] = {
     for table in (
         digits,
         cifar10,
+        sparsity,
         network,
         pretrained,
+        improvement,
         schedules,
+        ballots,
         robustness,
         imagenet100,
     )
@@ -171,7 +245,11 @@ TABLES: Mapping[str, Callable[[str], Iterator[Cell]]] = {
 
 
 def cells_of(table: str, budget: str) -> list[Cell]:
-    """The cells of a table, or of ``all`` but digits; raises naming the nearest table."""
+    """The cells of a table, or of ``all`` but digits; raises naming the nearest table.
+
+    A run that several tables share is one cell of ``all``.
+    """
     if table == "all":
-        return [cell for name in TABLES if name != "digits" for cell in TABLES[name](budget)]
+        every = [cell for name in TABLES if name != "digits" for cell in TABLES[name](budget)]
+        return list({cell.file: cell for cell in reversed(every)}.values())[::-1]
     return list(TABLES[nearest("table", table, TABLES)](nearest("budget", budget, BUDGETS)))

@@ -6,9 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from IPython.display import HTML, Code
-from scipy import stats
 
 from mpfl.types import Mask
 
@@ -28,21 +26,6 @@ def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> HTML:
     return HTML(
         f'<table class="table">{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     )
-
-
-def mean_and_deviation(values: Sequence[float]) -> str:
-    """Mean ± sample standard deviation; of a single value, the value."""
-    if len(values) < 2:
-        return f"{values[0]:.2f}"
-    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
-
-
-def half_interval(values: Sequence[float]) -> float:
-    """Half the width of Student's 95 % interval of the mean; without end for one value."""
-    if len(values) < 2:
-        return np.inf
-    n = len(values)
-    return float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
 
 
 def _cell(value: Any) -> str:

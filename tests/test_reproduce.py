@@ -16,9 +16,9 @@ from mpfl.types import MPFLError
 RECORDED = Path(__file__).parent.parent / "data" / "results"
 SMALL = ("images=120", "nodes=2", "rounds=2", "epochs=1", "width=0.25", "central_epochs=1",
          "federated_rounds=1")  # fmt: skip
-VOTE = Cell("digits", 0, (*SMALL, "vote=share(0.5)"), "toy")
-FIRST = Cell("digits-random-masks", 0, SMALL, "toy")
-BROKEN = Cell("digits", 0, (*SMALL, "lr=1"), "toy")
+VOTE = Cell("vote", "digits", 0, (*SMALL, "vote=share(0.5)"), "toy")
+FIRST = Cell("random masks", "digits-random-masks", 0, SMALL, "toy")
+BROKEN = Cell("vote", "digits", 0, (*SMALL, "lr=1"), "toy")
 
 
 @pytest.fixture
@@ -39,8 +39,11 @@ def test_every_cell_is_the_experiment_that_its_command_says(table):
 
 
 def test_all_is_every_table_but_the_small_one():
-    everything = cells_of("all", "laptop")
-    assert everything == [c for t in TABLES if t != "digits" for c in cells_of(t, "laptop")]
+    files = [cell.file for cell in cells_of("all", "laptop")]
+    assert len(set(files)) == len(files), "a run that two tables share stands twice"
+    assert set(files) == {
+        cell.file for name in TABLES if name != "digits" for cell in cells_of(name, "laptop")
+    }
 
 
 def test_every_recorded_result_is_a_cell_of_a_table():
@@ -92,7 +95,7 @@ def fake(monkeypatch, ran):
 def test_a_control_waits_for_the_run_whose_counts_it_takes_over(places, monkeypatch):
     ran = []
     fake(monkeypatch, ran)
-    control = Cell("digits-random-masks", 1, SMALL, "toy", match=VOTE)
+    control = Cell("random masks", "digits-random-masks", 1, SMALL, "toy", match=VOTE)
     assert f"match=data/results/{VOTE.file}" in control.command
     reproduce([control, VOTE, FIRST], **places, workers=2)
     assert ran.index(VOTE) < ran.index(control)
@@ -102,7 +105,7 @@ def test_a_control_waits_for_the_run_whose_counts_it_takes_over(places, monkeypa
 def test_a_control_without_its_run_says_which_one_to_make(places, monkeypatch):
     ran = []
     fake(monkeypatch, ran)
-    control = Cell("digits-random-masks", 1, SMALL, "toy", match=VOTE)
+    control = Cell("random masks", "digits-random-masks", 1, SMALL, "toy", match=VOTE)
     with pytest.raises(MPFLError, match=r"needs another result first: .*vote=share\(0.5\)"):
         reproduce([control, FIRST], **places)
     assert ran == [FIRST]
@@ -118,8 +121,8 @@ def test_a_cell_that_fails_is_named_and_no_other_begun(places, monkeypatch):
 
 
 def test_a_failing_run_gives_its_last_line(places):
-    cell = Cell("digits", 0, (*SMALL, "vote=published_threshold(0.999)"), "toy")
-    broken = Cell("digits", 0, (*SMALL, "w0=nowhere"), "toy")
+    cell = Cell("vote", "digits", 0, (*SMALL, "vote=published_threshold(0.999)"), "toy")
+    broken = Cell("vote", "digits", 0, (*SMALL, "w0=nowhere"), "toy")
     with pytest.raises(MPFLError, match=r"w0=nowhere: failed \(mpfl: w0: no file 'nowhere'"):
         reproduce([broken, cell], **places)
 

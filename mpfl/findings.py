@@ -1,0 +1,132 @@
+"""What the recorded cells say: rows of a table, their spread, and differences seed by seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from mpfl.evidence import Cell, cells_of
+from mpfl.records import Run, read_run
+from mpfl.types import MPFLError
+
+Training = Literal["central", "federated"]
+TRAININGS: tuple[Training, ...] = ("central", "federated")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One figure, measured once a seed."""
+
+    values: tuple[float, ...]
+
+    @property
+    def n(self) -> int:
+        """How many seeds."""
+        return len(self.values)
+
+    @property
+    def mean(self) -> float:
+        """The mean; not a number where nothing was measured."""
+        return float(np.mean(self.values)) if self.values else math.nan
+
+    @property
+    def deviation(self) -> float:
+        """The sample standard deviation; not a number below two values."""
+        return float(np.std(self.values, ddof=1)) if self.n > 1 else math.nan
+
+    @property
+    def half(self) -> float:
+        """Half the width of Student's 95 % interval of the mean; without end below two values."""
+        if self.n < 2:
+            return math.inf
+        return float(stats.t.ppf(0.975, self.n - 1)) * self.deviation / math.sqrt(self.n)
+
+    @property
+    def low(self) -> float:
+        """The lower end of that interval."""
+        return self.mean - self.half
+
+    @property
+    def high(self) -> float:
+        """The upper end of that interval."""
+        return self.mean + self.half
+
+    def __str__(self) -> str:
+        """Mean ± standard deviation; of a single value, the value; of none, a dash."""
+        if not self.n:
+            return "-"
+        return f"{self.mean:.2f}" + (f" ± {self.deviation:.2f}" if self.n > 1 else "")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The cells of one label, and the runs that are recorded of them, by seed."""
+
+    label: str
+    cells: tuple[Cell, ...]
+    runs: Mapping[int, Run]
+
+    @property
+    def missing(self) -> list[Cell]:
+        """The cells that were not run yet."""
+        return [cell for cell in self.cells if cell.seed not in self.runs]
+
+    def each(self, figure: Callable[[Run], float | None]) -> dict[int, float]:
+        """``figure`` of every recorded run that has it, by seed."""
+        found = {seed: figure(run) for seed, run in self.runs.items()}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+    def sample(self, figure: Callable[[Run], float | None]) -> Sample:
+        """``figure`` over the seeds."""
+        return Sample(tuple(self.each(figure).values()))
+
+    def accuracy(self, training: Training) -> Sample:
+        """Test accuracy in per cent after one of the final trainings."""
+        return self.sample(points(training))
+
+
+def points(training: Training) -> Callable[[Run], float | None]:
+    """The figure that a run's accuracy in per cent is; None where it has not been trained so."""
+
+    def figure(run: Run) -> float | None:
+        found = run.summary[f"accuracy_{training}"]
+        return None if found is None else 100 * found
+
+    return figure
+
+
+def rows_of(
+    table: str, budget: str = "laptop", results: Path = Path("data/results")
+) -> dict[str, Row]:
+    """The rows of an evidence table by label, in its order, with what is recorded of them."""
+    cells: dict[str, list[Cell]] = {}
+    for cell in cells_of(table, budget):
+        cells.setdefault(cell.label, []).append(cell)
+    return {
+        label: Row(
+            label,
+            tuple(mine),
+            {c.seed: read_run(results / c.file) for c in mine if (results / c.file).exists()},
+        )
+        for label, mine in cells.items()
+    }
+
+
+def difference(one: Row, other: Row, figure: Callable[[Run], float | None]) -> Sample:
+    """``figure`` of ``one`` minus that of ``other``, for each seed that both have.
+
+    Paired by seed where that pairs something: one seed is one w0, one partition of the data
+    and one order of the pictures in both. Raises for a row compared with itself.
+    """
+    if one.label == other.label:
+        raise MPFLError(f"row {one.label!r} cannot be compared with itself")
+    first, second = one.each(figure), other.each(figure)
+    return Sample(
+        tuple(first[seed] - second[seed] for seed in sorted(first.keys() & second.keys()))
+    )
