@@ -55,8 +55,10 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     compare.add_argument("--figure", type=Path, help="also draw accuracy, sparsity and bytes")
 
-    again = commands.add_parser("reproduce", help="run what a table of results still misses")
-    again.add_argument("table", help="digits, cifar10, network, pretrained, ... or all")
+    again = commands.add_parser(
+        "reproduce", help="run what a table or figure of the evidence still misses"
+    )
+    again.add_argument("what", help="a table or a figure, see: python -m mpfl list; or all")
     again.add_argument("--budget", default="laptop", help="toy, laptop (default) or paper")
     again.add_argument("--workers", type=int, help="runs side by side; default: one a core")
     again.add_argument("--list", action="store_true", help="only show what is there and what not")
@@ -64,6 +66,10 @@ def parser() -> argparse.ArgumentParser:
         "--check", type=int, metavar="N", help="run N recorded ones again and compare"
     )
     again.add_argument("--seed", type=int, default=0, help="chooses those that --check runs")
+    again.add_argument(
+        "--draw", type=Path, metavar="FILE",
+        help="of a figure: only draw it, from what is recorded, into FILE",
+    )  # fmt: skip
     again.add_argument("--results", type=Path, default=Path("data/results"))
     again.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are meanwhile")
     again.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
@@ -158,8 +164,9 @@ def _run(options: argparse.Namespace) -> None:
 
 def _list(options: argparse.Namespace) -> None:
     from mpfl.console import print_recipes
+    from mpfl.figures import FIGURES
 
-    print_recipes()
+    print_recipes(FIGURES)
 
 
 def _record(options: argparse.Namespace) -> None:
@@ -197,11 +204,15 @@ def _export(options: argparse.Namespace) -> None:
 
 def _reproduce(options: argparse.Namespace) -> None:
     from mpfl.console import print_cells, print_repeat, print_step
-    from mpfl.evidence import cells_of
+    from mpfl.figures import cells_behind, draw
     from mpfl.reproduce import chosen, repeat, reproduce
     from mpfl.workers import default_workers
 
-    cells = cells_of(options.table, options.budget)
+    cells = cells_behind(options.what, options.budget)
+    if options.draw is not None:
+        draw(options.what, options.results, options.draw)
+        print(f"figure: {options.draw}")
+        return
     if options.list:
         print_cells(cells, options.results)
         return
@@ -209,9 +220,7 @@ def _reproduce(options: argparse.Namespace) -> None:
     if options.check is not None:
         repeats = []
         if not (drawn := chosen(cells, options.check, options.seed, options.results)):
-            raise MPFLError(
-                f"--check: no run of {options.table!r} is recorded in {options.results}"
-            )
+            raise MPFLError(f"--check: no run of {options.what!r} is recorded in {options.results}")
         for cell in drawn:
             repeats.append(repeat(cell, **where))
             print_repeat(repeats[-1])

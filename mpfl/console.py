@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from mpfl import allocate, noise, partition, prune, schedules, vote
-from mpfl.evidence import Cell
+from mpfl.evidence import TABLES, Cell
 from mpfl.experiment import Experiment
 from mpfl.recipes import BUDGETS, RECIPES
 from mpfl.records import Run, read_run
@@ -201,8 +201,8 @@ def print_latency(rows: Sequence[Mapping[str, Any]]) -> None:
     console.print(table)
 
 
-def print_recipes() -> None:
-    """Recipes, budgets, and what ``--set`` takes."""
+def print_recipes(figures: Iterable[str]) -> None:
+    """Recipes, budgets, what ``--set`` takes, tables and ``figures`` of the evidence."""
     console.print("recipes:")
     for name in RECIPES:
         console.print(f"  {name}")
@@ -221,3 +221,5 @@ def print_recipes() -> None:
         ("noise", {**noise.DATA_NOISES, **noise.VOTER_FAULTS}),
     ):
         console.print(f"{what}: {', '.join(known)}", soft_wrap=True)
+    console.print(f"tables for reproduce: {', '.join(TABLES)}", soft_wrap=True)
+    console.print(f"figures for reproduce: {', '.join(figures)}", soft_wrap=True)

@@ -8,7 +8,7 @@ once, and a file says which cell it is.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -244,6 +244,14 @@ TABLES: Mapping[str, Callable[[str], Iterator[Cell]]] = {
 }
 
 
+def once(cells: Iterable[Cell]) -> list[Cell]:
+    """The cells in their order, each run once: the first of those that are one run."""
+    found: dict[str, Cell] = {}
+    for cell in cells:
+        found.setdefault(cell.file, cell)
+    return list(found.values())
+
+
 def cells_of(table: str, budget: str) -> list[Cell]:
     """The cells of a table, or of ``all`` but digits; raises naming the nearest table.
 
@@ -251,5 +259,5 @@ def cells_of(table: str, budget: str) -> list[Cell]:
     """
     if table == "all":
         every = [cell for name in TABLES if name != "digits" for cell in TABLES[name](budget)]
-        return list({cell.file: cell for cell in reversed(every)}.values())[::-1]
+        return once(every)
     return list(TABLES[nearest("table", table, TABLES)](nearest("budget", budget, BUDGETS)))

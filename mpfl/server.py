@@ -73,20 +73,32 @@ def count_votes(
     """
     require_replies(replies, round_)
     layout, alive = plan.layout, state.mask
-    keep = plan.keep(round_, alive)
     histogram, voters = _add_replies(plan, vote, alive, round_, replies)
     norms = filter_norms(state.weights, layout)
+    mask, rescued = outcome(plan, vote, alive, round_, histogram, voters, norms)
+    agreement = _measure_agreement(plan, mask, alive, round_, replies)
+    return replace(state, mask=mask, votes=histogram, agreement=agreement, rescued=rescued)
+
+
+def outcome(
+    plan: Plan,
+    vote: Rule,
+    alive: Mask,
+    round_: int,
+    votes: Mapping[str, np.ndarray],
+    voters: float,
+    norms: Mapping[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The consensus that a vote histogram makes, and the layers that the rule had emptied."""
     asked = plan.asked(round_, alive)
     ballots = {
-        name: Ballot(histogram[name], voters, alive[name], asked[name], norms[name])
-        for name in alive
+        name: Ballot(votes[name], voters, alive[name], asked[name], norms[name]) for name in alive
     }
-    mask = decide(plan, vote, ballots, keep)
+    mask = decide(plan, vote, ballots, plan.keep(round_, alive))
     rescued = tuple(name for name, bits in mask.items() if not bits.any())
     # A network with an empty layer computes nothing: the most-voted filters stay.
     mask |= {name: budget(plan.floor)(ballots[name]) for name in rescued}
-    agreement = _measure_agreement(plan, mask, alive, round_, replies)
-    return replace(state, mask=mask, votes=histogram, agreement=agreement, rescued=rescued)
+    return mask, rescued
 
 
 def add_up(
@@ -120,13 +132,25 @@ def _add_replies(
         payloads = (reply.payload for reply in replies)
         nodes = (reply.node for reply in replies)
         return add_up(payloads, plan.layout, round_, alive, nodes=nodes), float(len(replies))
+    senders = (reply.node for reply in replies)
+    cast = _ballots(plan, alive, round_, replies)
+    return add_ballots(plan.layout, vote, zip(senders, cast, strict=True))
+
+
+def add_ballots(
+    layout: Layout, vote: Rule, ballots: Iterable[tuple[int, Mask]]
+) -> tuple[dict[str, np.ndarray], float]:
+    """The vote histogram of ``(node, mask)`` pairs and how many voted, as ``vote`` counts them.
+
+    Each node counts once, or under ``weighted`` with its weight; raises where it has none.
+    """
     number = np.float64 if isinstance(vote, weighted) else np.int64
     histogram: dict[str, np.ndarray] = {
-        layer.name: np.zeros(layer.filters, number) for layer in plan.layout.layers
+        layer.name: np.zeros(layer.filters, number) for layer in layout.layers
     }
     voters = 0.0
-    for reply, ballot in zip(replies, _ballots(plan, alive, round_, replies), strict=True):
-        weight = _weight(vote, reply.node)
+    for node, ballot in ballots:
+        weight = _weight(vote, node)
         voters += weight
         for name, bits in ballot.items():
             histogram[name][bits] += weight

@@ -1,0 +1,304 @@
+"""The paper's claims, each with the figure that tests it and a verdict that follows from it.
+
+A verdict is a function of recorded runs and of a margin said here, before the runs: nobody
+writes it by hand. ``MARGIN`` points of accuracy count as comparable. The interval is Student's
+95 % interval of the mean over seeds; below ``SEEDS`` of them nothing is decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import torch
+
+from mpfl.findings import Row, Sample, Training, difference, points, rows_of
+from mpfl.ledger import bill
+from mpfl.models import build, layout_of
+from mpfl.node import Plan
+from mpfl.recipes import recipe
+from mpfl.records import Run
+
+Verdict = Literal[
+    "reproduced", "partly", "not reproduced", "refuted here", "untestable here", "not run yet"
+]
+Rows: TypeAlias = Mapping[str, Row]
+Tables: TypeAlias = Callable[[str], Rows]
+
+MARGIN = 2.0
+SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was measured: a sample with its unit, and the verdict.
+
+    ``holds_from`` is the value from which on the claim would hold; in a figure it is a line.
+    """
+
+    figure: str
+    sample: Sample
+    verdict: Verdict
+    holds_from: float = 0.0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim, where it is said, what tests it, and what would change our mind.
+
+    ``table`` is that of the runs behind it, or ``COMPUTED`` where it takes none.
+    """
+
+    name: str
+    text: str
+    source: str
+    table: str
+    test: Callable[[Tables], Finding]
+    change: str
+
+
+def judged(sample: Sample, holds_from: float) -> Verdict:
+    """A verdict on "the true value is at least ``holds_from``".
+
+    *Reproduced* where the whole interval says so, *refuted here* where none of it does, *not
+    reproduced* where it reaches to both sides: more seeds may move it.
+    """
+    if sample.n < SEEDS:
+        return "not run yet"
+    if sample.low >= holds_from:
+        return "reproduced"
+    return "refuted here" if sample.high < holds_from else "not reproduced"
+
+
+def _apart(
+    table: str, one: str, other: str, training: Training, holds_from: float, beside: str = ""
+) -> Callable[[Tables], Finding]:
+    """The difference of two rows in accuracy; ``beside`` is another table that has the second."""
+
+    def test(tables: Tables) -> Finding:
+        second = tables(beside or table)[other]
+        sample = difference(tables(table)[one], second, points(training))
+        said = f"{sample.mean:+.1f} ± {sample.half:.1f} points {training}" if sample.n > 1 else "-"
+        return Finding(said, sample, judged(sample, holds_from), holds_from)
+
+    return test
+
+
+def _drop(method: str, noise: str, against: str) -> Callable[[Tables], Finding]:
+    """How much less of its federated accuracy ``method`` loses to a bad node than ``against``."""
+
+    def test(tables: Tables) -> Finding:
+        clean, spoilt = tables("cifar10"), tables("robustness")
+        figure = points("federated")
+        lost = [
+            {
+                seed: clean_at[seed] - value
+                for seed, value in spoilt[f"{name}, {noise}"].each(figure).items()
+                if seed in clean_at
+            }
+            for name in (method, against)
+            if (clean_at := clean[name].each(figure)) is not None
+        ]
+        both = sorted(lost[0].keys() & lost[1].keys())
+        sample = Sample(tuple(lost[1][seed] - lost[0][seed] for seed in both))
+        said = f"{sample.mean:+.1f} ± {sample.half:.1f} points less lost" if sample.n > 1 else "-"
+        return Finding(said, sample, judged(sample, 0.0))
+
+    return test
+
+
+def _shares(masks: Sample, everything: Sample, limit: float) -> Finding:
+    """The verdict on "less than ``limit`` per cent", of the masks alone and of all that is sent."""
+    within = [sample.n > 0 and sample.mean < limit for sample in (masks, everything)]
+    verdict: Verdict = "partly" if any(within) else "refuted here"
+    if all(within):
+        verdict = "reproduced"
+    if not masks.n:
+        return Finding("-", everything, "not run yet", limit)
+    said = f"{masks.mean:.2g} % for the votes, {everything.mean:.2g} % with the final training"
+    return Finding(said, everything, verdict, limit)
+
+
+def _traffic(limit: float) -> Callable[[Tables], Finding]:
+    """Bytes over those of dense FedAvg, as recorded."""
+
+    def test(tables: Tables) -> Finding:
+        rows = tables("cifar10")
+        dense = rows["dense FedAvg"].each(lambda run: float(run.bytes_all))
+
+        def share(figure: Callable[[Run], int]) -> Sample:
+            sent = rows["vote"].each(lambda run: float(figure(run)))
+            both = sorted(sent.keys() & dense.keys())
+            return Sample(tuple(100 * sent[seed] / dense[seed] for seed in both))
+
+        masks, everything = (share(each) for each in (_of_rounds, _of_all))
+        return _shares(masks, everything, limit)
+
+    return test
+
+
+def _of_rounds(run: Run) -> int:
+    return run.bytes_rounds
+
+
+def _of_all(run: Run) -> int:
+    return run.bytes_all
+
+
+def _traffic_at_full_size(family: str, classes: int, images: int, limit: float) -> Finding:
+    """Bytes over those of dense FedAvg, computed for the paper's network and rounds."""
+    e = recipe(family, "paper")
+    with torch.device("meta"):  # shapes without weights
+        layout = layout_of(build(e.model, classes))
+    plan, samples = Plan(layout, e.schedule, e.rounds), [images // e.nodes] * e.nodes
+    rounds = e.federated_rounds
+    masks = bill("mpfl", plan, samples)
+    masks_of = bill("fedavg", plan, samples, final_rounds=e.rounds)
+    everything = bill("mpfl", plan, samples, w0="weights", final_rounds=rounds)
+    dense = bill("fedavg", plan, samples, w0="weights", final_rounds=rounds)
+    return _shares(
+        Sample((100 * masks.total / masks_of.total,)),
+        Sample((100 * everything.total / dense.total,)),
+        limit,
+    )
+
+
+PAPER = "Gez & Cohen 2023"
+COMPUTED = "computed"
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        "traffic",
+        "Less than 1 % of the traffic of traditional methods on a small data set.",
+        PAPER,
+        "cifar10",
+        _traffic(1.0),
+        "An accounting that leaves the final weights out, with a reason to.",
+    ),
+    Claim(
+        "traffic-large",
+        "Less than 0.001 % of the traffic on a large data set (ImageNet100 and ResNet18).",
+        PAPER,
+        COMPUTED,
+        lambda tables: _traffic_at_full_size("imagenet100-resnet18", 100, 130_000, 1e-3),
+        "As above.",
+    ),
+    Claim(
+        "accuracy-lth",
+        "Accuracy comparable to the lottery ticket, which sees all data in one place.",
+        PAPER,
+        "cifar10",
+        _apart("cifar10", "vote", "LTH", "central", -MARGIN),
+        f"A gap of more than {MARGIN:g} points that holds over more seeds or longer training.",
+    ),
+    Claim(
+        "accuracy-pruning-fl",
+        "Accuracy comparable to federated pruning by averaged weights.",
+        PAPER,
+        "cifar10",
+        _apart("cifar10", "vote", "pruning-FL", "federated", -MARGIN),
+        "A final training long enough for both to level out: pruning-FL carries its weights on.",
+    ),
+    Claim(
+        "accuracy-central",
+        "Accuracy comparable to centralised learning of the whole network.",
+        PAPER,
+        "cifar10",
+        _apart("cifar10", "vote", "dense, central", "central", -MARGIN),
+        "A sparsity at which the gap closes; the `sparsity` table looks for it.",
+    ),
+    Claim(
+        "lottery",
+        "The vote keeps better filters than a lottery with the same counts (random w0).",
+        "taken for granted by the paper",
+        "cifar10",
+        _apart("cifar10", "vote", "random masks", "central", 1.0),
+        "A score or a local training after which the interval lies above one point.",
+    ),
+    Claim(
+        "lottery-federated",
+        "The same, when the network that is left is trained between the nodes.",
+        "taken for granted by the paper",
+        "cifar10",
+        _apart("cifar10", "vote", "random masks", "federated", 1.0),
+        "As above.",
+    ),
+    Claim(
+        "lottery-trained",
+        "The vote keeps better filters than a lottery, from a trained w0.",
+        "taken for granted by the paper",
+        "pretrained",
+        _apart("pretrained", "vote, l2", "random masks", "central", 1.0),
+        "As above.",
+    ),
+    Claim(
+        "messages",
+        "The vote keeps better filters than the norms of w0, which need no message (trained w0).",
+        "taken for granted by the paper",
+        "pretrained",
+        _apart("pretrained", "vote, l2", "w0 norms", "central", 1.0),
+        "Nodes whose data differ so much that their votes do.",
+    ),
+    *(
+        Claim(
+            f"robust-{noise.split()[-1]}-{against.split()[-1].lower()}",
+            f"A node with {noise} costs MPFL less than it costs {against}.",
+            PAPER,
+            "robustness",
+            _drop("vote", noise, against),
+            "More bad nodes, or a final training that leaves the bad node out.",
+        )
+        for noise in ("permuted labels", "shuffled pixels")
+        for against in ("pruning-FL", "random masks")
+    ),
+    Claim(
+        "little-by-little",
+        "Pruning little by little with feedback does better than pruning at once.",
+        PAPER,
+        "schedules",
+        _apart("cifar10", "vote", "one shot", "central", 0.0, beside="schedules"),
+        "A schedule under which the interval lies on one side.",
+    ),
+    Claim(
+        "imagenet100",
+        "On ImageNet100 and ResNet18, accuracy comparable to pruning-FL.",
+        PAPER,
+        "imagenet100",
+        _apart("imagenet100", "vote", "pruning-FL", "federated", -MARGIN),
+        "The full-size set at the `paper` budget.",
+    ),
+    Claim(
+        "improvement",
+        "Ours: at equal filters and bytes, counts by the root of a layer's width and a Taylor "
+        "vote gain five points over the published method.",
+        "this book",
+        "improvement",
+        _apart("improvement", "root, taylor", "published", "central", 5.0),
+        "Another network or data set where equal shares are the better allocation.",
+    ),
+    Claim(
+        "improvement-macs",
+        "Ours: it is better than the published counts at equal multiply-accumulates, too.",
+        "this book",
+        "improvement",
+        _apart("improvement", "root, taylor", "published counts, equal MACs", "central", 0.0),
+        "As above.",
+    ),
+    Claim(
+        "improvement-lottery",
+        "Ours: its vote is worth a point over a lottery with the same counts.",
+        "this book",
+        "improvement",
+        _apart("improvement", "root, taylor", "random masks, root", "central", 1.0),
+        "A longer final training, after which the start is forgotten.",
+    ),
+)
+
+
+def findings(results: Path = Path("data/results")) -> dict[str, Finding]:
+    """Every claim tested on what is recorded, by its name."""
+    tables = lru_cache(lambda table: rows_of(table, "laptop", results))
+    return {claim.name: claim.test(tables) for claim in CLAIMS}

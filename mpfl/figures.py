@@ -1,0 +1,206 @@
+"""The figures of the evidence, each drawn from recorded cells alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from mpfl.claims import CLAIMS, COMPUTED, Finding, Verdict, findings
+from mpfl.evidence import TABLES, Cell, cells_of, once
+from mpfl.findings import TRAININGS, Row, Training, rows_of
+from mpfl.plots import LOOKS, style
+from mpfl.recipes import nearest
+from mpfl.records import Run
+from mpfl.reproduce import missing
+from mpfl.types import MPFLError
+
+# From Okabe & Ito's colours; the marker says the same.
+_VERDICTS: Mapping[Verdict, tuple[str, str]] = {
+    "reproduced": ("#009E73", "o"),
+    "partly": ("#E69F00", "D"),
+    "not reproduced": ("#777777", "s"),
+    "refuted here": ("#D55E00", "X"),
+}
+
+_SIZES: Mapping[str, Callable[[Run], float]] = {
+    "share of filters removed": lambda run: run.summary["sparsity"],
+    "parameters": lambda run: run.summary["parameters"],
+    "multiply-accumulates a picture": lambda run: run.summary["macs"],
+}
+# Training in one place sends nothing: there the bytes are w0 and the masks alone.
+_BYTES: Mapping[Training, Callable[[Run], float]] = {
+    "central": lambda run: run.summary["bytes"]["start"] + run.bytes_rounds,
+    "federated": lambda run: run.bytes_all,
+}
+
+
+def verdicts(found: Mapping[str, Finding]) -> Figure:
+    """Every difference in points with its interval, and the value from which its claim holds."""
+    decided = [
+        (claim, finding)
+        for claim in CLAIMS
+        if (finding := found[claim.name]).verdict in _VERDICTS and "points" in finding.figure
+    ]
+    with style():
+        figure, axes = plt.subplots(figsize=(7.6, 0.9 + 0.42 * len(decided)), layout="constrained")
+        for place, (_, finding) in enumerate(reversed(decided)):
+            colour, marker = _VERDICTS[finding.verdict]
+            sample = finding.sample
+            axes.plot([sample.low, sample.high], [place, place], color=colour, linewidth=2)
+            axes.plot(sample.values, [place] * sample.n, "|", color=colour, markersize=11)
+            axes.plot([sample.mean], [place], marker, color=colour, markersize=8)
+            axes.plot([finding.holds_from] * 2, [place - 0.4, place + 0.4], ":", color="black")
+        axes.set(yticks=range(len(decided)), xlabel="points of accuracy")
+        axes.set_yticklabels([claim.name for claim, _ in reversed(decided)])
+        axes.axvline(0, color="#999999", linewidth=1)
+        axes.grid(axis="y", visible=False)
+        for verdict, (colour, marker) in _VERDICTS.items():
+            if any(finding.verdict == verdict for _, finding in decided):
+                axes.plot([], [], marker, color=colour, label=verdict)
+        axes.plot([], [], ":", color="black", label="the claim holds to the right")
+        figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    plt.close(figure)
+    return figure
+
+
+def curves(series: Mapping[str, Sequence[Row]]) -> Figure:
+    """Accuracy against sparsity, parameters, MACs and bytes; one line a method, by training.
+
+    ``series`` is, for each method of a recipe, its rows, one a sparsity: a point is the mean
+    over the seeds, a bar their standard deviation.
+    """
+    with style():
+        figure, panels = plt.subplots(
+            len(TRAININGS), len(_SIZES) + 1, figsize=(10.4, 5.6), layout="constrained", sharey=True
+        )
+        for training, line in zip(TRAININGS, panels, strict=True):
+            sizes = {**_SIZES, "all traffic, bytes": _BYTES[training]}
+            for (label, size), axes in zip(sizes.items(), line, strict=True):
+                for method, rows in series.items():
+                    trained = [row for row in rows if row.accuracy(training).n]
+                    samples = [row.accuracy(training) for row in trained]
+                    x = np.array([row.sample(size).mean for row in trained])
+                    colour, marker = LOOKS[trained[0].cells[0].experiment.method]
+                    order = np.argsort(x)
+                    axes.errorbar(
+                        x[order],
+                        np.array([each.mean for each in samples])[order],
+                        np.nan_to_num([each.deviation for each in samples])[order],
+                        color=colour,
+                        marker=marker,
+                        label=method,
+                        capsize=3,
+                    )
+                if label != "share of filters removed":
+                    axes.set_xscale("log")
+                axes.set(xlabel=label)
+            line[0].set(ylabel=f"test accuracy, %\n{training} training")
+        figure.legend(
+            *panels[0, 0].get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=len(series),
+            frameon=False,
+        )
+    plt.close(figure)
+    return figure
+
+
+def trade_off(rows: Sequence[Row]) -> Figure:
+    """Accuracy against parameters and against MACs, a mark a row, a line a training.
+
+    The colour says who chose the filters, the shape how many each layer keeps.
+    """
+    shapes = {"root": "^", "equal MACs": "s", "": "o"}
+    with style():
+        figure, panels = plt.subplots(
+            len(TRAININGS), 2, figsize=(8.4, 6.6), layout="constrained", sharey="row", sharex="col"
+        )
+        for training, line in zip(TRAININGS, panels, strict=True):
+            for name, axes in zip(
+                ("parameters", "multiply-accumulates a picture"), line, strict=True
+            ):
+                for row in rows:
+                    colour, _ = LOOKS[row.cells[0].experiment.method]
+                    sample, other = row.accuracy(training), row.sample(_SIZES[name])
+                    axes.errorbar(
+                        other.mean,
+                        sample.mean,
+                        np.nan_to_num(sample.deviation),
+                        color="#56B4E9" if "taylor" in row.label else colour,
+                        marker=next(m for part, m in shapes.items() if part in row.label),
+                        markerfacecolor="white" if row.label == "published" else None,
+                        linestyle="none",
+                        markersize=9,
+                        capsize=3,
+                        label=row.label,
+                    )
+                if training == TRAININGS[-1]:
+                    axes.set(xlabel=name)
+            line[0].set(ylabel=f"test accuracy, %\n{training} training")
+        figure.legend(
+            *panels[0, 0].get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=3,
+            frameon=False,
+        )
+    plt.close(figure)
+    return figure
+
+
+def by_sparsity(results: Path) -> dict[str, list[Row]]:
+    """The rows of tables ``cifar10`` and ``sparsity`` that lie on one curve, by method."""
+    ten, others = rows_of("cifar10", results=results), rows_of("sparsity", results=results)
+    rows = [*(ten[name] for name in ("vote", "random masks", "w0 norms")), *others.values()]
+    series: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.runs:
+            series.setdefault(row.label.partition(",")[0], []).append(row)
+    return series
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure by name: the tables whose cells it needs, and how it is drawn from them."""
+
+    tables: tuple[str, ...]
+    draw: Callable[[Path], Figure]
+
+
+FIGURES: Mapping[str, Drawing] = {
+    "verdicts": Drawing(
+        tuple(dict.fromkeys(["cifar10", *(c.table for c in CLAIMS if c.table != COMPUTED)])),
+        lambda results: verdicts(findings(results)),
+    ),
+    "improvement": Drawing(
+        ("improvement",),
+        lambda results: trade_off(
+            [row for row in rows_of("improvement", results=results).values() if row.runs]
+        ),
+    ),
+    "curves": Drawing(("cifar10", "sparsity"), lambda results: curves(by_sparsity(results))),
+}
+
+
+def cells_behind(what: str, budget: str) -> list[Cell]:
+    """The cells of a figure or of a table; raises naming the nearest of either."""
+    if what not in FIGURES:
+        nearest("table or figure", what, ["all", *TABLES, *FIGURES])
+    tables = FIGURES[what].tables if what in FIGURES else (what,)
+    return once(cell for table in tables for cell in cells_of(table, budget))
+
+
+def draw(what: str, results: Path, to: Path) -> None:
+    """Draw a figure from what is recorded; raises where that is nothing, or no such figure."""
+    drawing = FIGURES[nearest("figure", what, FIGURES)]
+    cells = cells_behind(what, "laptop")
+    if len(missing(cells, results)) == len(cells):
+        raise MPFLError(f"{results}: holds no cell of figure {what!r}; reproduce it first")
+    try:
+        drawing.draw(results).savefig(to, bbox_inches="tight")
+    except ValueError as error:  # no such format
+        raise MPFLError(f"--draw {to}: {error}") from None

@@ -1,0 +1,213 @@
+"""What a run sends, to the byte, before anything is trained.
+
+The length of a message follows from counts: the filters that each layer keeps, the sizes of
+the tensors, the images behind an average. Under the ``budget`` rule the schedule alone sets
+the filters. Masks are encoded by the codec itself; weights, which may be half a gigabyte a
+message, are not made: their length is worked out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+
+from mpfl import codec, masks
+from mpfl.filters import Layout, cut_shapes
+from mpfl.node import Plan
+from mpfl.server import consensus_message
+from mpfl.types import Mask, MPFLError
+
+Way: TypeAlias = Literal["mpfl", "random-masks", "w0-norms", "pruning-fl", "fedavg", "one-bit"]
+"""A way to learn a model between nodes: the federated methods of mpfl, and ``one-bit``."""
+
+WAYS: tuple[Way, ...] = get_args(Way)
+
+
+@dataclass(frozen=True)
+class Bill:
+    """The bytes of a run's messages by phase, over all nodes; named as in a run's summary.
+
+    ``start`` carries w0, ``final_start`` what the final training begins from.
+    """
+
+    start: int = 0
+    mask_rounds_down: int = 0
+    mask_rounds_up: int = 0
+    final_start: int = 0
+    final_down: int = 0
+    final_up: int = 0
+
+    @property
+    def rounds(self) -> int:
+        """The method's own rounds, both ways; w0 apart."""
+        return self.mask_rounds_down + self.mask_rounds_up
+
+    @property
+    def final(self) -> int:
+        """The final federated training, both ways, and what it begins from."""
+        return self.final_start + self.final_down + self.final_up
+
+    @property
+    def total(self) -> int:
+        """Everything that is sent."""
+        return sum(astuple(self))
+
+
+def bill(
+    way: Way,
+    plan: Plan,
+    samples: Sequence[int],
+    *,
+    w0: Literal["seed", "weights"] = "seed",
+    final_rounds: int = 0,
+    mask: Mask | None = None,
+) -> Bill:
+    """The bytes of a run with ``samples[i]`` images on node ``i``; weights are float32.
+
+    Law: equals ``summary["bytes"]`` of that run, where ``mpfl`` votes by the ``budget`` rule
+    and every node sends the mask that the plan asks for.
+
+    At the end ``final_rounds`` of federated averaging train the network that is left (0: none).
+    ``fedavg`` and ``one-bit`` have these rounds only, of the dense network. Where ``fedavg``
+    sends a float, ``one-bit`` sends a bit, down and up: as signSGD with majority vote does
+    (Bernstein et al., arXiv 1802.04434). FedPM (Isik et al., arXiv 2209.15328) sends the bit
+    up, but a probability down.
+
+    ``mask`` is the last consensus. It matters where layers are joined, as in a ResNet: a
+    channel of their sum travels as long as one of them keeps it. Without it joined layers keep
+    the same channels, as far as they can: the least that the final training may cost.
+
+    Raises :class:`~mpfl.types.MPFLError` for a plan whose counts the votes set
+    (``scope="network"``), and for a mask of other counts than the plan's.
+    """
+    _check(way, samples, w0, final_rounds)
+    layout, nodes = plan.layout, len(samples)
+    seed = len(codec.encode_seed(0, layout))
+    start = nodes * (seed if w0 == "seed" else weights_length(layout.shapes))
+    late_start = start if final_rounds else 0  # of nodes that nobody needs before
+    if way == "fedavg":
+        return Bill(0, 0, 0, late_start, *_averaging(final_rounds, layout.shapes, samples))
+    if way == "one-bit":
+        bits = _framed(-(-sum(map(math.prod, layout.shapes.values())) // 8))
+        return Bill(0, 0, 0, late_start, *_exchange(final_rounds, bits, [bits] * nodes))
+
+    consensuses = _consensuses(plan, way)
+    last = consensuses[-1] if mask is None else _checked(mask, consensuses[-1], layout)
+    left = cut_shapes(layout, last)
+    final = _averaging(final_rounds, left, samples)
+    if way == "mpfl":
+        message = len(consensus_message(last, layout, plan.rounds + 1)) if final_rounds else 0
+        return Bill(start, *_votes(plan, consensuses, nodes), nodes * message, *final)
+    if way == "pruning-fl":
+        message = weights_length(left) if final_rounds else 0
+        dense = _averaging(plan.rounds, layout.shapes, samples)
+        return Bill(start, *dense, nodes * message, *final)
+    return Bill(0, 0, 0, late_start, *final)
+
+
+def weights_length(shapes: Mapping[str, tuple[int, ...]], samples: int | None = None) -> int:
+    """How long a message of float32 tensors of these ``shapes`` is, and of its ``samples``.
+
+    Law: ``len(codec.encode_weights(...))`` of such tensors. The header of safetensors names
+    every tensor and says between which bytes it lies, so its length depends on the sizes.
+    """
+    header: dict[str, object] = {}
+    if samples is not None:
+        header["__metadata__"] = {"samples": str(samples)}
+    end = 0
+    for name in sorted(shapes):
+        begin, end = end, end + 4 * math.prod(shapes[name])
+        header[name] = {
+            "dtype": "F32",
+            "shape": list(shapes[name]),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False)
+    padded = -(-len(text.encode()) // 8) * 8
+    return _framed(8 + padded + end)
+
+
+def _framed(body: int) -> int:
+    """The length of a message with a body of so many bytes: see :mod:`mpfl.codec`."""
+    return 13 + max(1, -(-body.bit_length() // 7)) + body
+
+
+def _exchange(rounds: int, down: int, up: Sequence[int]) -> tuple[int, int]:
+    """Bytes down and up of rounds that send one message each way to, and from, every node."""
+    if not rounds:
+        return 0, 0
+    # In the first round nodes hold what they start from, and are told so.
+    return len(up) * (_framed(0) + (rounds - 1) * down), rounds * sum(up)
+
+
+def _averaging(
+    rounds: int, shapes: Mapping[str, tuple[int, ...]], samples: Sequence[int]
+) -> tuple[int, int]:
+    """Bytes down and up of federated averaging of tensors of these shapes."""
+    up = [weights_length(shapes, count) for count in samples]
+    return _exchange(rounds, weights_length(shapes), up)
+
+
+def _votes(plan: Plan, consensuses: Sequence[Mask], nodes: int) -> tuple[int, int]:
+    """Bytes down and up of the mask rounds: how long a mask is depends on its counts alone."""
+    down = up = 0
+    for round_, alive in enumerate(consensuses[:-1], start=1):
+        keep = plan.keep(round_, alive)
+        vote = _first(alive, keep)
+        down += len(consensus_message(alive, plan.layout, round_))
+        up += len(
+            codec.encode_mask(
+                vote, plan.layout, round_, reference=alive, keep=keep, coding=plan.coding
+            )
+        )
+    return nodes * down, nodes * up
+
+
+def _consensuses(plan: Plan, way: Way) -> list[Mask]:
+    """A consensus of the right counts before the first round and after each one."""
+    found: list[Mask] = [masks.full(plan.layout)]
+    for round_ in range(1, plan.rounds + 1):
+        alive = found[-1]
+        # The vote goes by what its rule is asked for; without a vote there is no rule.
+        keep = plan.asked(round_, alive) if way == "mpfl" else plan.keep(round_, alive)
+        found.append(_first(alive, keep))
+    return found
+
+
+def _first(alive: Mask, keep: Mapping[str, int] | int) -> Mask:
+    """The first filters of each layer: those of a lower count lie within those of a higher."""
+    if isinstance(keep, int):
+        raise MPFLError(
+            "scope 'network' lets the votes say how many filters each layer keeps; "
+            "only a run can tell its bytes"
+        )
+    return {name: bits & (np.arange(bits.size) < keep[name]) for name, bits in alive.items()}
+
+
+def _checked(mask: Mask, expected: Mask, layout: Layout) -> Mask:
+    """``mask``, where it keeps as many filters of every layer as ``expected``."""
+    masks.check(mask, layout)
+    has, needs = masks.kept(mask), masks.kept(expected)
+    for name, count in needs.items():
+        if has[name] != count:
+            raise MPFLError(
+                f"mask keeps {has[name]} filters of layer {name!r}, but the plan leaves {count}; "
+                "give the last consensus of this plan"
+            )
+    return mask
+
+
+def _check(way: str, samples: Sequence[int], w0: str, final_rounds: int) -> None:
+    if way not in WAYS:
+        raise MPFLError(f"way is {way!r}; choose one of {', '.join(WAYS)}")
+    if not samples:
+        raise MPFLError("samples names no node; give the number of images of each")
+    if w0 not in ("seed", "weights"):
+        raise MPFLError(f"w0 is {w0!r}; choose 'seed' or 'weights'")
+    if final_rounds < 0:
+        raise MPFLError(f"final_rounds is {final_rounds}; give 0 to leave them out")

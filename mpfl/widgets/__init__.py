@@ -1,0 +1,1 @@
+"""Things to play with: alive with a kernel, and without one on a published page."""

@@ -1,0 +1,62 @@
+"""A widget that is alive in a notebook and, with the same code, on a published page.
+
+With a kernel it is an anywidget: Python sees what the reader sets. A published page has no
+kernel; there the widget's HTML brings its module and its state with it, and nothing else is
+asked for, so that the page works from the disk too.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from itertools import count
+from typing import Any, ClassVar
+
+import anywidget
+
+_numbers = count(1)
+
+
+def source(name: str) -> str:
+    """A file that stands beside this one."""
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def module(name: str) -> str:
+    """A widget's ES module: what all of them share, then its own ``render``."""
+    return source("page.js") + source(name)
+
+
+class Playable(anywidget.AnyWidget):
+    """Base of the widgets: names its module, and shows itself as HTML as well.
+
+    A subclass sets ``_esm = module(...)`` and its traits; those with ``sync=True`` are the
+    module's state. ``label`` says what it is, for those who do not see it.
+    """
+
+    _css = source("page.css")
+    label: ClassVar[str]
+
+    def state(self) -> dict[str, Any]:
+        """The values of the widget's own traits, as the module reads them."""
+        own = self.trait_names(sync=True)
+        shared = set(anywidget.AnyWidget.class_trait_names()) | {"_esm", "_css", "_anywidget_id"}
+        return {name: getattr(self, name) for name in own if name not in shared}
+
+    def html(self) -> str:
+        """The widget for a page without a kernel: a box, its style, its state and its module."""
+        here = f"mpfl-{type(self).__name__.lower()}-{next(_numbers)}"
+        state = json.dumps({"label": self.label} | self.state()).replace("<", "\\u003c")
+        code = self._esm.replace("export default", "const widget =", 1)
+        return (
+            f'<div id="{here}" class="mpfl-play"></div>\n<style>{self._css}</style>\n'
+            f'<script type="module">\n{code}\n'
+            f'widget.render({{ model: still({state}), el: document.getElementById("{here}") }});\n'
+            "</script>"
+        )
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if bundle is not None:
+            bundle[0]["text/html"] = self.html()
+        return bundle

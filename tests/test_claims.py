@@ -1,0 +1,118 @@
+"""A verdict follows from recorded runs, whatever they say."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mpfl.claims import CLAIMS, COMPUTED, SEEDS, findings, judged
+from mpfl.evidence import TABLES, cells_of
+from mpfl.figures import FIGURES, cells_behind, draw
+from mpfl.findings import Sample
+from mpfl.types import MPFLError
+
+NAMES = [claim.name for claim in CLAIMS]
+BYTES = ("start", "mask_rounds_down", "mask_rounds_up", "final_start", "final_down", "final_up")
+SIZES = {"sparsity": 0.8, "parameters": 90_000, "macs": 1_500_000}
+
+
+def records(to: Path, table: str, accuracy: dict[str, float], sent: dict[str, int] | None = None):
+    """Made-up runs of some rows: the accuracy in per cent, a little apart from seed to seed."""
+    to.mkdir(exist_ok=True)
+    for cell in cells_of(table, "laptop"):
+        if cell.label in accuracy:
+            found = (accuracy[cell.label] + 0.1 * cell.seed) / 100
+            summary = {"accuracy_central": found, "accuracy_federated": found, **SIZES}
+            summary["bytes"] = dict.fromkeys(BYTES, 1) | {
+                "final_up": (sent or {}).get(cell.label, 1)
+            }
+            record = {"config": {}, "summary": summary, "rounds": [], "federated": []}
+            (to / cell.file).write_text(json.dumps(record))
+    return to
+
+
+@pytest.mark.parametrize(
+    ("values", "holds_from", "verdict"),
+    [
+        ((3.0, 3.1, 2.9), 1.0, "reproduced"),
+        ((0.0, 0.1, -0.1), 1.0, "refuted here"),
+        ((1.0, 1.1, 0.9), 1.0, "not reproduced"),
+        ((-5.0, 5.0, 0.0), 1.0, "not reproduced"),
+        ((3.0, 3.1), 1.0, "not run yet"),
+        ((), 1.0, "not run yet"),
+    ],
+)
+def test_a_verdict_by_hand(values, holds_from, verdict):
+    assert judged(Sample(values), holds_from) == verdict
+
+
+def test_every_claim_has_a_table_a_source_and_a_name_of_its_own(tmp_path):
+    assert len(set(NAMES)) == len(NAMES)
+    for claim in CLAIMS:
+        assert claim.table in (*TABLES, COMPUTED) and claim.text and claim.source and claim.change
+    found = findings(tmp_path)
+    assert list(found) == NAMES
+    run = [found[claim.name].verdict for claim in CLAIMS if claim.table != COMPUTED]
+    assert set(run) == {"not run yet"}
+
+
+@pytest.mark.parametrize(("vote", "verdict"), [(75, "reproduced"), (69, "refuted here")])
+def test_a_verdict_follows_the_runs(tmp_path, vote, verdict):
+    folder = records(tmp_path, "cifar10", {"vote": vote, "random masks": 72, "LTH": 71.5})
+    found = findings(folder)
+    assert found["lottery"].verdict == found["accuracy-lth"].verdict == verdict
+    assert found["lottery"].sample.n == SEEDS
+    assert found["lottery"].sample.mean == pytest.approx(vote - 72)
+    assert found["accuracy-central"].verdict == "not run yet"
+
+
+def test_robustness_is_what_is_lost_less(tmp_path):
+    records(tmp_path, "cifar10", {"vote": 57, "pruning-FL": 64})
+    spoilt = {"vote, permuted labels": 55, "pruning-FL, permuted labels": 60}
+    found = findings(records(tmp_path, "robustness", spoilt))["robust-labels-pruning-fl"]
+    assert found.sample.mean == pytest.approx(2)  # 2 points lost, where the other lost 4
+    assert found.verdict == "reproduced"
+
+
+def test_traffic_at_full_size_is_computed(tmp_path):
+    finding = findings(tmp_path)["traffic-large"]
+    assert finding.verdict == "partly"
+    # The votes on ResNet18's 4,800 filters, against 11.2 million floats, both ways.
+    assert finding.figure.startswith("0.00073 % for the votes")
+
+
+@pytest.mark.parametrize(
+    ("final", "verdict"), [(5, "reproduced"), (500_000, "partly"), (None, "not run yet")]
+)
+def test_traffic_is_counted_with_and_without_the_final_training(tmp_path, final, verdict):
+    rows = {"vote": 50, "dense FedAvg": 50} if final is not None else {"vote": 50}
+    folder = records(tmp_path, "cifar10", rows, {"vote": final or 0, "dense FedAvg": 1_000_000})
+    assert findings(folder)["traffic"].verdict == verdict
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_drawn_from_what_is_recorded(tmp_path, name):
+    folder = tmp_path / "results"
+    for table in FIGURES[name].tables:
+        records(folder, table, {cell.label: 70.0 for cell in cells_of(table, "laptop")})
+    draw(name, folder, tmp_path / "figure.svg")
+    assert (tmp_path / "figure.svg").read_text().count("<path") > 10
+    with pytest.raises(MPFLError, match="holds no cell of figure"):
+        draw(name, tmp_path, tmp_path / "none.svg")
+    with pytest.raises(MPFLError, match=r"--draw .*figure\.nothing"):
+        draw(name, folder, tmp_path / "figure.nothing")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_cells_behind_a_figure_are_run_once(name):
+    files = [cell.file for cell in cells_behind(name, "laptop")]
+    assert len(set(files)) == len(files) > 0
+    for table in FIGURES[name].tables:
+        assert {cell.file for cell in cells_of(table, "laptop")} <= set(files)
+
+
+def test_what_is_neither_table_nor_figure_names_the_nearest():
+    with pytest.raises(MPFLError, match="no table or figure 'curve'; did you mean 'curves'"):
+        cells_behind("curve", "laptop")
+    with pytest.raises(MPFLError, match="no figure 'cifar10'"):
+        draw("cifar10", Path(), Path())
