@@ -39,6 +39,8 @@ _FAULTS: Mapping[str, Mapping[str, Any]] = {
     "inverted mask": {"color": "#D55E00", "marker": "D", "linestyle": "--"},
     "colluding veto": {"color": "#CC79A7", "marker": "P", "linestyle": "--"},
 }
+# Rows without a look of their own, in their order.
+_ROWS = [*LOOKS.values()]
 
 
 @contextmanager
@@ -300,9 +302,76 @@ def contamination(rows: Sequence[Mapping[str, Any]], random: float) -> Figure:
     return figure
 
 
+def curves(
+    x: Sequence[float],
+    lines: Mapping[str, Any],
+    xlabel: str,
+    ylabel: str,
+    levels: Mapping[str, float] | None = None,
+) -> Figure:
+    """A line a row of ``lines``: ``[x]``, or ``[seeds, x]`` as the mean with the range behind it.
+
+    ``levels`` are drawn across, dashed, with their names.
+    """
+    with style():
+        figure, axes = plt.subplots(figsize=(7.4, 3.6), layout="constrained")
+        for (name, values), (colour, marker) in zip(
+            lines.items(), _ROWS[: len(lines)], strict=True
+        ):
+            each = np.atleast_2d(values)
+            look = {"color": colour, "marker": marker, "markersize": 5}
+            axes.plot(x, each.mean(axis=0), label=name, **look)
+            if len(each) > 1:
+                low, high = each.min(axis=0), each.max(axis=0)
+                axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+        for name, level in (levels or {}).items():
+            axes.axhline(level, color="#555555", linestyle="--", linewidth=1.2, label=name)
+        axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, None))
+        figure.legend(loc="outside right upper", frameon=False)
+    plt.close(figure)
+    return figure
+
+
+def spread(rows: Mapping[str, Sequence[float]], xlabel: str) -> Figure:
+    """A row a name: a dot a seed, and the mean with one standard deviation to each side."""
+    with style():
+        figure, axes = plt.subplots(figsize=(7.4, 0.9 + 0.42 * len(rows)), layout="constrained")
+        for place, values in enumerate(rows.values()):
+            axes.plot(values, [place] * len(values), "o", color="#0072B2", alpha=0.7)
+            deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
+            look = {"color": "#D55E00", "fmt": "D", "capsize": 4}
+            axes.errorbar(np.mean(values), place + 0.25, xerr=deviation, **look)
+        axes.set_yticks(range(len(rows)), list(rows))
+        axes.set(xlabel=xlabel, ylim=(len(rows) - 0.4, -0.5))
+        axes.grid(visible=False, axis="y")
+    plt.close(figure)
+    return figure
+
+
 def _steps(count: int) -> list[Any]:
     """Colours from dark to light for an ordered number of lines."""
     return list(plt.get_cmap("viridis")(np.linspace(0, 0.88, count)))
+
+
+def progress(runs: Mapping[str, Run]) -> Figure:
+    """Runs side by side: accuracy in the final training, agreement in the mask rounds."""
+    with style():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(8.0, 3.2), layout="constrained")
+        for (name, run), (colour, marker) in zip(runs.items(), LOOKS.values(), strict=False):
+            look: Any = {"color": colour, "marker": marker, "label": name}
+            lines = run.federated
+            left.plot(
+                [line["round"] for line in lines],
+                [100 * line["accuracy"] for line in lines],
+                **look,
+            )
+            agreed = [np.mean([*line["agreement"].values()]) for line in run.rounds]
+            right.plot([line["round"] for line in run.rounds], agreed, **look)
+        left.set(xlabel="round of the final training", ylabel="test accuracy, %", ylim=(0, 100))
+        right.set(xlabel="mask round", ylabel="agreement, mean", ylim=(0, 1.03))
+        left.legend(frameon=False)
+    plt.close(figure)
+    return figure
 
 
 def _point(axes: Axes, run: Run, x: float, accuracy: float | None) -> None:
