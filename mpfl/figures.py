@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,6 +15,7 @@ from mpfl.claims import CLAIMS, COMPUTED, Finding, Verdict, findings
 from mpfl.evidence import TABLES, Cell, cells_of, once
 from mpfl.findings import TRAININGS, Row, Training, rows_of
 from mpfl.plots import LOOKS, style
+from mpfl.prune import taylor
 from mpfl.recipes import nearest
 from mpfl.records import Run
 from mpfl.reproduce import missing
@@ -115,32 +117,29 @@ def trade_off(rows: Sequence[Row]) -> Figure:
 
     The colour says who chose the filters, the shape how many each layer keeps.
     """
-    shapes = {"root": "^", "equal MACs": "s", "": "o"}
+    sizes = {"parameters": (1e3, "thousand parameters"), "macs": (1e6, "million MACs a picture")}
     with style():
         figure, panels = plt.subplots(
             len(TRAININGS), 2, figsize=(8.4, 6.6), layout="constrained", sharey="row", sharex="col"
         )
         for training, line in zip(TRAININGS, panels, strict=True):
-            for name, axes in zip(
-                ("parameters", "multiply-accumulates a picture"), line, strict=True
-            ):
+            for (size, (unit, label)), axes in zip(sizes.items(), line, strict=True):
                 for row in rows:
-                    colour, _ = LOOKS[row.cells[0].experiment.method]
-                    sample, other = row.accuracy(training), row.sample(_SIZES[name])
+                    numbers = [run.summary[size] / unit for run in row.runs.values()]
+                    sample = row.accuracy(training)
                     axes.errorbar(
-                        other.mean,
+                        np.mean(numbers),
                         sample.mean,
                         np.nan_to_num(sample.deviation),
-                        color="#56B4E9" if "taylor" in row.label else colour,
-                        marker=next(m for part, m in shapes.items() if part in row.label),
-                        markerfacecolor="white" if row.label == "published" else None,
                         linestyle="none",
                         markersize=9,
                         capsize=3,
                         label=row.label,
+                        **_look(row),
                     )
+                axes.set_xlim(0, 1.1 * axes.dataLim.x1)
                 if training == TRAININGS[-1]:
-                    axes.set(xlabel=name)
+                    axes.set(xlabel=label)
             line[0].set(ylabel=f"test accuracy, %\n{training} training")
         figure.legend(
             *panels[0, 0].get_legend_handles_labels(),
@@ -150,6 +149,17 @@ def trade_off(rows: Sequence[Row]) -> Figure:
         )
     plt.close(figure)
     return figure
+
+
+def _look(row: Row) -> dict[str, Any]:
+    experiment = row.cells[0].experiment
+    colour, _ = LOOKS[experiment.method]
+    shapes = {"root": "^", "equal MACs": "s", "": "o"}
+    return {
+        "color": "#56B4E9" if experiment.score is taylor else colour,
+        "marker": next(shape for part, shape in shapes.items() if part in row.label),
+        "markerfacecolor": "white" if row.label == "published" else None,
+    }
 
 
 def by_sparsity(results: Path) -> dict[str, list[Row]]:
