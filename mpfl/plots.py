@@ -11,6 +11,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mpfl.console import size
 from mpfl.ledger import Bill, Way
@@ -41,6 +42,15 @@ _FAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 # Rows without a look of their own, in their order.
 _ROWS = [*LOOKS.values()]
+
+
+def look(run: Run) -> tuple[str, str]:
+    """A run's colour and marker: those of its method, but a vote's marker is its rule's."""
+    colour, marker = LOOKS[run.config["method"]]
+    if run.config["method"] == "mpfl":
+        rule = run.config["vote"].partition("(")[0]
+        marker = {"budget": "o", "relaxed": "v", "published_threshold": "<"}.get(rule, "p")
+    return colour, marker
 
 
 @contextmanager
@@ -319,7 +329,7 @@ def curves(
             lines.items(), _ROWS[: len(lines)], strict=True
         ):
             each = np.atleast_2d(values)
-            look = {"color": colour, "marker": marker, "markersize": 5}
+            look: Any = {"color": colour, "marker": marker, "markersize": 5}
             axes.plot(x, each.mean(axis=0), label=name, **look)
             if len(each) > 1:
                 low, high = each.min(axis=0), each.max(axis=0)
@@ -327,6 +337,8 @@ def curves(
         for name, level in (levels or {}).items():
             axes.axhline(level, color="#555555", linestyle="--", linewidth=1.2, label=name)
         axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, None))
+        if all(float(each).is_integer() for each in x):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside right upper", frameon=False)
     plt.close(figure)
     return figure
@@ -339,7 +351,7 @@ def spread(rows: Mapping[str, Sequence[float]], xlabel: str) -> Figure:
         for place, values in enumerate(rows.values()):
             axes.plot(values, [place] * len(values), "o", color="#0072B2", alpha=0.7)
             deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
-            look = {"color": "#D55E00", "fmt": "D", "capsize": 4}
+            look: Any = {"color": "#D55E00", "fmt": "D", "capsize": 4}
             axes.errorbar(np.mean(values), place + 0.25, xerr=deviation, **look)
         axes.set_yticks(range(len(rows)), list(rows))
         axes.set(xlabel=xlabel, ylim=(len(rows) - 0.4, -0.5))
@@ -377,11 +389,7 @@ def progress(runs: Mapping[str, Run]) -> Figure:
 def _point(axes: Axes, run: Run, x: float, accuracy: float | None) -> None:
     if accuracy is None:
         return
-    method = run.config["method"]
-    colour, marker = LOOKS[method]
-    if method == "mpfl":  # one colour for the method, a shape for each rule
-        rule = run.config["vote"].partition("(")[0]
-        marker = {"budget": "o", "relaxed": "v", "published_threshold": "<"}.get(rule, "p")
+    colour, marker = look(run)
     axes.scatter(
         [x],
         [100 * accuracy],
