@@ -30,7 +30,7 @@ def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> HTML:
 
 def _cell(value: Any) -> str:
     text = f"{value:,}" if isinstance(value, int) else str(value)
-    number = text.lstrip("+-")[:1].isdigit() or text == "-"
+    number = len(text) < 30 and (text.lstrip("+-")[:1].isdigit() or text == "-")
     look = "text-align:right;white-space:nowrap" if number else "text-align:left"
     return f'<td style="{look}">{text}</td>'
 

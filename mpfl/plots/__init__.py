@@ -1,0 +1,24 @@
+"""Figures, in one style that reads on light and dark pages and for colour-blind readers."""
+
+from mpfl.plots.appearance import LOOKS, look, style
+from mpfl.plots.costs import scaling, traffic
+from mpfl.plots.faults import chances, contamination, measured_chances
+from mpfl.plots.lines import curves, spread
+from mpfl.plots.runs import comparison, histogram, progress, rounds
+
+__all__ = [
+    "LOOKS",
+    "chances",
+    "comparison",
+    "contamination",
+    "curves",
+    "histogram",
+    "look",
+    "measured_chances",
+    "progress",
+    "rounds",
+    "scaling",
+    "spread",
+    "style",
+    "traffic",
+]
