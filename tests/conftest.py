@@ -1,6 +1,7 @@
 """What every test sees: one thread, no GPU, and experiments that take a fraction of a second."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,18 @@ from jaxtyping import config, install_import_hook
 # compared bit by bit, and sums depend on how many threads share them.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+FLAGS = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 # Array shapes written in signatures are enforced here, and only here. An int is a float.
 enforce = beartype(conf=BeartypeConf(is_pep484_tower=True))
@@ -62,3 +75,16 @@ def finished(quick: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("finished") / "run"
     run(quick(), folder)
     return folder
+
+
+@pytest.fixture(scope="module")  # an event loop runs as long as it is open
+def browser() -> Iterator[Any]:
+    """Chromium, which shares nothing between the tests but its process."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: install the package `chromium`")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield launched
+        launched.close()

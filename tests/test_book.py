@@ -8,8 +8,6 @@ from __future__ import annotations
 import pkgutil
 import re
 import runpy
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +17,6 @@ import mpfl
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "_build" / "html"
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-FLAGS = [
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PAGES: list[str] = runpy.run_path(str(ROOT / "book" / "check.py"))["pages"]()
 
 
@@ -48,17 +35,10 @@ def test_every_page_is_in_the_table_of_contents() -> None:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: install the package `chromium`")
+def browser(browser: Any) -> Any:
     if not SITE.exists():
         pytest.skip("the book is not built: run `make book` first")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield launched
-        launched.close()
+    return browser
 
 
 @pytest.mark.browser

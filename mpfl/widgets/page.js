@@ -42,15 +42,13 @@ let fields = 0;
 function field(model, name, label, control, { read, write } = {}) {
   const id = `mpfl-field-${Math.random().toString(36).slice(2)}-${fields++}`;
   control.id = id;
-  read ??= () => (control.type === "range" ? Number(control.value) : control.value);
+  read ??= () => (["range", "number"].includes(control.type) ? Number(control.value) : control.value);
   write ??= (value) => (control.value = value);
   write(model.get(name));
   control.addEventListener("input", () => {
     model.set(name, read());
     model.save_changes();
   });
-  // The arrow keys are the control's: a notebook would take them for its own.
-  control.addEventListener("keydown", (event) => event.stopPropagation());
   model.on(`change:${name}`, () => write(model.get(name)));
   const shown = h("output", { for: id });
   const box = h("div", { class: "mpfl-field" }, h("label", { for: id }, label), control, shown);
@@ -67,6 +65,79 @@ function slider(min, max, step) {
   return h("input", { type: "range", min, max, step });
 }
 
+/** A whole number to type; the arrow keys move it by one. What is no such number is not taken. */
+function typed(model, name, label, min, max) {
+  const control = h("input", { type: "number", min, max, step: 1, inputmode: "numeric" });
+  const made = field(model, name, label, control, {
+    read: () => (control.value.trim() === "" || !Number.isFinite(Number(control.value))
+      ? model.get(name)
+      : Math.min(max, Math.max(min, Math.round(Number(control.value))))),
+  });
+  control.addEventListener("change", () => (control.value = model.get(name)));
+  return made;
+}
+
+/** What may be wider than a narrow page: it moves sideways, by the keyboard too. */
+function sideways(label, ...children) {
+  return h("div", { class: "mpfl-wide", role: "region", tabindex: 0, "aria-label": label }, ...children);
+}
+
+/** How wide a drawing can be; `draw` is called when that changes. */
+function breadth(el, draw, most = 680) {
+  const now = () => Math.round(Math.min(most, Math.max(260, (el.clientWidth || most) - 30)));
+  let last = now();
+  const watch = new ResizeObserver(() => {
+    if (el.clientWidth && now() !== last) {
+      last = now();
+      draw();
+    }
+  });
+  watch.observe(el);
+  return () => last;
+}
+
+/** Bytes with a unit, exact below 10 kB. */
+function sized(bytes) {
+  if (bytes < 10000) return `${whole(bytes)} B`;
+  const power = [1, 2].find((each) => bytes < 1000 ** (each + 1)) ?? 3;
+  const rounded = { minimumFractionDigits: 1, maximumFractionDigits: 1 };
+  return `${(bytes / 1000 ** power).toLocaleString("en", rounded)} ${"kMG"[power - 1]}B`;
+}
+
+/** A map of all filters: a square each, drawn once, to be coloured anew at every change. */
+function squares(layers, el) {
+  const across = el.clientWidth && el.clientWidth < 450 ? 32 : 64;
+  const node = h("div", { class: "mpfl-map" });
+  const drawn = layers.map(([name, filters]) => {
+    const cells = Array.from({ length: filters }, (_, i) =>
+      h("rect", { x: 9 * (i % across), y: 9 * Math.floor(i / across), width: 8, height: 8 }));
+    const high = 9 * Math.ceil(filters / across);
+    const title = h("div", {});
+    node.append(title, h("svg", { viewBox: `0 0 ${9 * across} ${high}`, "aria-hidden": "true" },
+      ...cells));
+    return { name, cells, title };
+  });
+  return { node, drawn };
+}
+
+/** A line of a key: a colour and what it stands for. */
+function keyed(look, text) {
+  return h("li", {}, h("svg", { width: 12, height: 12, "aria-hidden": "true" },
+    h("rect", { width: 12, height: 12, class: look })), text);
+}
+
+/** Fill a widget's box. A notebook would take keys for its own: they stay inside. */
+function frame(el, model, name, ...children) {
+  el.classList.add("mpfl-play");
+  el.setAttribute("role", "group");
+  el.setAttribute("aria-label", model.get("label") ?? name);
+  el.addEventListener("keydown", (event) => {
+    if (!event.ctrlKey && !event.metaKey) event.stopPropagation();
+  });
+  el.replaceChildren(...children);
+}
+
+const total = (numbers) => numbers.reduce((all, each) => all + each, 0);
 const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
 const whole = (number) => Math.round(number).toLocaleString("en");
 

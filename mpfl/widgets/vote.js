@@ -89,24 +89,10 @@ export default {
       choice([["", "all layers"], ...layers.map(([name]) => [name, name])]));
 
     const said = h("p", { class: "mpfl-said", "aria-live": "polite" });
-    const histogram = h("svg", { viewBox: "0 0 640 190", role: "img" });
-    const map = h("div", {});
+    const histogram = h("svg", { role: "img" });
+    const breadthNow = breadth(el, () => draw());
     const body = h("tbody", {});
-    const key = (look, text) =>
-      h("li", {}, h("svg", { width: 12, height: 12, "aria-hidden": "true" },
-        h("rect", { width: 12, height: 12, class: look })), text);
-
-    // The map: a square a filter, drawn once, coloured anew at every change.
-    const squares = layers.map(([name, size]) => {
-      const wide = 64;
-      const cells = Array.from({ length: size }, (_, i) =>
-        h("rect", { x: 9 * (i % wide), y: 9 * Math.floor(i / wide), width: 8, height: 8 }));
-      const high = 9 * Math.ceil(size / wide);
-      const title = h("div", {});
-      map.append(title, h("svg", { viewBox: `0 0 ${9 * wide} ${high}`, "aria-hidden": "true" },
-        ...cells));
-      return { name, cells, title };
-    });
+    const map = squares(layers, el);
 
     let before = null;
 
@@ -154,7 +140,7 @@ export default {
       told.push(`. Your last move flipped ${whole(moved)}.`);
       said.replaceChildren(...told);
 
-      squares.forEach(({ name, cells, title }, layer) => {
+      map.drawn.forEach(({ name, cells, title }, layer) => {
         const mask = now[layer].kept;
         const was = clean[layer].kept;
         cells.forEach((cell, i) => {
@@ -179,10 +165,11 @@ export default {
         layer.votes.forEach((count, i) => (layer.kept[i] ? stay : go)[count]++);
       }
       const top = Math.max(...stay.map((count, i) => count + go[i]), 1);
-      const step = 590 / (nodes + 1);
+      const across = breadthNow();
+      const step = (across - 8) / (nodes + 1);
       const bars = [];
       for (let count = 0; count <= nodes; count++) {
-        const x = 40 + count * step;
+        const x = 4 + count * step;
         const [low, high] = [stay[count], go[count]].map((each) => (140 * each) / top);
         bars.push(
           h("rect", { x, y: 160 - low, width: step * 0.8, height: low, class: "mpfl-stay" }),
@@ -192,27 +179,26 @@ export default {
             stay[count] + go[count] ? String(stay[count] + go[count]) : ""),
         );
       }
+      histogram.setAttribute("viewBox", `0 0 ${across} 190`);
+      histogram.setAttribute("width", across);
       histogram.replaceChildren(...bars,
-        h("line", { x1: 36, x2: 632, y1: 160, y2: 160, class: "axis" }),
-        h("text", { x: 335, y: 188, "text-anchor": "middle" }, "votes to keep a filter"));
+        h("line", { x1: 0, x2: across, y1: 160, y2: 160, class: "axis" }),
+        h("text", { x: across / 2, y: 188, "text-anchor": "middle" }, "votes to keep a filter"));
       histogram.setAttribute("aria-label", stay.map((count, votes) =>
         `${votes} votes: ${count} stay, ${go[votes]} go`).join("; "));
     }
 
-    el.classList.add("mpfl-play");
-    el.setAttribute("role", "group");
-    el.setAttribute("aria-label", model.get("label") ?? "Vote explorer");
-    el.replaceChildren(
+    frame(el, model, "Vote explorer",
       h("div", { class: "mpfl-fields" }, rule.box, tau.box, sparsity.box, percentile.box),
       h("div", { class: "mpfl-fields" }, bad.box, faulty.box, shownLayer.box),
       said, histogram,
-      h("ul", { class: "mpfl-key" }, key("mpfl-stay", "stays"), key("mpfl-go", "goes"),
-        key("mpfl-won", "stays because of bad nodes"), key("mpfl-lost", "goes because of them")),
-      map,
+      h("ul", { class: "mpfl-key" }, keyed("mpfl-stay", "stays"), keyed("mpfl-go", "goes"),
+        keyed("mpfl-won", "stays because of bad nodes"), keyed("mpfl-lost", "goes because of them")),
+      map.node,
       h("details", {}, h("summary", {}, "The same as a table"),
-        h("table", {}, h("thead", {}, h("tr", {},
+        sideways("The vote by layer", h("table", {}, h("thead", {}, h("tr", {},
           ...["layer", "filters", "stay", "gone", "decided by bad nodes"].map((text) =>
-            h("th", { scope: "col" }, text)))), body)),
+            h("th", { scope: "col" }, text)))), body))),
     );
     for (const name of ["rule", "tau", "percentile", "sparsity", "bad", "faulty", "layer"]) {
       model.on(`change:${name}`, draw);
