@@ -208,7 +208,7 @@ CLAIMS: tuple[Claim, ...] = (
         PAPER,
         "cifar10",
         _apart("cifar10", "vote", "dense, central", "central", -MARGIN),
-        "A sparsity at which the gap closes; the `sparsity` table looks for it.",
+        "A sparsity at which the gap closes; the table sparsity looks for it.",
     ),
     Claim(
         "lottery",
@@ -268,7 +268,7 @@ CLAIMS: tuple[Claim, ...] = (
         PAPER,
         "imagenet100",
         _apart("imagenet100", "vote", "pruning-FL", "federated", -MARGIN),
-        "The full-size set at the `paper` budget.",
+        "The full-size set at the paper budget.",
     ),
     *(
         Claim(
