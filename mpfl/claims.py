@@ -15,12 +15,11 @@ from typing import Literal, TypeAlias
 
 import torch
 
-from mpfl.findings import TRAININGS, Row, Sample, Training, difference, points, rows_of
+from mpfl.findings import TRAININGS, Row, Sample, Training, difference, paired, points, rows_of
 from mpfl.ledger import bill
 from mpfl.models import build, layout_of
 from mpfl.node import Plan
 from mpfl.recipes import recipe
-from mpfl.records import Run
 
 Verdict = Literal[
     "reproduced", "partly", "not reproduced", "refuted here", "untestable here", "not run yet"
@@ -34,7 +33,7 @@ SEEDS = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """What was measured: a sample with its unit, and the verdict.
+    """What was measured, in points of accuracy or in per cent of traffic, and the verdict.
 
     ``holds_from`` is the value from which on the claim would hold; in a figure it is a line.
     """
@@ -42,7 +41,8 @@ class Finding:
     figure: str
     sample: Sample
     verdict: Verdict
-    holds_from: float = 0.0
+    holds_from: float
+    unit: Literal["points", "per cent"] = "points"
 
 
 @dataclass(frozen=True)
@@ -93,19 +93,13 @@ def _drop(method: str, noise: str, against: str) -> Callable[[Tables], Finding]:
     def test(tables: Tables) -> Finding:
         clean, spoilt = tables("cifar10"), tables("robustness")
         figure = points("federated")
-        lost = [
-            {
-                seed: clean_at[seed] - value
-                for seed, value in spoilt[f"{name}, {noise}"].each(figure).items()
-                if seed in clean_at
-            }
+        less, more = (
+            paired(clean[name].each(figure), spoilt[f"{name}, {noise}"].each(figure))
             for name in (method, against)
-            if (clean_at := clean[name].each(figure)) is not None
-        ]
-        both = sorted(lost[0].keys() & lost[1].keys())
-        sample = Sample(tuple(lost[1][seed] - lost[0][seed] for seed in both))
+        )
+        sample = Sample(tuple(paired(more, less).values()))
         said = f"{sample.mean:+.1f} ± {sample.half:.1f} points less lost" if sample.n > 1 else "-"
-        return Finding(said, sample, judged(sample, 0.0))
+        return Finding(said, sample, judged(sample, 0.0), 0.0)
 
     return test
 
@@ -117,9 +111,9 @@ def _shares(masks: Sample, everything: Sample, limit: float) -> Finding:
     if all(within):
         verdict = "reproduced"
     if not masks.n:
-        return Finding("-", everything, "not run yet", limit)
+        return Finding("-", everything, "not run yet", limit, "per cent")
     said = f"{masks.mean:.2g} % for the votes, {everything.mean:.2g} % with the final training"
-    return Finding(said, everything, verdict, limit)
+    return Finding(said, everything, verdict, limit, "per cent")
 
 
 def _traffic(limit: float) -> Callable[[Tables], Finding]:
@@ -127,25 +121,17 @@ def _traffic(limit: float) -> Callable[[Tables], Finding]:
 
     def test(tables: Tables) -> Finding:
         rows = tables("cifar10")
-        dense = rows["dense FedAvg"].each(lambda run: float(run.bytes_all))
-
-        def share(figure: Callable[[Run], int]) -> Sample:
-            sent = rows["vote"].each(lambda run: float(figure(run)))
-            both = sorted(sent.keys() & dense.keys())
-            return Sample(tuple(100 * sent[seed] / dense[seed] for seed in both))
-
-        masks, everything = (share(each) for each in (_of_rounds, _of_all))
+        dense = rows["dense FedAvg"].each(lambda run: run.bytes_all)
+        masks, everything = (
+            Sample(tuple(paired(sent, dense, lambda part, whole: 100 * part / whole).values()))
+            for sent in (
+                rows["vote"].each(lambda run: run.bytes_rounds),
+                rows["vote"].each(lambda run: run.bytes_all),
+            )
+        )
         return _shares(masks, everything, limit)
 
     return test
-
-
-def _of_rounds(run: Run) -> int:
-    return run.bytes_rounds
-
-
-def _of_all(run: Run) -> int:
-    return run.bytes_all
 
 
 def _traffic_at_full_size(family: str, classes: int, images: int, limit: float) -> Finding:

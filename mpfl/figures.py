@@ -46,7 +46,7 @@ def verdicts(found: Mapping[str, Finding]) -> Figure:
     decided = [
         (claim, finding)
         for claim in CLAIMS
-        if (finding := found[claim.name]).verdict in _VERDICTS and "points" in finding.figure
+        if (finding := found[claim.name]).verdict in _VERDICTS and finding.unit == "points"
     ]
     with style():
         figure, axes = plt.subplots(figsize=(7.6, 0.9 + 0.42 * len(decided)), layout="constrained")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,13 @@ def difference(one: Row, other: Row, figure: Callable[[Run], float | None]) -> S
     """
     if one.label == other.label:
         raise MPFLError(f"row {one.label!r} cannot be compared with itself")
-    first, second = one.each(figure), other.each(figure)
-    return Sample(
-        tuple(first[seed] - second[seed] for seed in sorted(first.keys() & second.keys()))
-    )
+    return Sample(tuple(paired(one.each(figure), other.each(figure)).values()))
+
+
+def paired(
+    one: Mapping[int, float],
+    other: Mapping[int, float],
+    how: Callable[[float, float], float] = operator.sub,
+) -> dict[int, float]:
+    """``how`` of two figures, by seed, for each seed that both have."""
+    return {seed: how(one[seed], other[seed]) for seed in sorted(one.keys() & other.keys())}
