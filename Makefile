@@ -13,11 +13,12 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install book test lint types pytest notebooks data bench clean
+.PHONY: help install book test lint types pytest test-slow notebooks data bench clean \
+	flower-simulation flower-deployment
 
 help:  ## list the commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' \
-		| while IFS="$$(printf '\t')" read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' \
+		| while IFS="$$(printf '\t')" read -r name what; do printf '  make %-18s %s\n' "$$name" "$$what"; done
 
 # ---- Environment: installed once, again only when requirements.txt or pyproject.toml changes
 
@@ -68,7 +69,10 @@ types: install  ## mypy
 	@$(BIN)/mypy
 
 pytest: install  ## the tests alone (those of the book look at what `make book` built)
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m "not endurance"
+
+test-slow: install  ## the tests that kill and freeze processes of a deployment (minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -m endurance
 
 # ---- Work
 
@@ -78,6 +82,16 @@ notebooks: install $(PAPERS)  ## run every notebook, BUDGET=toy|laptop|paper, in
 		$(if $(filter toy,$(BUDGET)),OMP_NUM_THREADS=1) $(BIN)/papermill --no-progress-bar --cwd notebooks -p budget $(BUDGET) \
 			$$notebook _build/notebooks/$$(basename $$notebook) || exit 1; \
 	done
+
+# ---- Between machines: all of a Flower run here, on CIFAR-10; ARGUMENTS='--budget laptop ...'
+
+ARGUMENTS ?=
+
+flower-simulation: install data/cifar10  ## a run on Flower with virtual nodes, in one place
+	@$(BIN)/python -m mpfl.flower simulation cifar10-vgg11 $(ARGUMENTS)
+
+flower-deployment: install data/cifar10  ## a run on Flower, a process a node, with TLS and keys
+	@$(BIN)/python -m mpfl.flower deployment cifar10-vgg11 $(ARGUMENTS)
 
 bench: install data/cifar10  ## measure speed and bytes into benchmarks/results.json (half an hour)
 	@$(BIN)/python -m benchmarks

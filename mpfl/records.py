@@ -71,7 +71,7 @@ def line_of(log: RoundLog, ballots: Sequence[Mask] = (), *, wire: bool) -> dict[
     ``ballots`` are the masks that the nodes sent, where they voted.
     """
     state = log.state
-    return {
+    line: dict[str, Any] = {
         "round": log.round,
         "sparsity": log.sparsity,
         "start_bytes": log.start_bytes if wire else 0,
@@ -89,6 +89,9 @@ def line_of(log: RoundLog, ballots: Sequence[Mask] = (), *, wire: bool) -> dict[
         else {name: counts.tolist() for name, counts in state.votes.items()},
         "ballots": [hex_of(np.concatenate([*mask.values()])) for mask in ballots],
     }
+    if log.left_out:  # only between machines
+        line["left_out"] = {str(node): why for node, why in log.left_out.items()}
+    return line
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

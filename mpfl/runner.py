@@ -11,10 +11,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from mpfl import codec, masks, records
-from mpfl.algorithm import Algorithm, Start, State
+from mpfl.algorithm import Algorithm, Data, Start, State
 from mpfl.experiment import Experiment, changes, config_of
 from mpfl.filters import apply, expand
 from mpfl.prune import score_layers
@@ -22,10 +22,9 @@ from mpfl.seeds import rng_for
 from mpfl.server import consensus_message, read_ballots
 from mpfl.simulation import RoundLog, RunNodes, one_by_one, simulate
 from mpfl.summary import summarise
-from mpfl.train import Shard
 from mpfl.types import Mask, MPFLError, Update, Weights
 from mpfl.workbench import Workbench
-from mpfl.workers import Workers
+from mpfl.workers import OnTurn, Workers
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,17 @@ class Progress:
 Watch = Callable[[Progress], None]
 
 
+@runtime_checkable
+class Elsewhere(Protocol):
+    """Nodes that are not in this process: workers beside it, or other machines."""
+
+    def run_nodes(self, mask: Mask | None, nodes: int, on_turn: OnTurn) -> RunNodes:
+        """How a simulation runs them: in the mask rounds, or in training under ``mask``.
+
+        ``on_turn`` is told the round and how many of its turns are done.
+        """
+
+
 def run(
     experiment: Experiment,
     folder: Path,
@@ -48,14 +58,17 @@ def run(
     resume: bool = False,
     root: Path = Path("data"),
     workers: int = 1,
+    machines: Callable[[Workbench], Elsewhere] | None = None,
     watch: Watch = lambda progress: None,
     command: str = "mpfl.runner.run",
 ) -> dict[str, Any]:
     """Run ``experiment`` and return its summary, also found in ``folder/summary.json``.
 
     ``workers`` processes take the nodes' turns side by side, and one of them trains
-    centrally meanwhile; how many changes the time and nothing else. ``watch`` is told of
-    every step; ``command`` is how to make the same run again.
+    centrally meanwhile; how many changes the time and nothing else. ``machines`` says where
+    the nodes are that hold their data themselves; this process then never looks at it, but
+    for central training. ``watch`` is told of every step; ``command`` is how to make the same
+    run again.
 
     Raises :class:`~mpfl.types.MPFLError` when the folder is in use by another
     configuration, or by this one without ``resume``; nothing is overwritten then.
@@ -72,7 +85,7 @@ def run(
     elif folder.exists() and {each.name for each in folder.iterdir()} - {"config.json.part"}:
         raise MPFLError(f"{folder}: is not empty and holds no run; choose another --out")
     bench = Workbench(experiment, root)
-    _rehearse(bench)
+    _rehearse(bench, remote=machines is not None)
     folder.mkdir(parents=True, exist_ok=True)
     records.write_json(folder / "config.json", config)
 
@@ -80,7 +93,8 @@ def run(
         side_by_side = None
         if workers != 1:
             side_by_side = stack.enter_context(Workers(experiment, root, workers))
-        job = _Job(bench, folder, watch, side_by_side)
+        elsewhere = side_by_side if machines is None else machines(bench)
+        job = _Job(bench, folder, watch, side_by_side, elsewhere, remote=machines is not None)
         state = job.mask_rounds()
         records.save_mask(folder / "mask.safetensors", state.mask)
         central = job.central(state.mask)
@@ -110,10 +124,10 @@ def _check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
         raise MPFLError(f"{folder}: holds this run already; add --resume, or choose another --out")
 
 
-def _rehearse(bench: Workbench) -> None:
+def _rehearse(bench: Workbench, *, remote: bool) -> None:
     """Build every part and score w0 once, so that bad fields are refused before a long wait."""
     experiment, w0 = bench.experiment, bench.start.w0
-    if experiment.federated:
+    if experiment.federated and not remote:
         _ = bench.nodes
     if experiment.votes:
         bench.algorithm()
@@ -128,6 +142,8 @@ class _Job:
     folder: Path
     watch: Watch
     workers: Workers | None
+    elsewhere: Elsewhere | None
+    remote: bool
 
     def mask_rounds(self) -> State:
         """The method's own rounds; dense methods have none."""
@@ -141,7 +157,7 @@ class _Job:
             self.folder / "checkpoint-rounds.safetensors", bench.layout
         )
         state = resume.state if resume else None
-        nodes, algorithm = bench.mask_nodes(), bench.algorithm()
+        nodes, algorithm = self._nodes(bench.mask_nodes), bench.algorithm()
         before = masks.full(bench.layout) if state is None else state.mask
         for log in simulate(
             algorithm,
@@ -153,7 +169,8 @@ class _Job:
             resume=resume,
             run_nodes=self._run_nodes("mask rounds", algorithm, nodes, experiment.rounds),
         ):
-            ballots = read_ballots(bench.plan, before, log.round, enumerate(log.ballots))
+            sent = zip(log.replied, log.ballots, strict=False)  # no ballots: weights were sent
+            ballots = read_ballots(bench.plan, before, log.round, sent)
             self._record("rounds", log, list(ballots), wire=experiment.federated)
             state, before = log.state, log.state.mask
         assert state is not None
@@ -192,18 +209,18 @@ class _Job:
         if rounds == 0 or not experiment.federated:
             return None
         begin, how = _final_start(bench, state)
-        algorithm = bench.final_algorithm(mask, **how)
+        algorithm, nodes = bench.final_algorithm(mask, **how), self._nodes(lambda: bench.nodes)
         resume = records.load_checkpoint(self.folder / "checkpoint-federated.safetensors", layout)
         weights: Weights | None = resume.state.weights if resume else None
         for log in simulate(
             algorithm,
-            bench.nodes,
+            nodes,
             Start(apply(begin, mask, layout), bench.start.seed),
             rounds,
             experiment.seed,
             evaluate=lambda state: bench.accuracy(state.weights, mask),
             resume=resume,
-            run_nodes=self._run_nodes("federated training", algorithm, bench.nodes, rounds, mask),
+            run_nodes=self._run_nodes("federated training", algorithm, nodes, rounds, mask),
         ):
             self._record("federated", log, [], wire=True)
             weights = log.state.weights
@@ -216,11 +233,15 @@ class _Job:
             "seconds": round(sum(line["seconds"] for line in lines), 1),
         }
 
+    def _nodes(self, here: Callable[[], Sequence[Data]]) -> Sequence[Data]:
+        """The nodes' data, or what stands for data that this process does not see."""
+        return [range(1)] * self.bench.experiment.nodes if self.remote else here()
+
     def _run_nodes(
         self,
         phase: str,
         algorithm: Algorithm,
-        nodes: Sequence[Shard],
+        nodes: Sequence[Data],
         rounds: int,
         mask: Mask | None = None,
     ) -> RunNodes:
@@ -235,8 +256,8 @@ class _Job:
         def on_node(round_: int, node: int) -> None:
             bench.on_epoch = partial(show, round_, node)
 
-        if self.workers is not None and count:
-            return self.workers.run_nodes(mask, count, show)
+        if self.elsewhere is not None and count:
+            return self.elsewhere.run_nodes(mask, count, show)
         behaviour = bench.behaviour() if mask is None else {}
         return one_by_one(algorithm, nodes, bench.experiment.seed, behaviour, on_node)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from mpfl import masks
 from mpfl.algorithm import Algorithm, Data, Local, Start, State
 from mpfl.seeds import rng_for
-from mpfl.types import MPFLError, Reply, Weights, located
+from mpfl.types import Absent, MPFLError, Reply, Weights, located
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class RoundLog:
 
     ``start_bytes`` carried w0 (round 1 only); ``bytes_down`` and ``bytes_up`` the round's
     messages; ``payloads`` each node's reply in bytes; ``ballots`` the replies themselves, where
-    they are votes; ``accuracy`` is that of the state's own weights, 0-1, where an ``evaluate``
+    they are votes, in the order of ``replied``; ``left_out`` says of the other nodes why they
+    do not count. ``accuracy`` is that of the state's own weights, 0-1, where an ``evaluate``
     was given; ``seconds`` is wall time.
     """
 
@@ -40,6 +41,8 @@ class RoundLog:
     metrics: tuple[Mapping[str, float], ...]
     accuracy: float | None
     seconds: float
+    replied: tuple[int, ...] = ()
+    left_out: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def sparsity(self) -> float:
@@ -56,7 +59,7 @@ class Resume:
     memories: Sequence[Weights]
 
 
-RunNodes: TypeAlias = Callable[[int, bytes, Sequence[Weights]], Iterable[Reply]]
+RunNodes: TypeAlias = Callable[[int, bytes, Sequence[Weights]], Iterable[Reply | Absent]]
 """``(round, message down, memories) -> replies``: every node's turn, in the nodes' order."""
 
 
@@ -123,9 +126,11 @@ def simulate(
     for round_ in range(1 if resume is None else resume.round + 1, rounds + 1):
         began = time.perf_counter()
         down = algorithm.broadcast(state, round_)
-        replies = list(run_nodes(round_, down, memories))
+        turns = list(run_nodes(round_, down, memories))
+        replies = [turn for turn in turns if isinstance(turn, Reply)]
         state = algorithm.aggregate(state, round_, replies)
-        memories = [reply.memory for reply in replies]
+        held = dict(enumerate(memories)) | {reply.node: reply.memory for reply in replies}
+        memories = list(held.values())
         yield RoundLog(
             round=round_,
             state=state,
@@ -138,6 +143,8 @@ def simulate(
             metrics=tuple(reply.metrics for reply in replies),
             accuracy=None if evaluate is None else evaluate(state),
             seconds=time.perf_counter() - began,
+            replied=tuple(reply.node for reply in replies),
+            left_out={turn.node: turn.why for turn in turns if isinstance(turn, Absent)},
         )
 
 

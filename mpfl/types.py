@@ -62,3 +62,11 @@ class Reply:
     payload: bytes
     memory: Any = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A node whose reply does not count in this round, and why."""
+
+    node: int
+    why: str

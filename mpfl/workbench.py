@@ -23,8 +23,9 @@ from mpfl.node import Plan, voter
 from mpfl.prune import taylor
 from mpfl.seeds import rng_for
 from mpfl.server import masked_pruning
+from mpfl.simulation import take_turn
 from mpfl.train import Settings, Shard, Trainer, default_device
-from mpfl.types import Mask, MPFLError, Update, Weights
+from mpfl.types import Mask, MPFLError, Reply, Update, Weights
 
 
 class Workbench:
@@ -91,6 +92,14 @@ class Workbench:
                 own = e.data_noise(*own, len(self.dataset.classes), rng)
             shards.append(_shard(*own))
         return shards
+
+    @cached_property
+    def node_tests(self) -> list[Shard]:
+        """The test data, dealt to the nodes as the training data is."""
+        e, test = self.experiment, self.test
+        images, labels = test.images.cpu().numpy(), test.labels.cpu().numpy()
+        parts = e.partition(labels, e.nodes, rng_for(e.seed, "partition", "test"))
+        return [_shard(images[part], labels[part]) for part in parts]
 
     @cached_property
     def start(self) -> Start:
@@ -214,6 +223,26 @@ class Workbench:
             return pruning_fl(plan, initialise, self._scored(self.local_train), score=e.score)
         train = self._scored(self.train_from_w0)
         return masked_pruning(plan, initialise, train, score=e.score, vote=e.vote, rewind=e.rewind)
+
+    def turn(
+        self,
+        mask: Mask | None,
+        round_: int,
+        node: int,
+        memory: Weights,
+        message: bytes,
+        data: Shard | None = None,
+    ) -> Reply:
+        """A node's turn, wherever it runs: in a mask round, or in training what ``mask`` leaves.
+
+        ``data`` are the node's own, where they are not its part of the data set.
+        """
+        if mask is None:
+            data = data or self.mask_nodes()[node]
+            local = self.behaviour().get(node, self.algorithm().local)
+        else:
+            data, local = data or self.nodes[node], self.final_algorithm(mask).local
+        return take_turn(local, data, self.experiment.seed, round_, node, memory, message)
 
     def final_algorithm(self, mask: Mask, **how: Any) -> Algorithm:
         """Federated training of the network that ``mask`` leaves."""

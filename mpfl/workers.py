@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import torch
 
 from mpfl.experiment import Experiment
-from mpfl.simulation import RunNodes, take_turn
+from mpfl.simulation import RunNodes
 from mpfl.train import keep_freed_memory
 from mpfl.types import Mask, MPFLError, Reply, Weights
 from mpfl.workbench import Workbench
@@ -50,7 +50,7 @@ class Workers:
     def __init__(self, experiment: Experiment, root: Path, count: int) -> None:
         if count < 1:
             raise MPFLError(f"workers is {count}; give at least 1")
-        self._seed, self._before = experiment.seed, set(multiprocessing.active_children())
+        self._before = set(multiprocessing.active_children())
         self._pool = ProcessPoolExecutor(
             count,
             # A fork would copy torch's threads half, and a GPU's state not at all.
@@ -78,7 +78,7 @@ class Workers:
 
         def run(round_: int, message: bytes, memories: Sequence[Weights]) -> Iterator[Reply]:
             turns = [
-                self._begin(_turn, mask, self._seed, round_, node, memories[node], message)
+                self._begin(_turn, mask, round_, node, memories[node], message)
                 for node in range(nodes)
             ]
             for node, turn in enumerate(turns):
@@ -152,15 +152,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _turn(
-    mask: Mask | None, seed: int, round_: int, node: int, memory: Weights, message: bytes
-) -> Reply:
-    if mask is None:
-        data = _bench.mask_nodes()[node]
-        local = _bench.behaviour().get(node, _bench.algorithm().local)
-    else:
-        data, local = _bench.nodes[node], _bench.final_algorithm(mask).local
-    reply = take_turn(local, data, seed, round_, node, memory, message)
+def _turn(mask: Mask | None, round_: int, node: int, memory: Weights, message: bytes) -> Reply:
+    reply = _bench.turn(mask, round_, node, memory, message)
     return replace(reply, memory=None) if reply.memory is memory else reply
 
 

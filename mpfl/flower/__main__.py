@@ -1,0 +1,120 @@
+"""``python -m mpfl.flower simulation|deployment``: a run on Flower, all of it on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpfl import records
+from mpfl.console import print_summary
+from mpfl.experiment import Experiment, identity
+from mpfl.flower import launch
+from mpfl.flower.settings import experiment_of
+from mpfl.types import MPFLError
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    top = argparse.ArgumentParser(
+        prog="python -m mpfl.flower",
+        description="Run an experiment on Flower. Both kinds end with the simulation's masks.",
+    )
+    top.add_argument("kind", choices=["simulation", "deployment"], help="virtual nodes in one "
+                     "process tree (Ray), or a process each, with TLS and keys")  # fmt: skip
+    top.add_argument("recipe", nargs="?", default="cifar10-vgg11")
+    top.add_argument("--budget", default="toy", help="toy (default), laptop or paper")
+    top.add_argument("--seed", type=int, default=0)
+    top.add_argument("--set", action="append", default=[], dest="changes", metavar="FIELD=VALUE",
+                     help="change a field of the recipe; may be repeated")  # fmt: skip
+    top.add_argument("--quorum", type=int, default=0, help="valid replies that close a round; "
+                     "default: a majority of the nodes")  # fmt: skip
+    top.add_argument("--deadline", type=float, default=600, help="seconds a round may take")
+    top.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
+    top.add_argument("--out", type=Path, help="the run folder; one that is there goes on")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; 0 when it worked, 2 with one line on standard error when it did not."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the processes, then this one
+    try:
+        _run(parser().parse_args(words), words)
+    except (MPFLError, OSError) as error:
+        print(f"mpfl: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("mpfl: stopped; the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
+    config: dict[str, Any] = {
+        "recipe": options.recipe,
+        "budget": options.budget,
+        "seed": options.seed,
+        "set": ";".join(options.changes),
+    }
+    experiment = experiment_of(config)
+    name = f"{experiment.recipe}-{experiment.budget}-{identity(experiment)}-{options.kind}"
+    folder = (options.out or Path("runs") / name).resolve()
+    root = options.root.resolve()
+    config |= {
+        "root": str(root),
+        "out": str(folder),
+        "quorum": options.quorum,
+        "deadline": options.deadline,
+        "command": launch.command_of(words),
+    }
+    engine_folder = folder.with_name(folder.name + "-engine")
+    began = time.monotonic()
+    virtual = options.kind == "simulation"
+    print(f"Logs and keys: {engine_folder}")
+    with launch.superlink(engine_folder, simulation=virtual) as engine:
+        if not virtual:
+            for node in range(experiment.nodes):
+                launch.add_node(engine, node, root)
+        run = launch.submit(engine, config, nodes=experiment.nodes if virtual else None)
+        launch.wait(engine, run, seconds=float("inf"), look=_Rounds(folder, experiment).show)
+    print_summary(records.read_run(folder))
+    for node, told in records.read_json(folder / "nodes.json")["accuracy"].items():
+        print(f"node {node}: {told['accuracy']:.1%} of its own {told['images']} test images")
+    print(f"{time.monotonic() - began:.0f} s in all, engine included")
+
+
+@dataclass
+class _Rounds:
+    """Tells of each round as it closes."""
+
+    folder: Path
+    experiment: Experiment
+    told: int = 0
+
+    def show(self) -> None:
+        lines = [
+            (name, line)
+            for name in ("rounds", "federated")
+            for line in records.read_lines(self.folder / f"{name}.jsonl")
+        ]
+        for name, line in lines[self.told :]:
+            what = "mask round" if name == "rounds" else "final training, round"
+            count = self.experiment.nodes - len(line.get("left_out", {}))
+            print(
+                f"{what} {line['round']}: {count} of {self.experiment.nodes} nodes, "
+                f"{line['bytes_down'] + line['bytes_up']:,} bytes, {line['seconds']:.0f} s",
+                flush=True,
+            )
+            for node, why in line.get("left_out", {}).items():
+                print(f"  without node {node}: {why}", flush=True)
+        self.told = len(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

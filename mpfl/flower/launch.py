@@ -1,0 +1,246 @@
+"""Every process of a Flower run on this machine: started, watched, stopped.
+
+A *simulation* is one server process with virtual nodes (Ray). A *deployment* is what runs
+between machines too: a SuperLink and SuperNodes, with TLS and a key for each node.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mpfl.flower.keys import make_certificates, make_node_key
+from mpfl.types import MPFLError
+
+APP = Path(__file__).resolve().parents[2]
+"""The folder whose ``pyproject.toml`` tells Flower what the app is: the checkout."""
+
+QUIET = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",  # else each run asks the network
+    "PYTHONWARNINGS": "ignore",
+    "OMP_NUM_THREADS": "1",
+}
+STARTED = 60.0
+"""Seconds that a server may take to listen."""
+
+
+@dataclass
+class Engine:
+    """The processes of one run. ``folder`` holds their logs, keys and settings.
+
+    ``fleet`` is where nodes connect and ``control`` where runs are submitted. Both are on
+    loopback; between machines only ``fleet`` is to be reachable.
+    """
+
+    folder: Path
+    fleet: str
+    control: str
+    secure: bool
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, name: str, words: Sequence[str]) -> subprocess.Popen[bytes]:
+        """One process, its output in ``NAME.log``."""
+        with open(self.folder / f"{name}.log", "ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [str(_bin(words[0])), *words[1:]],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # it starts processes of its own: stop them together
+            )
+        return self.processes[name]
+
+    def stop(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
+        """End a process and all that it started."""
+        process = self.processes.pop(name)
+        for kind in (how, signal.SIGKILL):
+            try:
+                os.killpg(process.pid, kind)
+                process.wait(timeout=10)
+            except ProcessLookupError:
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        process.wait()
+
+    def flwr(self, *words: str) -> dict[str, Any]:
+        """What one of Flower's own commands says, as JSON."""
+        done = subprocess.run(
+            [str(_bin("flwr")), *words, "--format", "json"],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+        )
+        try:
+            start = done.stdout.index("{")
+            told: dict[str, Any] = json.loads(done.stdout[start:])
+        except ValueError:
+            told = {"success": False, "error-message": done.stdout + done.stderr}
+        if not told.get("success"):
+            why = " ".join(str(told.get("error-message", told)).split())
+            raise MPFLError(f"flwr {' '.join(words[:2])}: {why}")
+        return told
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its processes see: Flower's own folder, nothing sent to anybody."""
+        path = os.pathsep.join([str(_bin("")), os.environ.get("PATH", "")])
+        return {**os.environ, **QUIET, "FLWR_HOME": str(self.folder), "PATH": path}
+
+
+def _bin(name: str) -> Path:
+    return Path(sys.executable).parent / name
+
+
+@contextmanager
+def superlink(
+    folder: Path, *, simulation: bool, port: int | None = None, fleet: str | None = None
+) -> Iterator[Engine]:
+    """A running server; with everything else that was started, stopped at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fleet = fleet or f"127.0.0.1:{_free_port()}"
+    engine = Engine(folder, fleet, f"127.0.0.1:{port or _free_port()}", secure=not simulation)
+    connection = [f'address = "{engine.control}"']
+    words = ["flower-superlink", "--disable-runtime-dependency-installation"]
+    host, _, number = engine.control.rpartition(":")
+    words += ["--host", host, "--port", number, "--fleet-api-address", fleet]
+    if simulation:
+        words += ["--insecure", "--simulation"]
+        connection += ["insecure = true"]
+    else:
+        if not (folder / "server.crt").exists():
+            make_certificates(folder, ["localhost", "127.0.0.1"])
+        for part in ("ssl-ca-certfile=ca.crt", "ssl-certfile=server.crt", "ssl-keyfile=server.key"):
+            option, _, file = part.partition("=")
+            words += [f"--{option}", str(folder / file)]
+        words += ["--enable-supernode-auth"]
+        connection += [f'root-certificates = "{folder / "ca.crt"}"']
+    lines = ["[superlink]", 'default = "here"', "[superlink.here]", *connection]
+    (folder / "config.toml").write_text("\n".join(lines) + "\n")
+    try:
+        _wait_until_it_listens(engine, engine.start("superlink", words))
+        yield engine
+    finally:
+        for name in reversed(list(engine.processes)):
+            engine.stop(name)
+
+
+def add_node(engine: Engine, node: int, root: Path, *, own_data: bool = False) -> None:
+    """A SuperNode for node ``node`` of the run, with a key that the server is told of."""
+    name, folder = f"node{node}", engine.folder
+    public = folder / f"{name}.pub"
+    if not public.exists():
+        make_node_key(folder, name)
+    engine.flwr("supernode", "register", str(public), "here")
+    start_node(engine, name, folder / f"{name}.key", node, root, own_data=own_data)
+
+
+def start_node(
+    engine: Engine,
+    name: str,
+    key: Path,
+    node: int,
+    root: Path,
+    *,
+    own_data: bool = False,
+    retries: int | None = None,
+) -> subprocess.Popen[bytes]:
+    """The process of a node that holds ``key``, whether the server knows it or not.
+
+    Where it is not let in it tries again, ``retries`` times or for ever.
+    """
+    config = f'partition-id={node} root="{root}" own-data={str(own_data).lower()}'
+    words = ["flower-supernode", "--superlink", engine.fleet, "--node-config", config]
+    words += ["--root-certificates", str(engine.folder / "ca.crt")]
+    words += ["--auth-supernode-private-key", str(key), "--port", str(_free_port())]
+    if retries is not None:
+        words += ["--max-retries", str(retries)]
+    return engine.start(name, words)
+
+
+def submit(engine: Engine, config: Mapping[str, Any], *, nodes: int | None = None) -> str:
+    """Start a run of the app and return Flower's number of it; ``nodes`` virtual ones."""
+    words = ["run", str(APP), "here"]
+    for key, value in config.items():
+        words += ["--run-config", f"{key}={json.dumps(value)}"]
+    if nodes is not None:
+        virtual = f"num-supernodes={nodes} client-resources-num-cpus=1"
+        words += ["--federation-config", f"{virtual} init-args-num-cpus={os.cpu_count()}"]
+    return str(engine.flwr(*words)["run-id"])
+
+
+def status(engine: Engine, run: str) -> str:
+    """How a run is: ``pending``, ``starting``, ``running``, or ``finished:`` and how."""
+    told = engine.flwr("list", "--run-id", run)
+    return str(told["runs"][0]["status"])
+
+
+def wait(engine: Engine, run: str, seconds: float, look: Callable[[], None] = lambda: None) -> None:
+    """Until the run has ended well; raises with the server's last words where it did not.
+
+    ``look`` is called now and then meanwhile.
+    """
+    until = time.monotonic() + seconds
+    while not (now := status(engine, run)).startswith("finished"):
+        if time.monotonic() > until:
+            raise MPFLError(f"the run is still {now} after {seconds:g} s; see {engine.folder}")
+        for _ in range(5):  # asking Flower starts a process
+            look()
+            time.sleep(1)
+    look()
+    if now != "finished:completed":
+        raise MPFLError(f"the run ended as {now}: {last_words(engine, run)}")
+
+
+def last_words(engine: Engine, run: str) -> str:
+    """Why the server's part of a run ended, as its log has it, else where to look."""
+    logged = subprocess.run(
+        [str(_bin("flwr")), "log", run, "here", "--show"],
+        env=engine.environment,
+        capture_output=True,
+        text=True,
+    )
+    (engine.folder / "server.log").write_text(logged.stdout + logged.stderr)
+    lines = logged.stdout.splitlines()
+    told = [line.partition("MPFLError: ")[2] for line in lines if "MPFLError: " in line]
+    return told[-1] if told else f"see {engine.folder / 'server.log'}"
+
+
+def command_of(words: Sequence[str]) -> str:
+    """The command that a reader gives for the same run."""
+    return shlex.join(["python", "-m", "mpfl.flower", *words])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_it_listens(engine: Engine, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + STARTED
+    for address in (engine.control, engine.fleet) if engine.secure else (engine.control,):
+        host, _, port = address.rpartition(":")
+        while True:
+            if process.poll() is not None or time.monotonic() > until:
+                raise MPFLError(f"the server did not start; see {engine.folder / 'superlink.log'}")
+            try:
+                socket.create_connection((host, int(port)), timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.2)

@@ -1,0 +1,152 @@
+"""A node: Flower's ClientApp, which takes the algorithm's turn on the node's own data.
+
+Its ``--node-config`` says which node it is (``partition-id``) and, where that is not as in the
+run's settings, where its data sets are (``root``). With ``own-data=true`` all of their images
+are its own; else it takes its part of them, as in the simulation.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import safetensors.numpy
+from flwr.app import ConfigRecord, Context, Message
+from flwr.clientapp import ClientApp
+
+from mpfl import codec, masks
+from mpfl.algorithm import joiner
+from mpfl.experiment import Experiment
+from mpfl.filters import apply, expand
+from mpfl.flower import wire
+from mpfl.flower.settings import experiment_of
+from mpfl.train import keep_freed_memory
+from mpfl.types import Mask, MPFLError
+from mpfl.workbench import Workbench
+
+app = ClientApp()
+
+
+@app.query("turn")
+def turn(message: Message, context: Context) -> Message:
+    """One turn, in a mask round or of the final training.
+
+    What comes once, w0 and the last consensus, is kept in the node's state. A node that lost
+    it says so and is sent it again.
+    """
+    sent, kept = wire.content(message), _kept(context)
+    for name in ("w0", "mask"):
+        if name in sent:
+            kept[name] = sent[name]
+    votes = experiment_of(context.run_config).votes
+    if "w0" not in kept or (sent["final"] and votes and "mask" not in kept):
+        return _guarded(message, context, lambda: {"lacks": True})
+    return _guarded(message, context, lambda: {"up": _payload(context, sent, kept)})
+
+
+@app.query("evaluate")
+def evaluate(message: Message, context: Context) -> Message:
+    """How the network that is left does on test images of this node's own."""
+    sent = wire.content(message)
+
+    def told() -> dict[str, Any]:
+        bench = _bench(context)
+        mask = _consensus(bench, sent["mask"])
+        weights, _ = codec.decode_weights(sent["weights"], bench.layout, 0, mask=mask)
+        own = bench.test if _owns(context) else bench.node_tests[_number(context)]
+        accuracy = bench.trainer.accuracy(expand(weights, mask, bench.layout), mask, own)
+        return {"accuracy": accuracy, "images": len(own)}
+
+    return _guarded(message, context, told)
+
+
+def _payload(context: Context, sent: Mapping[str, Any], kept: ConfigRecord) -> bytes:
+    """The algorithm's reply to its message."""
+    bench = _bench(context)
+    w0 = joiner(bench.layout, bench.initialise)(_bytes(kept, "w0"))
+    mask: Mask | None = None
+    memory = w0
+    if sent["final"]:
+        votes = bench.experiment.votes
+        mask = _consensus(bench, _bytes(kept, "mask")) if votes else masks.full(bench.layout)
+        memory = apply(w0, mask, bench.layout)
+    elif "memory" in kept:
+        memory = safetensors.numpy.load(_bytes(kept, "memory"))
+    number, round_ = _number(context), codec.round_of(sent["down"])
+    own = bench.pooled if _owns(context) else None
+    reply = bench.turn(mask, round_, number, memory, sent["down"], own)
+    if reply.memory is not memory:  # weights carried on
+        kept["memory"] = safetensors.numpy.save(dict(reply.memory))
+    return reply.payload
+
+
+def _consensus(bench: Workbench, message: bytes) -> Mask:
+    everything = masks.full(bench.layout)
+    return codec.decode_mask(message, bench.layout, codec.round_of(message), reference=everything)
+
+
+def _guarded(message: Message, context: Context, work: Callable[[], Mapping[str, Any]]) -> Message:
+    """The answer that ``work`` makes, or why it made none; never a node that hangs for good.
+
+    The engine sends no more to a node whose process does not come back.
+    """
+    told: dict[str, Any] = {}
+    with _watchdog(2 * float(context.run_config["deadline"])):
+        try:
+            told["node"] = _number(context)
+            told |= work()
+        except MPFLError as error:
+            told["failed"] = str(error)
+    return wire.answer(message, told)
+
+
+@contextmanager
+def _watchdog(seconds: float) -> Iterator[None]:
+    timer = threading.Timer(seconds, os._exit, [1])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _kept(context: Context) -> ConfigRecord:
+    if wire.RECORD not in context.state:
+        context.state[wire.RECORD] = ConfigRecord()
+    found = context.state[wire.RECORD]
+    assert isinstance(found, ConfigRecord)
+    return found
+
+
+def _bytes(kept: ConfigRecord, name: str) -> bytes:
+    found = kept[name]
+    assert isinstance(found, bytes)
+    return found
+
+
+def _number(context: Context) -> int:
+    number, count = context.node_config.get("partition-id"), experiment_of(context.run_config).nodes
+    if type(number) is not int or not 0 <= number < count:
+        raise MPFLError(f"partition-id is {number!r}, but the run's nodes are 0 to {count - 1}")
+    return number
+
+
+def _owns(context: Context) -> bool:
+    return bool(context.node_config.get("own-data", False))
+
+
+def _bench(context: Context) -> Workbench:
+    root = context.node_config.get("root", context.run_config["root"])
+    return _built(experiment_of(context.run_config), Path(str(root)))
+
+
+@lru_cache(maxsize=1)
+def _built(experiment: Experiment, root: Path) -> Workbench:
+    keep_freed_memory()
+    return Workbench(experiment, root)

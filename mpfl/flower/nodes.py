@@ -1,0 +1,206 @@
+"""The nodes of a run as the server sees them: asked through Flower, heard until a deadline.
+
+A round closes when every node has answered, or at its deadline with the valid replies, if they
+are a quorum. The others are left out by name, with the reason.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from mpfl import codec, masks
+from mpfl.algorithm import State, start_message
+from mpfl.baselines.fedavg import decode_replies
+from mpfl.filters import Layout
+from mpfl.flower import wire
+from mpfl.node import Plan
+from mpfl.server import consensus_message, read_ballots
+from mpfl.simulation import RunNodes
+from mpfl.types import Absent, Mask, MPFLError, Reply, Weights
+from mpfl.workbench import Workbench
+from mpfl.workers import OnTurn
+
+POLL = 0.2
+"""Seconds between two looks at what has come."""
+
+Check = Callable[[int, Mapping[str, Any]], None]
+"""Raises :class:`~mpfl.types.MPFLError` where a node's answer does not count."""
+
+
+@dataclass
+class Answers:
+    """What came in a round: ``good`` by node, and ``why`` others do not count."""
+
+    good: dict[int, dict[str, Any]] = field(default_factory=dict)
+    why: dict[int, str] = field(default_factory=dict)
+
+
+class FlowerNodes:
+    """Nodes behind a Flower ``grid``; see :class:`mpfl.runner.Elsewhere`.
+
+    ``deadline`` and ``patience`` are in seconds: how long a round may take, and how long the
+    first one waits for all nodes to connect. ``quorum`` replies close a round; 0 asks for a
+    majority.
+    """
+
+    def __init__(
+        self, grid: Grid, bench: Workbench, *, deadline: float, patience: float, quorum: int
+    ) -> None:
+        count = bench.experiment.nodes
+        if not 0 <= quorum <= count:
+            raise MPFLError(f"quorum is {quorum}, but there are {count} nodes; 0 is a majority")
+        self._grid, self._bench, self._deadline = grid, bench, deadline
+        self._quorum = quorum or count // 2 + 1
+        self._numbers: dict[int, int] = {}  # Flower's id of a node -> ours
+        self._told: set[tuple[int, str]] = set()  # who was sent what is sent once
+        self._wait_for_all(count, patience)
+
+    def run_nodes(self, mask: Mask | None, nodes: int, on_turn: OnTurn) -> RunNodes:
+        """How a simulation runs them: in the mask rounds, or in training under ``mask``."""
+        bench = self._bench
+        layout, experiment = bench.layout, bench.experiment
+        w0 = State(bench.start.w0, masks.full(layout), bench.start.seed)
+        once = {"w0": start_message(w0, layout)}
+        if mask is not None and experiment.votes:
+            once["mask"] = consensus_message(mask, layout, experiment.rounds + 1)
+
+        def run(round_: int, down: bytes, memories: Sequence[Weights]) -> Iterator[Reply | Absent]:
+            content = {"down": down, "final": mask is not None}
+            check = _ballot_check(bench.plan, round_, down)
+            if mask is not None:
+                check = _weights_check(layout, round_, mask)
+            group = f"{'masks' if mask is None else 'final'} {round_}"
+            heard = self.ask(
+                wire.TURN, group, content, once, check, lambda done: on_turn(round_, done)
+            )
+            self._require_quorum(round_, heard)
+            for node in range(nodes):
+                if node in heard.good:
+                    yield Reply(node, heard.good[node]["up"], memories[node])
+                else:
+                    yield Absent(node, heard.why[node])
+
+        return run
+
+    def ask(
+        self,
+        kind: str,
+        group: str,
+        content: Mapping[str, Any],
+        once: Mapping[str, bytes],
+        check: Check,
+        on_answer: Callable[[int], None] = lambda done: None,
+    ) -> Answers:
+        """Send ``content`` to every node that is or comes, and hear them until the deadline.
+
+        ``once`` goes with the first message to a node, and again where it lost it. Of two
+        answers of a node the first counts.
+        """
+        grid, count = self._grid, self._bench.experiment.nodes
+        until = time.monotonic() + self._deadline
+        asked: set[int] = set()
+        waiting: dict[str, int] = {}
+        heard = Answers()
+
+        def send(nodes: Sequence[int], *, again: bool = False) -> None:
+            left = max(until - time.monotonic(), 1.0)
+            for node in nodes:
+                new = {k: v for k, v in once.items() if again or (node, k) not in self._told}
+                self._told |= {(node, name) for name in new}
+                made = wire.request(kind, node, group, left, {**content, **new})
+                waiting.update(dict.fromkeys(grid.push_messages([made]), node))  # none: it has left
+            asked.update(nodes)
+
+        while time.monotonic() < until and len(heard.good) < count:
+            new = [node for node in grid.get_node_ids() if node not in asked]
+            if not (new or waiting) and len(heard.good) >= self._quorum:
+                break  # whoever is there has answered
+            send(new)
+            for message in grid.pull_messages(list(waiting)):
+                node = waiting.pop(message.metadata.reply_to_message_id)
+                if wire.content(message).get("lacks"):
+                    send([node], again=True)
+                else:
+                    self._hear(message, node, check, heard)
+                    on_answer(min(len(heard.good), count - 1))
+            if waiting or len(heard.good) < self._quorum:
+                time.sleep(POLL)
+        silent = {self._numbers.get(node) for node in waiting.values()}
+        for number in set(range(count)) - heard.good.keys() - heard.why.keys():
+            strange = number not in self._numbers.values()  # which node is which, it says itself
+            late = number in silent or (strange and None in silent)
+            said = f"no answer within {self._deadline:g} s"
+            heard.why[number] = said if late else "not connected"
+        return heard
+
+    def _hear(self, message: Message, node: int, check: Check, heard: Answers) -> None:
+        told = wire.content(message)
+        number = told.get("node", self._numbers.get(node))
+        if type(number) is not int or not 0 <= number < self._bench.experiment.nodes:
+            return  # nobody of ours; who is missing is said by name
+        if message.has_error():
+            heard.why.setdefault(number, f"the engine: {message.error.reason}")
+            return
+        self._numbers[node] = number
+        if number in heard.good:
+            return
+        try:
+            if "failed" in told:
+                raise MPFLError(str(told["failed"]))
+            check(number, told)
+        except MPFLError as error:
+            heard.why[number] = str(error)
+        else:
+            heard.good[number] = told
+            heard.why.pop(number, None)
+
+    def _wait_for_all(self, count: int, patience: float) -> None:
+        until = time.monotonic() + patience
+        while len(list(self._grid.get_node_ids())) < count and time.monotonic() < until:
+            time.sleep(POLL)
+
+    def _require_quorum(self, round_: int, heard: Answers) -> None:
+        if len(heard.good) < self._quorum:
+            reasons = "; ".join(f"node {node}: {why}" for node, why in sorted(heard.why.items()))
+            raise MPFLError(
+                f"round {round_}: {len(heard.good)} valid replies, the quorum is {self._quorum} "
+                f"({reasons}). Start the run again to go on from round {round_}"
+            )
+
+
+def _ballot_check(plan: Plan, round_: int, down: bytes) -> Check:
+    def check(node: int, told: Mapping[str, Any]) -> None:
+        everything = masks.full(plan.layout)
+        alive = codec.decode_mask(down, plan.layout, round_, reference=everything)
+        longest = len(
+            codec.encode_mask(alive, plan.layout, round_, reference=alive, coding="packed")
+        )
+        payload = _payload(told, longest)
+        list(read_ballots(plan, alive, round_, [(node, payload)]))
+
+    return check
+
+
+def _weights_check(layout: Layout, round_: int, mask: Mask) -> Check:
+    def check(node: int, told: Mapping[str, Any]) -> None:
+        decode_replies([Reply(node, _payload(told))], layout, round_, mask)
+
+    return check
+
+
+def _payload(told: Mapping[str, Any], longest: int | None = None) -> bytes:
+    payload = told.get("up")
+    if not isinstance(payload, bytes):
+        raise MPFLError("the answer holds no payload; do both sides run equal mpfl versions?")
+    if longest is not None and len(payload) > longest:
+        raise MPFLError(
+            f"payload holds {len(payload):,} bytes, but a mask takes at most {longest}; was it "
+            "encoded for another model?"
+        )
+    return payload

@@ -1,0 +1,80 @@
+"""The server: Flower's ServerApp, which runs an experiment whose nodes are elsewhere.
+
+The run folder is the simulation's. It goes on from its last closed round where it was left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from mpfl import codec, records
+from mpfl.flower import wire
+from mpfl.flower.nodes import FlowerNodes
+from mpfl.flower.settings import experiment_of
+from mpfl.runner import run
+from mpfl.server import consensus_message
+from mpfl.types import MPFLError
+from mpfl.workbench import Workbench
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Mask rounds, final training, and how the result does on every node."""
+    config = context.run_config
+    experiment, folder = experiment_of(config), Path(str(config["out"]))
+    if not folder.is_absolute():
+        raise MPFLError(f"out is {str(folder)!r}; give the run folder as an absolute path")
+
+    def machines(bench: Workbench) -> FlowerNodes:
+        return FlowerNodes(
+            grid,
+            bench,
+            deadline=float(config["deadline"]),
+            patience=float(config["patience"]),
+            quorum=int(config["quorum"]),
+        )
+
+    run(
+        experiment,
+        folder,
+        resume=(folder / "config.json").exists(),
+        root=Path(str(config["root"])),
+        machines=machines,
+        command=str(config["command"]),
+    )
+    if (folder / "model.safetensors").exists() and not (folder / "nodes.json").exists():
+        bench = Workbench(experiment, Path(str(config["root"])))
+        records.write_json(folder / "nodes.json", _ask_nodes(machines(bench), bench, folder))
+
+
+def _ask_nodes(nodes: FlowerNodes, bench: Workbench, folder: Path) -> dict[str, Any]:
+    """The accuracy of the final network on each node's own test images."""
+    mask = records.load_tensors(folder / "mask.safetensors")
+    weights = records.load_tensors(folder / "model.safetensors")
+    content = {
+        "mask": consensus_message(mask, bench.layout, 0),
+        "weights": codec.encode_weights(weights, bench.layout, 0, mask=mask),
+    }
+    heard = nodes.ask(wire.EVALUATE, "evaluation", content, {}, _accuracy_check)
+    return {
+        "accuracy": {
+            str(node): {"accuracy": told["accuracy"], "images": told["images"]}
+            for node, told in sorted(heard.good.items())
+        },
+        "left_out": {str(node): why for node, why in sorted(heard.why.items())},
+        "engine": {"flwr": version("flwr")},
+    }
+
+
+def _accuracy_check(node: int, told: Mapping[str, Any]) -> None:
+    accuracy = told.get("accuracy")
+    if not isinstance(accuracy, float) or not 0 <= accuracy <= 1:
+        raise MPFLError(f"accuracy is {accuracy!r}, but a share from 0 to 1 is due")

@@ -1,0 +1,410 @@
+"""On Flower: the same masks and bytes as in one process, and a round that survives bad nodes.
+
+The quick tests carry messages in this process, by a grid that misbehaves as it is told. The
+others start the engine itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("flwr", reason="the engine is not installed")
+
+from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.task_identity import TaskIdentity
+
+from mpfl import codec, masks, records
+from mpfl.flower import launch, node, wire
+from mpfl.flower.keys import make_node_key
+from mpfl.flower.nodes import FlowerNodes
+from mpfl.flower.settings import experiment_of
+from mpfl.runner import run
+from mpfl.types import MPFLError
+
+CONFIG = {
+    "recipe": "digits",
+    "budget": "toy",
+    "seed": 3,
+    "set": "nodes=3;rounds=2;images=150;width=0.25;central_epochs=1;federated_rounds=1",
+    "root": "data",
+    "deadline": 60.0,
+}
+EXPERIMENT = experiment_of(CONFIG)
+
+Fault = Callable[["Loopback", Message, Message], Message | None]
+"""``(grid, request, honest answer) -> what arrives``, if anything does."""
+
+
+class Loopback(Grid):
+    """Flower's grid in one process: answers at once, or as ``faults`` of a node and round say.
+
+    ``faults[(node, group)]`` is used once; a node in ``away`` is not connected.
+    """
+
+    def __init__(self, nodes: int, config: Mapping[str, Any] = CONFIG) -> None:
+        TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1
+        self.faults: dict[tuple[int, str], Fault] = {}
+        self.away: set[int] = set()
+        self.sent: list[tuple[int, Message]] = []
+        self.contexts = {
+            100 + n: Context(1, 100 + n, {"partition-id": n}, RecordDict(), dict(config))
+            for n in range(nodes)
+        }
+        self.arrived: list[Message] = []
+        self._ids = itertools.count()
+
+    def set_run(self, run: Any) -> None: ...
+
+    def run(self) -> None: ...
+
+    def create_message(self, *arguments: Any) -> None: ...
+
+    def send_and_receive(self, *arguments: Any) -> None: ...
+
+    def get_node_ids(self) -> list[int]:
+        return [n for n in self.contexts if n - 100 not in self.away]
+
+    def push_messages(self, messages: list[Message]) -> list[str]:
+        return [self._deliver(message) for message in messages]
+
+    def pull_messages(self, ids: list[str]) -> list[Message]:
+        found = [m for m in self.arrived if m.metadata.reply_to_message_id in ids]
+        self.arrived = [m for m in self.arrived if m not in found]
+        return found
+
+    def _deliver(self, message: Message) -> str:
+        made = f"m{next(self._ids)}"
+        message.metadata.__dict__["_message_id"] = made
+        to = message.metadata.dst_node_id
+        self.sent.append((to - 100, message))
+        answer: Message | None = node.app(message, self.contexts[to])
+        fault = self.faults.pop((to - 100, message.metadata.group_id), None)
+        answer = fault(self, message, answer) if fault else answer
+        self.arrived += [answer] if answer is not None else []
+        return made
+
+
+def told(request: Message, **content: Any) -> Message:
+    return Message(RecordDict({wire.RECORD: ConfigRecord(content)}), reply_to=request)
+
+
+def run_on(
+    grid: Loopback, folder: Path, *, quorum: int = 0, deadline: float = 60.0, **how: Any
+) -> Any:
+    def machines(bench: Any) -> FlowerNodes:
+        return FlowerNodes(grid, bench, deadline=deadline, patience=0.0, quorum=quorum)
+
+    experiment = how.pop("experiment", EXPERIMENT)
+    run(experiment, folder, machines=machines, **how)
+    return records.read_run(folder)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plain") / "run"
+    run(EXPERIMENT, folder)
+    return folder
+
+
+def same_run(one: Path, other: Path) -> None:
+    """Masks, weights, votes and bytes of two run folders are equal, bit for bit."""
+    for file in ("mask", "model", "central"):
+        a, b = (records.load_tensors(f / f"{file}.safetensors") for f in (one, other))
+        assert a.keys() == b.keys()
+        assert all(np.array_equal(a[name], b[name]) for name in a), file
+    a, b = records.read_run(one), records.read_run(other)
+    assert a.summary["bytes"] == b.summary["bytes"]
+    lines = zip([*a.rounds, *a.federated], [*b.rounds, *b.federated], strict=True)
+    for x, y in lines:
+        unlike = {"seconds", "metrics"}  # nodes keep their observations to themselves
+        assert {k: v for k, v in x.items() if k not in unlike} == {
+            k: v for k, v in y.items() if k not in unlike
+        }
+
+
+# ---- The same run ----------------------------------------------------------------------
+
+
+def test_messages_carry_the_simulation_bit_for_bit(plain: Path, tmp_path: Path) -> None:
+    grid = Loopback(3)
+    run_on(grid, tmp_path / "run")
+    same_run(plain, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "fedavg"},
+        {"rewind": False},
+        {"coding": "packed"},
+        {"noise": "inverted_mask()"},
+        {"noise": "permuted_labels()"},
+    ],
+    ids=str,
+)
+def test_every_kind_of_run_is_the_same(changes: dict[str, Any], tmp_path: Path) -> None:
+    config = dict(CONFIG)
+    if changes.get("method") == "fedavg":
+        config["recipe"] = "digits-fedavg"
+    else:
+        config["set"] += "".join(f";{k}={v}" for k, v in changes.items())
+    experiment = dataclasses.replace(experiment_of(config), central_epochs=0)
+    run(experiment, tmp_path / "plain")
+    run_on(Loopback(3, config), tmp_path / "run", experiment=experiment)
+    a, b = records.read_run(tmp_path / "plain"), records.read_run(tmp_path / "run")
+    assert a.summary["bytes"] == b.summary["bytes"]
+    for file in ("mask", "model"):
+        one, other = (
+            records.load_tensors(tmp_path / f / f"{file}.safetensors") for f in ("plain", "run")
+        )
+        assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_w0_goes_out_once_and_nothing_but_masks_after_it(tmp_path: Path) -> None:
+    grid = Loopback(3)
+    run_on(grid, tmp_path / "run")
+    masks_sent = [m for _, m in grid.sent if m.metadata.group_id.startswith("masks")]
+    assert ["w0" in wire.content(m) for m in masks_sent] == [True] * 3 + [False] * 3
+    assert max(len(wire.content(m)["down"]) for m in masks_sent) < 100
+
+
+def test_a_node_that_lost_its_state_is_sent_w0_again(plain: Path, tmp_path: Path) -> None:
+    grid = Loopback(3)
+
+    def forget(grid: Loopback, request: Message, answer: Message) -> Message:
+        grid.contexts[101].state = RecordDict()
+        return answer
+
+    grid.faults[(1, "masks 1")] = forget
+    run_on(grid, tmp_path / "run")
+    same_run(plain, tmp_path / "run")
+    assert [n for n, m in grid.sent if "w0" in wire.content(m)] == [0, 1, 2, 1]
+
+
+def test_a_node_uses_all_of_its_own_data(tmp_path: Path) -> None:
+    grid, other = Loopback(3), Loopback(3)
+    for each in grid.contexts.values():
+        each.node_config["own-data"] = True
+    run_on(grid, tmp_path / "own")
+    run_on(other, tmp_path / "part")
+    a, b = (records.load_tensors(tmp_path / n / "model.safetensors") for n in ("own", "part"))
+    assert any(not np.array_equal(a[name], b[name]) for name in a)
+
+
+# ---- Bad nodes -------------------------------------------------------------------------
+
+
+def other_model(grid: Loopback, request: Message, answer: Message) -> Message:
+    config = {**CONFIG, "set": CONFIG["set"].replace("width=0.25", "width=0.5")}
+    context = Context(1, 101, {"partition-id": 1}, RecordDict(), config)
+    strange = Loopback(3, config)
+    run_on(strange, Path(grid.scratch) / "other", experiment=experiment_of(config))
+    sent = next(m for n, m in strange.sent if n == 1)
+    return told(request, node=1, up=wire.content(node.app(sent, context))["up"])
+
+
+def earlier_round(grid: Loopback, request: Message, answer: Message) -> Message:
+    return told(request, node=1, up=grid.first_reply)
+
+
+def spoil(change: Callable[[bytes], Any]) -> Fault:
+    return lambda grid, request, answer: told(
+        request, node=1, up=change(wire.content(answer)["up"])
+    )
+
+
+FAULTS: dict[str, tuple[Fault, str]] = {
+    "silent": (lambda grid, request, answer: None, "no answer within"),
+    "raises": (
+        lambda grid, request, answer: Message(Error(0, "it broke"), reply_to=request),
+        "the engine: it broke",
+    ),
+    "says that it failed": (
+        lambda grid, request, answer: told(request, node=1, failed="disk full"),
+        "disk full",
+    ),
+    "damaged": (spoil(lambda b: b[:-6] + bytes([b[-6] ^ 1]) + b[-5:]), "checksum mismatch"),
+    "cut short": (spoil(lambda b: b[:7]), "too short"),
+    "oversized": (spoil(lambda b: b + bytes(10**6)), "a mask takes at most"),
+    "empty": (spoil(lambda b: b""), "too short"),
+    "no bytes": (spoil(lambda b: "keep them all"), "holds no payload"),
+    "nothing in it": (
+        lambda grid, request, answer: told(request, node=1),
+        "holds no payload",
+    ),
+    "another model": (other_model, "another model"),
+    "brings filters back": (
+        spoil(
+            lambda b: codec.encode_mask(
+                masks.full(LAYOUT), LAYOUT, 2, reference=masks.full(LAYOUT), coding="packed"
+            )
+        ),
+        "node 1",
+    ),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def layout() -> Iterator[None]:
+    from mpfl.workbench import Workbench
+
+    global LAYOUT
+    LAYOUT = Workbench(EXPERIMENT, Path("data")).layout
+    yield
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_bad_answer_is_left_out_and_the_round_closes(name: str, tmp_path: Path) -> None:
+    fault, says = FAULTS[name]
+    grid = Loopback(3)
+    grid.scratch = tmp_path
+    grid.faults[(1, "masks 2")] = fault
+    patient = 60.0 if name != "silent" else 3.0
+    found = run_on(grid, tmp_path / "run", deadline=patient)
+    assert [line.get("left_out", {}).keys() for line in found.rounds] == [set(), {"1"}]
+    assert says in found.rounds[1]["left_out"]["1"]
+    assert len(found.rounds[1]["ballots"]) == 2
+    assert max(max(votes) for votes in found.rounds[1]["votes"].values()) == 2
+    assert "left_out" not in found.federated[0], "it is back"
+
+
+def test_an_answer_for_another_round_does_not_count(tmp_path: Path) -> None:
+    grid = Loopback(3)
+
+    def keep(grid: Loopback, request: Message, answer: Message) -> Message:
+        grid.first_reply = wire.content(answer)["up"]
+        return answer
+
+    grid.faults = {(1, "masks 1"): keep, (1, "masks 2"): earlier_round}
+    found = run_on(grid, tmp_path / "run")
+    assert "payload is of round 1, not 2" in found.rounds[1]["left_out"]["1"]
+
+
+def test_an_answer_after_the_deadline_does_not_count(tmp_path: Path) -> None:
+    """It is the reply to a request that nobody waits for any more."""
+    grid = Loopback(3)
+    late: list[Message] = []
+
+    def hold(grid: Loopback, request: Message, answer: Message) -> None:
+        late.append(answer)
+
+    def deliver(grid: Loopback, request: Message, answer: Message) -> Message:
+        grid.arrived += late
+        return answer
+
+    grid.faults = {(1, "masks 1"): hold, (0, "masks 2"): deliver}
+    found = run_on(grid, tmp_path / "run", deadline=3.0)
+    assert "no answer within 3 s" in found.rounds[0]["left_out"]["1"]
+    assert "left_out" not in found.rounds[1]
+    assert len(found.rounds[1]["ballots"]) == 3
+
+
+def test_of_two_answers_of_a_node_the_first_counts(plain: Path, tmp_path: Path) -> None:
+    grid = Loopback(3)
+    impostor = Context(1, 103, {"partition-id": 1}, RecordDict(), dict(CONFIG))
+    grid.contexts[103] = impostor
+    everything = lambda: codec.encode_mask(  # noqa: E731
+        masks.full(LAYOUT), LAYOUT, 1, reference=masks.full(LAYOUT), coding="packed"
+    )
+    grid.faults[(3, "masks 1")] = lambda g, request, answer: told(request, node=1, up=everything())
+    run_on(grid, tmp_path / "run")
+    same_run(plain, tmp_path / "run")
+
+
+@pytest.mark.parametrize("number", [3, -1, 10**9, "1", None, 1.0])
+def test_a_node_that_is_none_of_ours_is_not_heard(number: Any, plain: Path, tmp_path: Path) -> None:
+    grid = Loopback(4)
+    content = {} if number is None else {"node": number}
+    for group in ("masks 1", "masks 2", "final 1"):
+        grid.faults[(3, group)] = lambda g, request, answer: told(request, up=b"hello", **content)
+    run_on(grid, tmp_path / "run")
+    same_run(plain, tmp_path / "run")
+
+
+def test_a_node_that_is_away_is_named_and_may_come_back(tmp_path: Path) -> None:
+    grid = Loopback(3)
+    grid.away = {2}
+
+    def come_back(grid: Loopback, request: Message, answer: Message) -> Message:
+        grid.away = set()
+        return answer
+
+    grid.faults[(0, "masks 2")] = come_back
+    found = run_on(grid, tmp_path / "run")
+    assert found.rounds[0]["left_out"] == {"2": "not connected"}
+    assert "left_out" not in found.rounds[1], "it connected while the round was open"
+
+
+def test_too_few_answers_stop_the_run_which_goes_on_from_its_last_round(
+    plain: Path, tmp_path: Path
+) -> None:
+    grid = Loopback(3)
+    grid.faults[(0, "masks 2")] = FAULTS["cut short"][0]
+    grid.faults[(2, "masks 2")] = FAULTS["raises"][0]
+    with pytest.raises(MPFLError, match=r"round 2: 1 valid replies, the quorum is 2.*it broke"):
+        run_on(grid, tmp_path / "run", deadline=2.0)
+    assert len(records.read_lines(tmp_path / "run" / "rounds.jsonl")) == 1
+    run_on(grid, tmp_path / "run", resume=True)
+    same_run(plain, tmp_path / "run")
+
+
+@pytest.mark.parametrize("quorum", [-1, 4])
+def test_a_quorum_that_cannot_be_is_refused(quorum: int, tmp_path: Path) -> None:
+    with pytest.raises(MPFLError, match="there are 3 nodes"):
+        run_on(Loopback(3), tmp_path / "run", quorum=quorum)
+
+
+@pytest.mark.parametrize("method", ["pruning-fl", "lth", "random-masks"])
+def test_a_method_that_does_not_run_between_machines_is_refused(method: str) -> None:
+    with pytest.raises(MPFLError, match="does not run between machines"):
+        experiment_of({**CONFIG, "recipe": f"digits-{method}"})
+
+
+# ---- The engine itself -----------------------------------------------------------------
+
+
+def submit(engine: launch.Engine, out: Path, **changes: Any) -> str:
+    config = {**CONFIG, "root": str(Path("data").resolve()), "out": str(out), **changes}
+    return launch.submit(engine, config)
+
+
+def log_of(engine: launch.Engine, name: str) -> str:
+    return (engine.folder / f"{name}.log").read_text(errors="replace")
+
+
+def wait_until(happened: Callable[[], bool], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+def test_a_deployment_is_the_simulation_bit_for_bit_and_refuses_a_stranger(
+    plain: Path, tmp_path: Path
+) -> None:
+    root = Path("data").resolve()
+    with launch.superlink(tmp_path / "engine", simulation=False) as engine:
+        unknown = make_node_key(engine.folder, "stranger").with_suffix(".key")
+        stranger = launch.start_node(engine, "stranger", unknown, 0, root, retries=2)
+        for number in range(3):
+            launch.add_node(engine, number, root)
+        launch.wait(engine, submit(engine, tmp_path / "run"), 300)
+        assert stranger.wait(120) != 0
+        assert "Failed to activate SuperNode" in log_of(engine, "stranger")
+        assert len(engine.flwr("supernode", "list", "here")["nodes"]) == 3
+        processes = list(engine.processes.values())
+    assert all(process.poll() is not None for process in processes), "none is left"
+    same_run(plain, tmp_path / "run")
+    told = records.read_json(tmp_path / "run" / "nodes.json")
+    assert told["left_out"] == {}
+    assert sum(each["images"] for each in told["accuracy"].values()) == 150
