@@ -1,13 +1,13 @@
 """What crosses the wire: every message as bytes, and back.
 
-A message is a frame round a body, 14 bytes more than the body (15 from 128 bytes on)::
+A message is a body in a frame (:mod:`mpfl.frame`) of 14 or 15 bytes. A mask is sent in the
+shortest of three ways (:class:`Kind`): what it costs is close to :func:`limit_bits`, the
+logarithm of the number of masks that it could have been. Law: decode(encode(x)) == x, and
+decoding refuses all bytes that encoding would not write.
 
-    "MP" | version, kind | round     | fingerprint | length   | body | CRC-32 of all before
-    2    | 4 + 4 bits    | 2, little | 4           | 1-5 LEB128 | ... | 4, little
-
-A mask is sent in the shortest of three ways (:class:`Kind`): what it costs is close to
-:func:`limit_bits`, the logarithm of the number of masks that it could have been. Law:
-decode(encode(x)) == x, and decoding refuses all bytes that encoding would not write.
+The places in a list mean nothing without the list. So a mask's frame names what it is written
+inside, at no byte more: its fingerprint is that of the model, its ``reference`` and what both
+ends know of its counts. A reader who holds another one refuses it.
 
 Where both ends say so, masks are all sent PACKED, however short they could be: messages of
 one length, which a server checks (:func:`packed_rows`) and adds up without decoding any.
@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from enum import IntEnum
 from typing import Literal
 
 import numpy as np
@@ -28,14 +26,13 @@ import safetensors.numpy
 from jaxtyping import UInt8
 from safetensors import SafetensorError
 
-from mpfl import enumerative, filters, masks
+from mpfl import enumerative, filters, frame, masks, tally
 from mpfl.filters import Layout
+from mpfl.frame import Kind as Kind
+from mpfl.frame import body_length as body_length
+from mpfl.frame import kind_of as kind_of
+from mpfl.frame import round_of as round_of
 from mpfl.types import Mask, MPFLError, Weights, located
-
-MAGIC, VERSION = b"MP", 1
-_HEAD = struct.Struct("<2sBH4s")
-_CRC = struct.Struct("<I")
-_SEALED = 0x2144DF1C  # the CRC-32 of any message that ends in its own, and of no other
 
 Keep = Mapping[str, int] | int
 """Kept counts that both sides know: one a layer, or one number for the whole network."""
@@ -44,110 +41,21 @@ Coding = Literal["shortest", "packed"]
 """How masks are written, which both sides know: in the fewest bytes, or all equally long."""
 
 
-class Kind(IntEnum):
-    """What a body holds."""
-
-    SEED = 1  # u64: w0 is the random initialisation of this seed
-    WEIGHTS = 2  # safetensors, perhaps with the number of samples behind them
-    EMPTY = 3  # nothing new, go on from what you have
-    PACKED = 4  # a mask, one bit a filter, the first filter in the lowest bit
-    NESTED = 5  # a mask, as the choice of new prunes among the reference's filters
-    KNOWN = 6  # the same, their counts left out: both sides know them
-
-
-_FIXED = {Kind.SEED: 8, Kind.EMPTY: 0}
-
-
-def _varint(number: int) -> bytes:
-    """``number`` in LEB128: seven bits a byte, the lowest first, the top bit for "more"."""
-    if number >> 35:
-        raise MPFLError(f"a body of {number} bytes is too long to frame; send less at once")
-    out = bytearray()
-    while number >> 7:
-        out.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*out, number])
-
-
-def _frame(kind: Kind, layout: Layout, round_: int, body: bytes) -> bytes:
-    if not 0 <= round_ < 1 << 16:
-        raise MPFLError(f"round {round_} does not fit the frame; rounds go from 0 to 65535")
-    head = _HEAD.pack(MAGIC, VERSION << 4 | kind, round_, layout.fingerprint)
-    message = b"".join((head, _varint(len(body)), body))
-    return message + _CRC.pack(zlib.crc32(message))
-
-
-def _parse(payload: bytes) -> tuple[Kind, int, bytes, bytes]:
-    """Kind, round, fingerprint and body of a frame that is whole."""
-    if len(payload) < _HEAD.size + 1 + _CRC.size:
-        raise MPFLError(f"payload is too short: {len(payload)} bytes; was it sent whole?")
-    magic, tag, round_, fingerprint = _HEAD.unpack_from(payload)
-    if magic != MAGIC:
-        raise MPFLError(f"payload begins with {magic!r}, not {MAGIC!r}; it is no mpfl message")
-    if tag >> 4 != VERSION:
-        raise MPFLError(f"payload is of version {tag >> 4}, not {VERSION}; use equal mpfl versions")
-    length, start = 0, _HEAD.size
-    for place, byte in enumerate(payload[start : start + 5]):
-        length |= (byte & 127) << 7 * place
-        start += 1
-        if byte < 128:
-            break
-    if payload[_HEAD.size : start] != _varint(length):
-        raise MPFLError("the length field is not canonical LEB128; is the payload damaged?")
-    if len(payload) != (whole := start + length + _CRC.size):
-        what = "is cut short" if len(payload) < whole else "has trailing bytes"
-        raise MPFLError(f"payload {what}: {len(payload)} bytes, the frame says {whole}; send again")
-    if _CRC.unpack_from(payload, start + length)[0] != zlib.crc32(payload[: start + length]):
-        raise MPFLError("checksum mismatch: the payload was damaged on its way; send again")
-    if tag & 15 not in Kind.__members__.values():
-        raise MPFLError(f"payload is of unknown kind {tag & 15}; use equal mpfl versions")
-    kind, body = Kind(tag & 15), payload[start : start + length]
-    if len(body) != (needed := _FIXED.get(kind, len(body))):
-        raise MPFLError(f"{kind.name} body holds {len(body)} bytes, not {needed}; send again")
-    return kind, round_, fingerprint, body
-
-
-def _open(payload: bytes, layout: Layout, round_: int, *kinds: Kind) -> tuple[Kind, bytes]:
-    """Kind and body of a message that is of these kinds, this model and this round."""
-    kind, sent, fingerprint, body = _parse(payload)
-    if kind not in kinds:
-        names = " or ".join(each.name for each in kinds)
-        raise MPFLError(f"payload is of kind {kind.name}, but {names} is due; is it out of turn?")
-    if fingerprint != layout.fingerprint:
-        raise MPFLError(
-            f"payload is for model {fingerprint.hex()}, not {layout.fingerprint.hex()}; "
-            "was it encoded for another model?"
-        )
-    if sent != round_:
-        raise MPFLError(f"payload is of round {sent}, not {round_}; is it late or out of turn?")
-    return kind, body
-
-
-def kind_of(payload: bytes) -> Kind:
-    """What a message holds. Raises :class:`MPFLError` where the frame is not whole."""
-    return _parse(payload)[0]
-
-
-def round_of(payload: bytes) -> int:
-    """Which round a message belongs to. Raises :class:`MPFLError` where it is not whole."""
-    return _parse(payload)[1]
-
-
 def encode_seed(seed: int, layout: Layout) -> bytes:
     """The start, as the seed that every party can draw ``w0`` from; 22 bytes."""
     if not 0 <= seed < 1 << 64:
         raise MPFLError(f"seed {seed} does not fit 64 bits; use one from 0 to 2**64 - 1")
-    return _frame(Kind.SEED, layout, 0, seed.to_bytes(8, "little"))
+    return frame.write(Kind.SEED, layout.fingerprint, 0, seed.to_bytes(8, "little"))
 
 
 def encode_empty(layout: Layout, round_: int) -> bytes:
     """Say that there is nothing new, go on from what you have; 14 bytes."""
-    return _frame(Kind.EMPTY, layout, round_, b"")
+    return frame.write(Kind.EMPTY, layout.fingerprint, round_, b"")
 
 
 def decode_empty(payload: bytes, layout: Layout, round_: int) -> None:
     """Refuse all but the :func:`encode_empty` of this model and round."""
-    _open(payload, layout, round_, Kind.EMPTY)
+    frame.read(payload, layout.fingerprint, round_, Kind.EMPTY)
 
 
 def _check_weights(weights: Weights, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -196,14 +104,14 @@ def encode_weights(
     if mask is not None:
         masks.check(mask, layout)
         weights = filters.cut(weights, mask, layout)
-    return _frame(Kind.WEIGHTS, layout, round_, _weights_body(weights, samples))
+    return frame.write(Kind.WEIGHTS, layout.fingerprint, round_, _weights_body(weights, samples))
 
 
 def decode_weights(
     payload: bytes, layout: Layout, round_: int, *, mask: Mask | None = None
 ) -> tuple[dict[str, np.ndarray], int | None]:
     """The tensors as sent (``mask``: of the small network, not expanded) and the samples."""
-    _, body = _open(payload, layout, round_, Kind.WEIGHTS)
+    _, body = frame.read(payload, layout.fingerprint, round_, Kind.WEIGHTS)
     if mask is not None:
         masks.check(mask, layout)
     shapes = layout.shapes if mask is None else filters.cut_shapes(layout, mask)
@@ -222,10 +130,25 @@ def decode_weights(
 
 def decode_start(payload: bytes, layout: Layout) -> int | dict[str, np.ndarray]:
     """What ``w0`` is: a seed to draw it from, or the weights themselves (round 0)."""
-    kind, body = _open(payload, layout, 0, Kind.SEED, Kind.WEIGHTS)
+    kind, body = frame.read(payload, layout.fingerprint, 0, Kind.SEED, Kind.WEIGHTS)
     if kind is Kind.SEED:
         return int.from_bytes(body, "little")
     return decode_weights(payload, layout, 0)[0]
+
+
+def _inside(layout: Layout, reference: Mask, keep: Keep | None = None) -> bytes:
+    """Four bytes that name what a mask or counts are written inside.
+
+    The model's fingerprint where that is all: nothing pruned, no counts known. Else a CRC-32,
+    which tells references apart that differ in up to three filters, or within 32 neighbours,
+    for certain, and any others but for one chance in 2**32.
+    """
+    bits = masks.flatten(reference, layout)
+    if keep is None and bits.all():
+        return layout.fingerprint
+    counts = [keep[name] for name in reference] if isinstance(keep, Mapping) else keep
+    known = json.dumps(np.asarray(counts).tolist()).encode()
+    return frame.CRC.pack(zlib.crc32(layout.fingerprint + known + np.packbits(bits).tobytes()))
 
 
 def _groups(layout: Layout, reference: Mask, keep: Keep | None = None) -> list[np.ndarray]:
@@ -236,11 +159,16 @@ def _groups(layout: Layout, reference: Mask, keep: Keep | None = None) -> list[n
     return np.split(alive, np.searchsorted(alive, ends)) if by_layer else [alive]
 
 
-def _prunes(layout: Layout, groups: list[np.ndarray], keep: Keep) -> list[int]:
-    """How many filters of each group go when ``keep`` stay."""
+def _check(layout: Layout, reference: Mask, keep: Keep | None) -> None:
+    masks.check(reference, layout)
     names = [layer.name for layer in layout.layers]
     if isinstance(keep, Mapping) and set(keep) != set(names):
         raise MPFLError(f"keep names layers {list(keep)}, but the model has {names}; name each")
+
+
+def _prunes(layout: Layout, groups: list[np.ndarray], keep: Keep) -> list[int]:
+    """How many filters of each group go when ``keep`` stay."""
+    names = [layer.name for layer in layout.layers]
     stay = [keep[name] for name in names] if isinstance(keep, Mapping) else [keep]
     return [len(group) - int(count) for group, count in zip(groups, stay, strict=True)]
 
@@ -260,12 +188,12 @@ def encode_mask(
     ones KNOWN goes first, then NESTED. ``coding="packed"`` always writes PACKED. Raises
     :class:`MPFLError` where the mask does not fit the layout or brings a filter back.
     """
-    masks.check(reference, layout)
+    _check(layout, reference, keep)
     masks.check(mask, layout, within=reference)
     bits = masks.flatten(mask, layout)
     packed = np.packbits(bits, bitorder="little").tobytes()
     if coding == "packed":
-        return _frame(Kind.PACKED, layout, round_, packed)
+        return frame.write(Kind.PACKED, _inside(layout, reference), round_, packed)
     bodies = {}
     if keep is not None:
         groups = _groups(layout, reference, keep)
@@ -276,7 +204,7 @@ def encode_mask(
     bodies[Kind.NESTED] = enumerative.encode(subsets, known=False)
     bodies[Kind.PACKED] = packed
     kind = min(bodies, key=lambda kind: len(bodies[kind]))
-    return _frame(kind, layout, round_, bodies[kind])
+    return frame.write(kind, _inside(layout, reference, keep), round_, bodies[kind])
 
 
 def decode_mask(
@@ -288,14 +216,22 @@ def decode_mask(
     keep: Keep | None = None,
     coding: Coding = "shortest",
 ) -> dict[str, np.ndarray]:
-    """The inverse of :func:`encode_mask`, given the same ``reference``, ``keep`` and ``coding``."""
-    masks.check(reference, layout)
-    kind, body = _open(payload, layout, round_, Kind.KNOWN, Kind.NESTED, Kind.PACKED)
-    if coding == "packed" and kind is not Kind.PACKED:
+    """The inverse of :func:`encode_mask`, given the same ``reference``, ``keep`` and ``coding``.
+
+    Raises :class:`MPFLError` where it was written inside another reference, for another
+    ``keep`` (which a packed mask does not know) or another model, or in another round.
+    """
+    _check(layout, reference, keep)
+    kind = kind_of(payload)
+    if coding == "packed" and kind in (Kind.KNOWN, Kind.NESTED):
         raise MPFLError(
             f"{kind.name} payload is not canonical where the coding is 'packed'; "
             "do both sides hold the same coding?"
         )
+    if kind is Kind.KNOWN and keep is None:
+        raise MPFLError("KNOWN payload leaves the kept counts out; give them as keep")
+    fingerprint = _inside(layout, reference, None if coding == "packed" else keep)
+    kind, body = frame.read(payload, fingerprint, round_, Kind.KNOWN, Kind.NESTED, Kind.PACKED)
     if kind is Kind.PACKED:
         if len(body) != (needed := (layout.filters + 7) // 8):
             raise MPFLError(
@@ -305,8 +241,6 @@ def decode_mask(
         packed = np.frombuffer(body, dtype=np.uint8)
         bits = np.unpackbits(packed, count=layout.filters, bitorder="little").astype(bool)
     else:
-        if kind is Kind.KNOWN and keep is None:
-            raise MPFLError("KNOWN payload leaves the kept counts out; give them as keep")
         known = keep if kind is Kind.KNOWN else None
         groups = _groups(layout, reference, known)
         counts = None if known is None else _prunes(layout, groups, known)
@@ -340,8 +274,9 @@ def packed_rows(
     """
     masks.check(reference, layout)
     alive = np.packbits(masks.flatten(reference, layout), bitorder="little")
-    expected = _frame(Kind.PACKED, layout, round_, alive.tobytes())
-    end = len(expected) - _CRC.size
+    fingerprint = _inside(layout, reference)
+    expected = frame.write(Kind.PACKED, fingerprint, round_, alive.tobytes())
+    end = len(expected) - frame.CRC.size
     start = end - alive.size
 
     def refuse_the_first_bad() -> None:
@@ -351,7 +286,7 @@ def packed_rows(
                 decode_mask(payload, layout, round_, reference=reference, coding="packed")
 
     equally_long = set(map(len, payloads)) <= {len(expected)}
-    if not (equally_long and set(map(zlib.crc32, payloads)) <= {_SEALED}):
+    if not (equally_long and set(map(zlib.crc32, payloads)) <= {frame.SEALED}):
         refuse_the_first_bad()
     frames = np.frombuffer(b"".join(payloads), np.uint8).reshape(len(payloads), len(expected))
     heads, rows = frames[:, :start], frames[:, start:end]
@@ -360,6 +295,57 @@ def packed_rows(
     if (heads != np.frombuffer(expected, np.uint8, start)).any() or back.any():
         refuse_the_first_bad()
     return rows
+
+
+def encode_counts(
+    votes: Mapping[str, np.ndarray], voters: int, layout: Layout, round_: int, *, reference: Mask
+) -> bytes:
+    """A vote histogram inside ``reference``: how many of ``voters`` keep each filter.
+
+    The body is the number of voters in LEB128, then ceil(log2(voters + 1)) bits for each filter
+    alive; of the others nothing is said, as nobody may vote for them. Raises
+    :class:`MPFLError` for counts that the votes of so many cannot make.
+    """
+    masks.check(reference, layout)
+    if voters < 1:
+        raise MPFLError(f"counts of {voters} voters; wait for at least one")
+    for layer in layout.layers:
+        counts = votes.get(layer.name)
+        if counts is None or counts.shape != (layer.filters,) or counts.dtype.kind not in "iu":
+            raise MPFLError(f"counts of layer {layer.name!r} are not int[{layer.filters}]")
+        if ((counts < 0) | (counts > voters * reference[layer.name])).any():
+            raise MPFLError(
+                f"counts of layer {layer.name!r} go beyond the {voters} voters, or bring back "
+                "pruned filters; were the masks added up twice?"
+            )
+    alive = masks.flatten(votes, layout)[masks.flatten(reference, layout)]
+    body = frame.write_varint(voters) + tally.pack_counts(alive, voters.bit_length())
+    return frame.write(Kind.COUNTS, _inside(layout, reference), round_, body)
+
+
+def decode_counts(
+    payload: bytes, layout: Layout, round_: int, *, reference: Mask
+) -> tuple[dict[str, np.ndarray], int]:
+    """The inverse of :func:`encode_counts`: ``int64 [filters]`` by layer, and the voters.
+
+    Refuses all that it would not write, as :func:`decode_mask` does.
+    """
+    masks.check(reference, layout)
+    _, body = frame.read(payload, _inside(layout, reference), round_, Kind.COUNTS)
+    voters, size = frame.read_varint(body[:5], "voters")
+    alive = masks.flatten(reference, layout)
+    bits, filters_alive = voters.bit_length(), int(alive.sum())
+    if len(body) - size != (needed := (bits * filters_alive + 7) // 8):
+        raise MPFLError(
+            f"body holds {len(body) - size} bytes of counts, but those of {voters} voters and "
+            f"{filters_alive} filters take {needed}; send again"
+        )
+    counts = np.zeros(layout.filters, np.int64)
+    counts[alive] = tally.unpack_counts(body[size:], bits, filters_alive)
+    votes = masks.unflatten(counts, layout)
+    if encode_counts(votes, voters, layout, round_, reference=reference) != payload:
+        raise MPFLError("COUNTS payload is not canonical; encode it with encode_counts")
+    return votes, voters
 
 
 def limit_bits(mask: Mask, reference: Mask, keep: Keep | None = None) -> float:
@@ -372,8 +358,3 @@ def limit_bits(mask: Mask, reference: Mask, keep: Keep | None = None) -> float:
     if isinstance(keep, int):
         return math.log2(math.comb(sum(alive.values()), sum(stay.values())))
     return sum(math.log2(math.comb(alive[name], stay[name])) for name in alive)
-
-
-def body_length(payload: bytes) -> int:
-    """How many bytes of a message are its body; the others are the frame."""
-    return len(_parse(payload)[3])

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mpfl import allocate, noise, partition, prune, schedules, vote
+from mpfl import allocate, noise, partition, privacy, prune, schedules, vote
 from mpfl.evidence import TABLES, Cell
 from mpfl.experiment import Experiment
 from mpfl.recipes import BUDGETS, RECIPES
@@ -213,12 +213,12 @@ def print_recipes(figures: Iterable[str]) -> None:
         shown = default.__name__ if hasattr(default, "__name__") else default
         console.print(f"  {field.name} = {shown}", soft_wrap=True)
     for what, known in (
-        ("vote", vote.RULES),
+        ("vote", {**vote.RULES, **privacy.WRAPPERS}),
         ("schedule, required", schedules.SCHEDULES),
         ("score", prune.SCORES),
         ("allocation", allocate.ALLOCATIONS),
         ("partition", partition.PARTITIONS),
-        ("noise", {**noise.DATA_NOISES, **noise.VOTER_FAULTS}),
+        ("noise", {**noise.DATA_NOISES, **noise.VOTER_FAULTS, **privacy.PRIVATE_VOTES}),
     ):
         console.print(f"{what}: {', '.join(known)}", soft_wrap=True)
     console.print(f"tables for reproduce: {', '.join(TABLES)}", soft_wrap=True)

@@ -15,6 +15,7 @@ from mpfl.models import Prunes
 from mpfl.node import Scope, ShareOf
 from mpfl.noise import DATA_NOISES, VOTER_FAULTS, DataNoise, VoterFault
 from mpfl.partition import Partition, iid
+from mpfl.privacy import PRIVATE_VOTES, debiased, randomised_response
 from mpfl.prune import Score, l2, taylor
 from mpfl.schedules import Schedule, geometric
 from mpfl.train import Precision, Settings
@@ -32,8 +33,8 @@ FEDERATED_METHODS = ("mpfl", "pruning-fl", "fedavg", "random-masks", "w0-norms")
 class Experiment:
     """One run, described by values alone: equal experiments give equal masks and weights.
 
-    ``noise`` spoils the data, or the votes, of the first ``noisy_nodes`` nodes; the final
-    central training is always on clean data. ``w0`` is
+    ``noise`` spoils the data, or the votes, of the first ``noisy_nodes`` nodes, or makes their
+    votes private; the final central training is always on clean data. ``w0`` is
     ``"random"``, ``"torchvision"`` or a safetensors file. ``pixels`` is the height and width
     that the network sees (None: the data set's own). ``match`` is the folder of a recorded
     run whose filter counts a control takes over, round by round.
@@ -118,7 +119,14 @@ class Experiment:
         if self.noise is not None and self.method in ("lth", "central"):
             raise MPFLError(f"noise spoils nodes, but {self.method!r} trains on clean pooled data")
         if self.noise is not None and not (self.data_noise or self.voter_fault):
-            raise MPFLError(f"noise {self.noise!r} is in neither table of mpfl.noise; add it there")
+            raise MPFLError(f"noise {self.noise!r} is in no table of mpfl.noise or mpfl.privacy")
+        if isinstance(self.vote, debiased):
+            private = randomised_response(self.vote.epsilon)
+            if self.noise != private or self.noisy_nodes != self.nodes:
+                raise MPFLError(
+                    f"vote rule debiased: every node must answer by {private!r}; "
+                    f"set noise to it and noisy_nodes to {self.nodes}"
+                )
         if self.match is not None and self.method not in ("random-masks", "w0-norms"):
             raise MPFLError(f"match is for random-masks and w0-norms, not for {self.method!r}")
 
@@ -135,8 +143,8 @@ class Experiment:
 
     @property
     def voter_fault(self) -> VoterFault | None:
-        """The noise, where it spoils votes."""
-        known = isinstance(self.noise, tuple(VOTER_FAULTS.values()))
+        """The noise, where it spoils votes, or hides them."""
+        known = isinstance(self.noise, (*VOTER_FAULTS.values(), *PRIVATE_VOTES.values()))
         return cast(VoterFault, self.noise) if known else None
 
     @property

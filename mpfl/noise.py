@@ -52,7 +52,8 @@ def _check_data(where: str, images: Array, labels: Array, classes: int, least: i
         )
 
 
-def _check_vote(where: str, mask: Mask, alive: Mask) -> None:
+def check_vote(where: str, mask: Mask, alive: Mask) -> None:
+    """Refuse, naming ``where``, a mask that is not within ``alive``, layer by layer."""
     for name in {**alive, **mask}:
         if name not in mask or name not in alive or mask[name].shape != alive[name].shape:
             raise MPFLError(
@@ -145,7 +146,7 @@ class random_mask:  # noqa: N801
     """
 
     def __call__(self, mask: Mask, alive: Mask, rng: Rng) -> Mask:
-        _check_vote("random_mask", mask, alive)
+        check_vote("random_mask", mask, alive)
         return {
             name: keep_best(rng.random(bits.size), bits, int(mask[name].sum()))
             for name, bits in alive.items()
@@ -160,7 +161,7 @@ class inverted_mask:  # noqa: N801
     """
 
     def __call__(self, mask: Mask, alive: Mask, rng: Rng) -> Mask:
-        _check_vote("inverted_mask", mask, alive)
+        check_vote("inverted_mask", mask, alive)
         return {name: bits & ~mask[name] for name, bits in alive.items()}
 
 
@@ -187,7 +188,7 @@ class colluding_veto:  # noqa: N801
         return rng_for(self.seed, "veto", layer).permutation(filters) < count
 
     def __call__(self, mask: Mask, alive: Mask, rng: Rng) -> Mask:
-        _check_vote("colluding_veto", mask, alive)
+        check_vote("colluding_veto", mask, alive)
         return {name: bits & ~self.chosen(name, bits.size) for name, bits in alive.items()}
 
 

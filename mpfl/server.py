@@ -94,7 +94,7 @@ def outcome(
     ballots = {
         name: Ballot(votes[name], voters, alive[name], asked[name], norms[name]) for name in alive
     }
-    mask = decide(plan, vote, ballots, plan.keep(round_, alive))
+    mask = _decide(plan, vote, ballots, plan.keep(round_, alive))
     rescued = tuple(name for name, bits in mask.items() if not bits.any())
     # A network with an empty layer computes nothing: the most-voted filters stay.
     mask |= {name: budget(plan.floor)(ballots[name]) for name in rescued}
@@ -195,7 +195,7 @@ def read_ballots(
             )
 
 
-def decide(
+def _decide(
     plan: Plan, vote: Rule, ballots: Mapping[str, Ballot], keep: Mapping[str, int] | int
 ) -> dict[str, np.ndarray]:
     """Ask the rule, layer by layer; always inside the last consensus.

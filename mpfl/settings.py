@@ -1,8 +1,8 @@
 """``field=value`` on the command line, into values: the only place with strings.
 
 Rules, schedules, partitions and noise are written as their ``repr``: ``share(0.5)``,
-``geometric(share=0.1, warmup=1)``, ``dirichlet(0.3)``. ``local.lr=0.1`` changes one
-setting of the local training.
+``geometric(share=0.1, warmup=1)``, ``dirichlet(0.3)``, one inside another where it wraps one:
+``debiased(share(0.5), 2.0)``. ``local.lr=0.1`` changes one setting of the local training.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from mpfl.allocate import ALLOCATIONS
 from mpfl.experiment import Experiment
 from mpfl.noise import DATA_NOISES, VOTER_FAULTS
 from mpfl.partition import PARTITIONS
+from mpfl.privacy import PRIVATE_VOTES, WRAPPERS
 from mpfl.prune import SCORES
 from mpfl.recipes import nearest
 from mpfl.schedules import SCHEDULES
@@ -24,12 +25,12 @@ from mpfl.types import MPFLError, located
 from mpfl.vote import RULES
 
 _NAMED: Mapping[str, Mapping[str, Any]] = {
-    "vote": RULES,
+    "vote": {**RULES, **WRAPPERS},
     "schedule": SCHEDULES,
     "required": SCHEDULES,
     "allocation": ALLOCATIONS,
     "partition": PARTITIONS,
-    "noise": {**DATA_NOISES, **VOTER_FAULTS},
+    "noise": {**DATA_NOISES, **VOTER_FAULTS, **PRIVATE_VOTES},
 }
 _UNREADABLE = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
@@ -93,24 +94,41 @@ def _fitting(kind: str, value: Any) -> Any:
         return value
     if kind == "float" and type(value) is int:
         return float(value)
+    if kind == "Rule" and type(value) in RULES.values():
+        return value
     if kind == "tuple[float, ...]" and isinstance(value, tuple | list):
         return tuple(_fitting("float", each) for each in value)
     raise TypeError(f"{value!r} is not {kind}")
 
 
 def _call(what: str, text: str, known: Mapping[str, Any]) -> Any:
-    """Build ``rule(1, key=2)`` from its text: a known name and literal arguments, no code."""
+    """Build ``rule(1, key=2)`` from its text: known names and literal arguments, no code."""
     try:
         tree = ast.parse(text, mode="eval").body
-        call = ast.Call(tree, [], []) if isinstance(tree, ast.Name) else tree
-        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+        if not _is_call(tree):
             raise ValueError
     except _UNREADABLE:
         raise MPFLError(f"write it as a call of one of {', '.join(known)}") from None
+    return _build(what, tree, known)
+
+
+def _is_call(tree: ast.expr) -> bool:
+    return isinstance(tree.func if isinstance(tree, ast.Call) else tree, ast.Name)
+
+
+def _build(what: str, tree: ast.expr, known: Mapping[str, Any]) -> Any:
+    call: Any = ast.Call(tree, [], []) if isinstance(tree, ast.Name) else tree
     make = known[nearest(what, call.func.id, known)]
+
+    def value_of(tree: ast.expr) -> Any:
+        inner = isinstance(tree, ast.Call) and _is_call(tree)
+        return _build(what, tree, known) if inner else ast.literal_eval(tree)
+
     try:
-        arguments = [ast.literal_eval(each) for each in call.args]
-        keywords = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
+        arguments = [value_of(each) for each in call.args]
+        keywords = {str(each.arg): value_of(each.value) for each in call.keywords}
+    except MPFLError:
+        raise
     except _UNREADABLE:
         raise MPFLError("arguments must be plain numbers, such as 0.5") from None
     signature = inspect.signature(make)

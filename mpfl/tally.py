@@ -49,6 +49,19 @@ def add_packed(
     return counts
 
 
+def pack_counts(counts: Int64[np.ndarray, " filters"], bits: int) -> bytes:
+    """Whole numbers below ``2**bits``, ``bits`` each, the lowest first, padded to a byte."""
+    digits = counts[:, None] >> np.arange(bits) & 1
+    return np.packbits(digits.astype(np.uint8), bitorder="little").tobytes()
+
+
+def unpack_counts(body: bytes, bits: int, filters: int) -> Int64[np.ndarray, " filters"]:
+    """The inverse of :func:`pack_counts`; padding is not looked at."""
+    packed = np.frombuffer(body, np.uint8)
+    digits = np.unpackbits(packed, count=bits * filters, bitorder="little").reshape(filters, bits)
+    return digits.astype(np.int64) @ (1 << np.arange(bits))
+
+
 def _add_by_threes(
     words: UInt64[np.ndarray, "votes words"],
 ) -> tuple[UInt64[np.ndarray, "left words"], UInt64[np.ndarray, "carries words"]]:

@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mpfl import codec, filters, masks
@@ -74,6 +74,7 @@ TINY = chain(4, 3)
 ALL = masks.full(TINY)
 ONE_EACH = mask_of(TINY, "#.##", "##.")
 WEIGHTS = draw_weights(TINY, rng_for(0, "tiny"))
+VOTES = {"c0": np.array([4, 0, 1, 3]), "c1": np.array([2, 0, 0])}
 
 
 @st.composite
@@ -165,6 +166,27 @@ def test_ranks_against_the_masks_written_out():
     assert bodies == [bytes([place]) for place in range(18)]
 
 
+def test_counts_by_hand():
+    # 4 voters take three bits each. Alive are #.##/##.: 4, 1, 3, 2, 0, from the lowest bit:
+    # 001 100 110 010 000 and a bit of padding, so 0b11001100 of the bits 0-7, then 0b00000100.
+    payload = codec.encode_counts(VOTES, 4, TINY, 3, reference=ONE_EACH)
+    assert payload[2:5] == b"\x17\3\0" and payload[5:9] != TINY.fingerprint
+    bits = "001 100 110 010 000 0".replace(" ", "")
+    number = int(bits[::-1], 2)
+    assert body_of(payload) == bytes([4]) + number.to_bytes(2, "little")
+
+
+def test_what_a_mask_is_written_inside_by_hand():
+    plain = codec.encode_mask(ONE_EACH, TINY, 3, reference=ALL)
+    assert plain[5:9] == TINY.fingerprint
+    # Inside #.##/##. the bits are 1011 1100, the first the highest; then what is known.
+    for keep, text in ((None, b"null"), (4, b"4"), ({"c1": 1, "c0": 2}, b"[2, 1]")):
+        payload = codec.encode_mask(ONE_EACH, TINY, 3, reference=ONE_EACH, keep=keep)
+        expected = slow_crc(TINY.fingerprint + text + bytes([0b10111100]))
+        assert payload[5:9] == expected.to_bytes(4, "little")
+        assert codec.kind_of(payload) is Kind.NESTED and codec.round_of(payload) == 3
+
+
 def test_seed_and_empty_by_hand():
     seed = codec.encode_seed(1 + 2 * 256, TINY)
     assert seed[2:5] == b"\x11\0\0" and body_of(seed) == bytes([1, 2, 0, 0, 0, 0, 0, 0])
@@ -200,6 +222,67 @@ def test_no_mask_costs_more_than_a_byte_over_the_limit_of_its_kind(case):
     if keep == sum(kept.values()):
         bits.append(codec.limit_bits(mask, reference, keep))
     assert min(bits) / 8 - 1e-6 <= len(body_of(payload)) < min(bits) / 8 + 1 + 1e-6
+
+
+@settings(max_examples=300, deadline=None)
+@given(cases(), st.data(), st.sampled_from(["shortest", "packed"]))
+def test_another_reference_is_refused_also_with_equal_counts(case, data, coding):
+    layout, reference, mask, keep = case
+    payload = codec.encode_mask(mask, layout, 3, reference=reference, keep=keep, coding=coding)
+    shuffled = {n: np.array(data.draw(st.permutations(list(b)))) for n, b in reference.items()}
+    assume(not equal(shuffled, reference))
+    assert masks.kept(shuffled) == masks.kept(reference)
+    assert codec.kind_of(payload) is not Kind.KNOWN or keep is not None
+    with pytest.raises(MPFLError, match="for another model, reference, keep or coding"):
+        codec.decode_mask(payload, layout, 3, reference=shuffled, keep=keep, coding=coding)
+    if coding == "packed":
+        with pytest.raises(MPFLError, match="for another model, reference, keep or coding"):
+            codec.packed_rows([payload], layout, 3, reference=shuffled)
+    votes = {name: bits.astype(int) for name, bits in mask.items()}
+    with pytest.raises(MPFLError, match="for another model, reference, keep or coding"):
+        counts = codec.encode_counts(votes, 1, layout, 3, reference=reference)
+        codec.decode_counts(counts, layout, 3, reference=shuffled)
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases(), cases())
+def test_other_known_counts_are_refused_unless_packed(case, other):
+    layout, reference, mask, keep = case
+    wrong = other[3] if not isinstance(other[3], dict) else {n: 9 for n in mask}
+    assume(wrong != keep)
+    both = {"reference": reference, "keep": keep}
+    payload = codec.encode_mask(mask, layout, 3, **both)
+    with pytest.raises(
+        MPFLError, match=r"another model, reference, keep or coding|leaves the kept"
+    ):
+        codec.decode_mask(payload, layout, 3, **both | {"keep": wrong})
+    packed = codec.encode_mask(mask, layout, 3, **both, coding="packed")
+    known = both | {"keep": wrong}
+    assert packed == codec.encode_mask(mask, layout, 3, **known, coding="packed")
+    assert equal(codec.decode_mask(packed, layout, 3, **known, coding="packed"), mask)
+
+
+@st.composite
+def histograms(draw):
+    """A layout, a reference, and counts that some number of voters can make inside it."""
+    layout, reference, *_ = draw(cases())
+    voters = draw(st.integers(1, 9) | st.integers(1, 2**20))
+    counts = st.lists(st.integers(0, voters), min_size=layout.filters, max_size=layout.filters)
+    votes = np.array(draw(counts)) * masks.flatten(reference, layout)
+    return layout, reference, masks.unflatten(votes, layout), voters
+
+
+@settings(max_examples=200, deadline=None)
+@given(histograms(), st.integers(0, 65535))
+def test_counts_come_back(case, round_):
+    layout, reference, votes, voters = case
+    payload = codec.encode_counts(votes, voters, layout, round_, reference=reference)
+    back, said = codec.decode_counts(payload, layout, round_, reference=reference)
+    assert equal(back, votes) and said == voters
+    assert all(counts.dtype == np.int64 for counts in back.values())
+    # The formula, as a check: ceil(log2(n + 1)) bits a filter alive, behind the voters.
+    bits = math.ceil(math.log2(voters + 1)) * sum(masks.kept(reference).values())
+    assert len(body_of(payload)) == -(-voters.bit_length() // 7) + math.ceil(bits / 8)
 
 
 @settings(deadline=None)
@@ -310,6 +393,10 @@ MESSAGES = {
         codec.encode_mask(ONE_EACH, TINY, 3, reference=ALL, keep=5),
         lambda p: codec.decode_mask(p, TINY, 3, reference=ALL, keep=5),
     ),
+    "counts": (
+        codec.encode_counts(VOTES, 4, TINY, 3, reference=ONE_EACH),
+        lambda p: codec.decode_counts(p, TINY, 3, reference=ONE_EACH),
+    ),
 }
 NAMES = pytest.mark.parametrize("name", MESSAGES)
 
@@ -367,6 +454,8 @@ def test_a_sealed_message_is_refused_or_canonical(name, data):
         assert codec.encode_seed(value, TINY) == sealed
     elif name == "empty":
         assert sealed == payload
+    elif name == "counts":
+        assert codec.encode_counts(*value, TINY, 3, reference=ONE_EACH) == sealed
     else:
         keep = 5 if name == "known" else None
         assert codec.encode_mask(value, TINY, 3, reference=ALL, keep=keep) == sealed
@@ -429,6 +518,9 @@ def test_foreign_safetensors_are_refused():
 # --- errors say what is wrong ----------------------------------------------------------------
 
 NESTED = MESSAGES["nested"][0]
+INSIDE = codec.encode_mask(ONE_EACH, TINY, 3, reference=ONE_EACH)
+EIGHT = codec.encode_mask(ONE_EACH, TINY, 3, reference=ALL, keep=8)  # more than there are
+COUNTED = MESSAGES["counts"][0]
 OTHER = chain(4, 3, 2)
 
 
@@ -450,13 +542,13 @@ def changed(payload, at, value):
         (changed(NESTED, 9, b"\xff\xff\xff\xff\xff"), "not canonical LEB128"),
         (changed(NESTED, 10, b"\0"), "checksum mismatch"),
         (reseal(NESTED, b"", kind=0), "unknown kind 0"),
-        (reseal(NESTED, b"", kind=7), "unknown kind 7"),
+        (reseal(NESTED, b"", kind=8), "unknown kind 8"),
         (codec.encode_seed(1, TINY), "of kind SEED, but KNOWN or NESTED or PACKED is due"),
         (reseal(NESTED, b"\0" * 7, kind=1), "SEED body holds 7 bytes, not 8"),
         (reseal(NESTED, b"\0", kind=3), "EMPTY body holds 1 bytes, not 0"),
         (
             codec.encode_mask(masks.full(OTHER), OTHER, 3, reference=masks.full(OTHER)),
-            f"for model {OTHER.fingerprint.hex()}, not {TINY.fingerprint.hex()}; was it encoded",
+            f"payload is for {OTHER.fingerprint.hex()}, not {TINY.fingerprint.hex()}; was it enc",
         ),
         (codec.encode_mask(ONE_EACH, TINY, 2, reference=ALL), "of round 2, not 3"),
         (reseal(NESTED, b""), "body holds 0 bytes"),
@@ -478,7 +570,7 @@ def test_mask_errors(payload, message):
     [
         (lambda: codec.encode_mask(ALL, TINY, 3, reference=ONE_EACH), "brings back 1 pruned"),
         (
-            lambda: codec.decode_mask(reseal(NESTED, b"\x7f", kind=4), TINY, 3, reference=ONE_EACH),
+            lambda: codec.decode_mask(reseal(INSIDE, b"\x7f", kind=4), TINY, 3, reference=ONE_EACH),
             "brings back 1 pruned",
         ),
         (
@@ -486,7 +578,7 @@ def test_mask_errors(payload, message):
             "made for another model",
         ),
         (
-            lambda: codec.decode_mask(MESSAGES["known"][0], TINY, 3, reference=ALL, keep=8),
+            lambda: codec.decode_mask(reseal(EIGHT, b"\0", kind=6), TINY, 3, reference=ALL, keep=8),
             "cannot choose -1 of 7",
         ),
         (
@@ -494,8 +586,60 @@ def test_mask_errors(payload, message):
             "keep names layers ['c0'], but the model has ['c0', 'c1']",
         ),
         (
-            lambda: codec.decode_mask(NESTED, TINY, 3, reference=ALL, keep=5),
+            lambda: codec.decode_mask(
+                reseal(MESSAGES["known"][0], b"\xba", kind=5), TINY, 3, reference=ALL, keep=5
+            ),
             "NESTED payload is not canonical",
+        ),
+        (
+            lambda: codec.encode_counts(VOTES, 3, TINY, 3, reference=ONE_EACH),
+            "counts of layer 'c0' go beyond the 3 voters, or bring back",
+        ),
+        (lambda: codec.encode_counts(VOTES, 0, TINY, 3, reference=ONE_EACH), "counts of 0 voters"),
+        (
+            lambda: codec.encode_counts(
+                {**VOTES, "c1": np.array([2, 0, 1])}, 4, TINY, 3, reference=ONE_EACH
+            ),
+            "counts of layer 'c1' go beyond the 4 voters, or bring back",
+        ),
+        (
+            lambda: codec.encode_counts({"c0": VOTES["c0"]}, 4, TINY, 3, reference=ONE_EACH),
+            "counts of layer 'c1' are not int[3]",
+        ),
+        (
+            lambda: codec.decode_counts(
+                reseal(COUNTED, b"\4" + body_of(COUNTED)[1:] + b"\0"), TINY, 3, reference=ONE_EACH
+            ),
+            "body holds 3 bytes of counts, but those of 4 voters and 5 filters take 2",
+        ),
+        (
+            lambda: codec.decode_counts(
+                reseal(COUNTED, b"\4\xff\xff"), TINY, 3, reference=ONE_EACH
+            ),
+            "go beyond the 4 voters",
+        ),
+        (
+            lambda: codec.decode_counts(
+                reseal(COUNTED, body_of(COUNTED)[:2] + bytes([body_of(COUNTED)[2] | 128])),
+                TINY,
+                3,
+                reference=ONE_EACH,
+            ),
+            "COUNTS payload is not canonical",  # a padding bit
+        ),
+        (
+            lambda: codec.decode_counts(
+                reseal(COUNTED, b"\x84\0\0\0"), TINY, 3, reference=ONE_EACH
+            ),
+            "the voters field is not canonical LEB128",
+        ),
+        (
+            lambda: codec.decode_counts(reseal(COUNTED, b"\0"), TINY, 3, reference=ONE_EACH),
+            "counts of 0 voters",
+        ),
+        (
+            lambda: codec.decode_counts(NESTED, TINY, 3, reference=ALL),
+            "kind NESTED, but COUNTS is due",
         ),
         (lambda: codec.encode_seed(-1, TINY), "seed -1 does not fit"),
         (lambda: codec.encode_seed(2**64, TINY), "does not fit 64 bits"),

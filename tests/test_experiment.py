@@ -133,7 +133,7 @@ def test_functions_and_rules_are_described_by_how_they_are_written():
         ({"score": taylor, "method": "pruning-fl"}, "score taylor needs data"),
         ({"score": taylor, "method": "w0-norms"}, "score taylor needs data"),
         ({"noise": noise.random_mask(), "method": "fedavg"}, "nobody votes in 'fedavg'"),
-        ({"noise": lambda *data: data}, "in neither table of mpfl.noise"),
+        ({"noise": lambda *data: data}, "in no table of mpfl.noise or mpfl.privacy"),
         ({"match": "runs/a"}, "match is for random-masks and w0-norms, not for 'mpfl'"),
     ],
 )

@@ -154,6 +154,8 @@ def test_one_coding_refuses_the_other():
         with pytest.raises(MPFLError, match=f"^{kind} payload is not canonical .*'packed'"):
             codec.decode_mask(short, TOY, 2, reference=ALL, keep=known, coding="packed")
     with pytest.raises(MPFLError, match=r"^PACKED payload is not canonical: .*coding\?$"):
+        codec.decode_mask(packed(mask), TOY, 2, reference=ALL)
+    with pytest.raises(MPFLError, match=r"another model, reference, keep or coding\?$"):
         codec.decode_mask(packed(mask), TOY, 2, reference=ALL, keep=keep)
 
 
@@ -214,7 +216,7 @@ BAD = {
     "trailing": (SAID + b"\0", "has trailing bytes"),
     "empty": (b"", "payload is too short"),
     "late": (packed(ALL, round_=1), "payload is of round 1, not 2"),
-    "other model": (packed(masks.full(OTHER), OTHER), "was it encoded for another model?"),
+    "other model": (packed(masks.full(OTHER), OTHER), "was it encoded for another model, ref"),
     "other version": (SAID[:2] + b"\x24" + SAID[3:], "payload is of version 2, not 1"),
     "other kind": (sealed(SAID, SAID[10:-4], Kind.NESTED), "NESTED payload is not canonical"),
     "unknown kind": (sealed(SAID, SAID[10:-4], 9), "payload is of unknown kind 9"),
@@ -223,7 +225,16 @@ BAD = {
         codec.encode_mask(REFERENCE, TOY, 2, reference=REFERENCE),
         "NESTED payload is not canonical",
     ),
-    "outside": (packed(mask_of(TOY, "#..#", "##.", "##...")), "brings back 1 pruned filters"),
+    "other reference": (packed(mask_of(TOY, "#.#.", "##.", "##.#.")), "for another model, refer"),
+    "outside": (
+        sealed(
+            SAID,
+            np.packbits(
+                masks.flatten(mask_of(TOY, "#..#", "##.", "##..."), TOY), bitorder="little"
+            ).tobytes(),
+        ),
+        "brings back 1 pruned filters",
+    ),
     "padding": (sealed(SAID, bytes([SAID[10], SAID[11] | 16])), "PACKED payload is not canonical"),
 }
 

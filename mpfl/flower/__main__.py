@@ -1,4 +1,4 @@
-"""``python -m mpfl.flower simulation|deployment``: a run on Flower, all of it on this machine."""
+"""``python -m mpfl.flower``: a run on Flower on this machine, or the keys for several."""
 
 from __future__ import annotations
 
@@ -21,22 +21,28 @@ from mpfl.types import MPFLError
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    top = argparse.ArgumentParser(
-        prog="python -m mpfl.flower",
-        description="Run an experiment on Flower. Both kinds end with the simulation's masks.",
-    )
-    top.add_argument("kind", choices=["simulation", "deployment"], help="virtual nodes in one "
-                     "process tree (Ray), or a process each, with TLS and keys")  # fmt: skip
-    top.add_argument("recipe", nargs="?", default="cifar10-vgg11")
-    top.add_argument("--budget", default="toy", help="toy (default), laptop or paper")
-    top.add_argument("--seed", type=int, default=0)
-    top.add_argument("--set", action="append", default=[], dest="changes", metavar="FIELD=VALUE",
-                     help="change a field of the recipe; may be repeated")  # fmt: skip
-    top.add_argument("--quorum", type=int, default=0, help="valid replies that close a round; "
-                     "default: a majority of the nodes")  # fmt: skip
-    top.add_argument("--deadline", type=float, default=600, help="seconds a round may take")
-    top.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
-    top.add_argument("--out", type=Path, help="the run folder; one that is there goes on")
+    top = argparse.ArgumentParser(prog="python -m mpfl.flower", description=__doc__)
+    kinds = top.add_subparsers(dest="kind", required=True)
+    for kind, what in (
+        ("simulation", "run with virtual nodes in one place (Ray)"),
+        ("deployment", "run with a process a node, TLS and keys, on this machine"),
+    ):
+        run = kinds.add_parser(kind, help=what)
+        run.add_argument("recipe", nargs="?", default="cifar10-vgg11")
+        run.add_argument("--budget", default="toy", help="toy (default), laptop or paper")
+        run.add_argument("--seed", type=int, default=0)
+        run.add_argument("--set", action="append", default=[], dest="changes",
+                         metavar="FIELD=VALUE", help="change a field of the recipe")  # fmt: skip
+        run.add_argument("--quorum", type=int, default=0, help="valid replies that close a "
+                         "round; default: a majority of the nodes")  # fmt: skip
+        run.add_argument("--deadline", type=float, default=600, help="seconds a round may take")
+        run.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
+        run.add_argument("--out", type=Path, help="the run folder; one that is there goes on")
+    keys = kinds.add_parser("keys", help="make certificates and keys for several machines")
+    keys.add_argument("folder", type=Path)
+    keys.add_argument("--host", action="append", required=True, dest="hosts",
+                      help="a name or IP address by which nodes reach the server")  # fmt: skip
+    keys.add_argument("--nodes", type=int, required=True)
     return top
 
 
@@ -45,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the processes, then this one
     try:
-        _run(parser().parse_args(words), words)
+        options = parser().parse_args(words)
+        _keys(options) if options.kind == "keys" else _run(options, words)
     except (MPFLError, OSError) as error:
         print(f"mpfl: {error}", file=sys.stderr)
         return 2
@@ -53,6 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("mpfl: stopped; the same command goes on", file=sys.stderr)
         return 130
     return 0
+
+
+def _keys(options: argparse.Namespace) -> None:
+    folder = options.folder.resolve()
+    launch.prepare(folder, options.hosts, options.nodes)
+    print(f"{folder}: certificates, {options.nodes} node keys, settings for the shell")
 
 
 def _run(options: argparse.Namespace, words: Sequence[str]) -> None:

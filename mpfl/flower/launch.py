@@ -31,9 +31,11 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",  # else each run asks the network
-    "PYTHONWARNINGS": "ignore",
     "OMP_NUM_THREADS": "1",
 }
+CONTROL = "127.0.0.1:8000"
+"""Where runs are submitted, unless said otherwise; never to be reachable from outside."""
+
 STARTED = 60.0
 """Seconds that a server may take to listen."""
 
@@ -115,13 +117,11 @@ def superlink(
     folder.mkdir(parents=True, exist_ok=True)
     fleet = fleet or f"127.0.0.1:{_free_port()}"
     engine = Engine(folder, fleet, f"127.0.0.1:{port or _free_port()}", secure=not simulation)
-    connection = [f'address = "{engine.control}"']
     words = ["flower-superlink", "--disable-runtime-dependency-installation"]
     host, _, number = engine.control.rpartition(":")
     words += ["--host", host, "--port", number, "--fleet-api-address", fleet]
     if simulation:
         words += ["--insecure", "--simulation"]
-        connection += ["insecure = true"]
     else:
         if not (folder / "server.crt").exists():
             make_certificates(folder, ["localhost", "127.0.0.1"])
@@ -129,15 +129,40 @@ def superlink(
             option, _, file = part.partition("=")
             words += [f"--{option}", str(folder / file)]
         words += ["--enable-supernode-auth"]
-        connection += [f'root-certificates = "{folder / "ca.crt"}"']
-    lines = ["[superlink]", 'default = "here"', "[superlink.here]", *connection]
-    (folder / "config.toml").write_text("\n".join(lines) + "\n")
+    _write_connection(engine)
     try:
         _wait_until_it_listens(engine, engine.start("superlink", words))
         yield engine
     finally:
         for name in reversed(list(engine.processes)):
             engine.stop(name)
+
+
+def _write_connection(engine: Engine) -> None:
+    """Tell Flower's own commands where ``here`` is."""
+    how = (
+        f'root-certificates = "{engine.folder / "ca.crt"}"' if engine.secure else "insecure = true"
+    )
+    lines = ["[superlink]", 'default = "here"', "[superlink.here]", f'address = "{engine.control}"']
+    (engine.folder / "config.toml").write_text("\n".join([*lines, how]) + "\n")
+
+
+def prepare(folder: Path, hosts: Sequence[str], nodes: int) -> None:
+    """What a deployment on several machines begins with, all in ``folder``.
+
+    The server's certificate for these ``hosts``, a key for each of ``nodes``, and a file
+    ``environment`` for the shell. Raises where the folder has certificates already.
+    """
+    if (folder / "ca.crt").exists():
+        raise MPFLError(f"{folder}: holds certificates already; choose another folder")
+    make_certificates(folder, [*hosts, "localhost", "127.0.0.1"])
+    for node in range(nodes):
+        make_node_key(folder, f"node{node}")
+    _write_connection(Engine(folder, "", CONTROL, secure=True))
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in QUIET.items()]
+    (folder / "environment").write_text(
+        "\n".join([*lines, f"export FLWR_HOME={shlex.quote(str(folder))}"]) + "\n"
+    )
 
 
 def add_node(engine: Engine, node: int, root: Path, *, own_data: bool = False) -> None:

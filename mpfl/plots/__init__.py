@@ -3,7 +3,7 @@
 from mpfl.plots.appearance import LOOKS, look, style
 from mpfl.plots.costs import scaling, traffic
 from mpfl.plots.faults import chances, contamination, measured_chances
-from mpfl.plots.lines import curves, spread
+from mpfl.plots.lines import curves, over_theory, spread
 from mpfl.plots.runs import comparison, histogram, progress, rounds
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "histogram",
     "look",
     "measured_chances",
+    "over_theory",
     "progress",
     "rounds",
     "scaling",

@@ -45,6 +45,39 @@ def curves(
     return figure
 
 
+def over_theory(
+    x: Sequence[float],
+    measured: Mapping[str, Any],
+    theory: Mapping[str, Any],
+    xlabel: str,
+    ylabel: str,
+) -> Figure:
+    """Dots that were measured, ``[seeds, x]``, over lines ``[x]`` of the same names.
+
+    A dot is the mean over the seeds, its bar the standard deviation to each side; a name
+    without a theory is dots on a dotted line. Each step of ``x`` is a doubling.
+    """
+    with style():
+        figure, axes = plt.subplots(figsize=(7.4, 3.8), layout="constrained")
+        for (name, values), (colour, marker) in zip(
+            measured.items(), _ROWS[: len(measured)], strict=True
+        ):
+            each, deviation = np.atleast_2d(values), 0.0
+            if len(each) > 1:
+                deviation = each.std(axis=0, ddof=1)
+            if name in theory:
+                axes.plot(x, theory[name], color=colour, linewidth=1.2)
+            look: Any = {"color": colour, "marker": marker, "markersize": 6, "capsize": 3}
+            line = "" if name in theory else ":"
+            axes.errorbar(x, each.mean(axis=0), deviation, linestyle=line, label=name, **look)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(x, [f"{each:g}" for each in x])
+        axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, None))
+        axes.legend(frameon=False)
+    plt.close(figure)
+    return figure
+
+
 def spread(rows: Mapping[str, Sequence[float]], xlabel: str) -> Figure:
     """A row a name: a dot a seed, and the mean with one standard deviation to each side."""
     with style():
