@@ -13,11 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-import torch
-
 from mpfl.findings import TRAININGS, Row, Sample, Training, difference, paired, points, rows_of
 from mpfl.ledger import bill
-from mpfl.models import build, layout_of
+from mpfl.models import blueprint
 from mpfl.node import Plan
 from mpfl.recipes import recipe
 
@@ -137,8 +135,7 @@ def _traffic(limit: float) -> Callable[[Tables], Finding]:
 def _traffic_at_full_size(family: str, classes: int, images: int, limit: float) -> Finding:
     """Bytes over those of dense FedAvg, computed for the paper's network and rounds."""
     e = recipe(family, "paper")
-    with torch.device("meta"):  # shapes without weights
-        layout = layout_of(build(e.model, classes))
+    layout = blueprint(e.model, classes)
     plan, samples = Plan(layout, e.schedule, e.rounds), [images // e.nodes] * e.nodes
     rounds = e.federated_rounds
     masks = bill("mpfl", plan, samples)

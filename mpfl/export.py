@@ -75,8 +75,7 @@ def export(
     seen = config["pixels"] or shape[-1]
     full = models.build(config["model"], len(dataset.classes), width=config["width"], pixels=seen)
     layout = models.layout_of(full)
-    kept = records.load_tensors(folder / "mask.safetensors")
-    mask = {layer.name: kept[layer.name] for layer in layout.layers}
+    mask = records.load_mask(folder / "mask.safetensors", layout)
     models.load_weights(full, apply(records.load_tensors(folder / FILES[weights]), mask, layout))
     noise = rng_for(0, "export").integers(0, 256, (64, *shape), np.uint8)
     pictures = np.concatenate([noise, dataset.test_images[:256]])

@@ -266,6 +266,21 @@ def layout_of(module: nn.Module, prunes: Prunes = "filter") -> Layout:
     return Layout(tuple(layers), shapes, tuple(readers))
 
 
+def blueprint(
+    name: str,
+    classes: int,
+    *,
+    width: float = 1.0,
+    pixels: int = 32,
+) -> Layout:
+    """The layout of a network that is not made: :func:`build`'s, without any weights.
+
+    For whoever needs shapes alone, as a bill does; the weights could be half a gigabyte.
+    """
+    with torch.device("meta"):
+        return layout_of(build(name, classes, width=width, pixels=pixels))
+
+
 _MIXES_CHANNELS = nn.LayerNorm | nn.GroupNorm | nn.LocalResponseNorm
 
 

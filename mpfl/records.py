@@ -171,6 +171,12 @@ def save_mask(path: Path, mask: Mask) -> None:
     write_atomically(path, safetensors.numpy.save(dict(mask)))
 
 
+def load_mask(path: Path, layout: Layout) -> dict[str, np.ndarray]:
+    """What :func:`save_mask` wrote, its layers in the model's order, which the file loses."""
+    stored = load_tensors(path)
+    return {layer.name: stored[layer.name] for layer in layout.layers}
+
+
 def load_tensors(path: Path) -> dict[str, np.ndarray]:
     """What :func:`save_weights` or :func:`save_mask` wrote; raises where it is damaged."""
     try:

@@ -1,6 +1,6 @@
-"""The book lists every module, and every built page opens without an error or a request outside.
+"""The book lists every module, and its built pages hold together: links, pictures, downloads.
 
-The browser tests look at `_build/html`, which `make book` builds.
+The built book is `_build/html`, which `make book` makes; test_accessibility.py opens its pages.
 """
 
 from __future__ import annotations
@@ -8,16 +8,32 @@ from __future__ import annotations
 import pkgutil
 import re
 import runpy
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
+import nbformat
 import pytest
+import yaml
 
 import mpfl
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "_build" / "html"
 PAGES: list[str] = runpy.run_path(str(ROOT / "book" / "check.py"))["pages"]()
+HTML = sorted(
+    str(path.relative_to(SITE))
+    for path in SITE.rglob("*.html")
+    if path.relative_to(SITE).parts[0] != "_static"  # leftovers of the theme
+)
+NOTEBOOKS = [page.removeprefix("notebooks/") for page in PAGES if page.startswith("notebooks/")]
+LAUNCH: dict[str, Any] = runpy.run_path(str(ROOT / "book" / "_ext" / "launch.py"))
+
+built = pytest.mark.skipif(not SITE.exists(), reason="the book is not built: run `make book` first")
 
 
 def test_every_module_has_its_place_in_the_api_pages() -> None:
@@ -34,44 +50,109 @@ def test_every_page_is_in_the_table_of_contents() -> None:
     assert sorted(PAGES) == sorted(str(p.relative_to(ROOT).with_suffix("")) for p in written)
 
 
-@pytest.fixture(scope="module")
-def browser(browser: Any) -> Any:
-    if not SITE.exists():
-        pytest.skip("the book is not built: run `make book` first")
-    return browser
+# --- the built pages -------------------------------------------------------------------------
 
 
-@pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("page", ["index", *PAGES, "search", "genindex"])
-def test_page_opens_cleanly(browser: Any, page: str, scheme: str) -> None:
-    tab = browser.new_page(color_scheme=scheme)
-    faults: list[str] = []
-    tab.on("console", lambda m: faults.append(f"console: {m.text}") if m.type == "error" else None)
-    tab.on("pageerror", lambda error: faults.append(f"page error: {error}"))
-    tab.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
-    tab.on(
-        "request",
-        lambda request: (
-            faults.append(f"outside: {request.url}")
-            if not request.url.startswith(("file:", "data:", "blob:"))
-            else None
-        ),
+class Page(HTMLParser):
+    """What a page links to, shows, and can be linked at."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: set[str] = set()
+        self.anchors: set[str] = set()
+        self.images: list[Mapping[str, str | None]] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.anchors |= {value for key in ("id", "name") if (value := found.get(key))}
+        self.links |= {value for key in ("href", "src") if (value := found.get(key))}
+        if tag == "img":
+            self.images.append(found)
+        if (found.get("http-equiv") or "").lower() == "refresh":
+            self.links.add((found["content"] or "").partition("url=")[2])
+
+
+@cache
+def site() -> dict[Path, Page]:
+    return {SITE / page: Page(SITE / page) for page in HTML}
+
+
+@built
+def test_links_lead_somewhere() -> None:
+    broken = []
+    for path, page in site().items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if not target.is_file() or (
+                parts.fragment
+                and target in site()
+                and unquote(parts.fragment) not in site()[target].anchors
+            ):
+                broken.append(f"{path.relative_to(SITE)}: {link}")
+    assert broken == []
+
+
+@built
+def test_every_picture_says_what_it_shows() -> None:
+    silent = [
+        f"{path.relative_to(SITE)}: {image.get('src')}"
+        for path, page in site().items()
+        for image in page.images
+        if not (alt := image.get("alt")) or re.search(r"\.(png|svg|jpe?g)$", alt.strip())
+    ]
+    assert silent == [], "give the cell `mystnb: {image: {alt: ...}}`"
+
+
+# --- the notebooks as files ------------------------------------------------------------------
+
+
+@built
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_can_be_downloaded(name: str) -> None:
+    path = SITE / "notebooks" / f"{name}.html"
+    offered = {link for link in site()[path].links if "_sources/" in link}
+    assert offered == {f"../_sources/notebooks/{name}{end}" for end in (".ipynb", ".md")}
+    text, notebook = (path.parent / link for link in sorted(offered, key=len))
+    assert "jupytext:" in text.read_text()
+    nbformat.validate(nbformat.read(notebook, as_version=4))
+
+
+def test_colab_and_binder_open_files_that_are_there() -> None:
+    places = LAUNCH["places"]
+    assert places("", "x") == places("https://example.org/someone/book", "x") == {}
+    for repository in ("https://github.com/some-one/mpfl", "https://github.com/some-one/mpfl.git/"):
+        found = places(repository, "03-the-vote")
+        assert found == {
+            "Colab": "https://colab.research.google.com/github/some-one/mpfl/blob/notebooks/"
+            "notebooks_ipynb/03-the-vote.ipynb",
+            "Binder": "https://mybinder.org/v2/gh/some-one/mpfl/notebooks"
+            "?urlpath=lab/tree/notebooks_ipynb/03-the-vote.ipynb",
+        }
+
+
+@built
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_for_colab_fetches_the_project(name: str) -> None:
+    path = ROOT / "notebooks_ipynb" / f"{name}.ipynb"
+    for url in LAUNCH["places"]("https://github.com/some-one/mpfl", name).values():
+        assert url.endswith(str(path.relative_to(ROOT)))
+    notebook = nbformat.read(path, as_version=4)
+    LAUNCH["prepare"](notebook, "https://github.com/some-one/mpfl")
+    nbformat.validate(notebook)
+    assert "--branch notebooks https://github.com/some-one/mpfl " in notebook.cells[0].source
+
+
+def test_binder_installs_what_the_notebooks_need() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = project["dependencies"]
+    for extra in ("train", "export"):
+        needed += project["optional-dependencies"][extra]
+    names = {re.split(r"[<>=]", each)[0] for each in needed}
+    listed = yaml.safe_load((ROOT / ".binder" / "environment.yml").read_text())["dependencies"]
+    assert (
+        names - {each.removesuffix("-cpu").replace("pytorch", "torch") for each in listed} == set()
     )
-    tab.goto((SITE / f"{page}.html").as_uri(), wait_until="networkidle")
-    wide = tab.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-    tab.close()
-    assert faults == []
-    assert wide <= 0, f"the page is {wide} pixels wider than the window"
-
-
-@pytest.mark.browser
-def test_search_and_formulas_work_offline(browser: Any) -> None:
-    tab = browser.new_page()
-    tab.goto((SITE / "search.html").as_uri() + "?q=consensus")
-    tab.wait_for_selector("#search-results li", timeout=10_000)
-    with_math = [p for p in PAGES if 'class="math' in (SITE / f"{p}.html").read_text()]
-    for page in with_math[:1]:
-        tab.goto((SITE / f"{page}.html").as_uri())
-        tab.wait_for_selector("mjx-container svg", timeout=10_000)
-    tab.close()

@@ -30,6 +30,7 @@ from mpfl.noise import (
     shuffled_pixels,
 )
 from mpfl.partition import PARTITIONS, dirichlet, iid, shards
+from mpfl.privacy import PRIVATE_VOTES, WRAPPERS, randomised_response
 from mpfl.prune import SCORES
 from mpfl.recipes import RECIPES, recipe
 from mpfl.runner import Progress
@@ -224,7 +225,8 @@ def test_list_names_everything_that_may_be_given(capsys):
     for each in dataclasses.fields(Experiment):
         assert any(line.startswith(f"  {each.name} = ") for line in lines)
     assert "  score = l2" in lines and "  vote = budget(k=None)" in lines
-    for known in (RULES, SCHEDULES, SCORES, PARTITIONS, DATA_NOISES, VOTER_FAULTS):
+    tables = (RULES, WRAPPERS, SCHEDULES, SCORES, PARTITIONS)
+    for known in (*tables, DATA_NOISES, VOTER_FAULTS, PRIVATE_VOTES):
         assert ", ".join(known) in shown
 
 
@@ -371,6 +373,7 @@ WRITTEN = {
         random_mask(),
         inverted_mask(),
         colluding_veto(0.1, 3),
+        randomised_response(2.0),
     ],
 }
 
@@ -389,7 +392,7 @@ def test_every_rule_schedule_partition_and_noise_is_covered_here():
         "vote": RULES,
         "schedule": SCHEDULES,
         "partition": PARTITIONS,
-        "noise": DATA_NOISES | VOTER_FAULTS,
+        "noise": DATA_NOISES | VOTER_FAULTS | PRIVATE_VOTES,
     }
     for name, table in tables.items():
         assert {type(value) for value in WRITTEN[name] if value is not None} == {*table.values()}

@@ -18,6 +18,7 @@ from mpfl.models import (
     DigitsCNN,
     SmallResNet18,
     SmallVGG,
+    blueprint,
     build,
     initial_weights,
     layout_of,
@@ -175,6 +176,11 @@ def test_with_batch_norm_a_filter_owns_its_scale_shift_and_statistics():
         *(f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")),
     )
     assert (layer.scale, layer.shift) == (f"{norm}.weight", f"{norm}.bias")
+
+
+@pytest.mark.parametrize(("name", "width"), [("digits-cnn", 1.0), ("resnet18", 0.25)])
+def test_a_blueprint_is_the_layout_of_the_network(name, width):
+    assert blueprint(name, 7, width=width) == layout_of(build(name, 7, width=width))
 
 
 def test_width_scales_every_layer_and_leaves_none_empty():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import subprocess
 import warnings
 from pathlib import Path
@@ -15,6 +17,25 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.md"))
 LONGEST_TWIN = 15
 
+# The method: what a reader can call without torch. Each public function and class of these
+# modules is used or shown in a notebook.
+CORE = (
+    "masks", "filters", "prune", "vote", "schedules", "allocate", "noise", "partition", "codec",
+    "tally", "theory", "privacy", "node", "server", "simulation", "replay", "ledger", "relay",
+    "baselines.controls", "baselines.fedavg", "baselines.pruning_fl",
+)  # fmt: skip
+PLUMBING = {  # but for these, which other modules share and no reader calls
+    "masks.check": "the codec's door; notebooks meet what it says",
+    "noise.check_vote": "the door of every fault, and of mpfl.privacy",
+    "relay.Level": "what link_bytes returns: met as a value",
+    "server.outcome": "half of count_votes, for mpfl.replay and mpfl.relay",
+    "server.add_ballots": "half of count_votes, for mpfl.replay",
+    "simulation.RoundLog": "what simulate yields: met as a value",
+    "baselines.fedavg.decode_replies": "shared with pruning-FL",
+    "baselines.fedavg.broadcast_weights": "shared with pruning-FL",
+    "baselines.fedavg.read_weights": "shared with pruning-FL",
+}
+
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -24,6 +45,41 @@ def tags(cell: NotebookNode) -> list[str]:
 
 def code_cells(path: Path) -> list[NotebookNode]:
     return [cell for cell in jupytext.read(path).cells if cell.cell_type == "code"]
+
+
+def core_names() -> set[str]:
+    """The public functions and classes that the modules of CORE define: ``module.name``."""
+    names = set()
+    for module in CORE:
+        there = importlib.import_module(f"mpfl.{module}")
+        for name, value in vars(there).items():
+            own = getattr(value, "__module__", None) == there.__name__
+            if (
+                own
+                and not name.startswith("_")
+                and (inspect.isfunction(value) or inspect.isclass(value))
+            ):
+                names.add(f"{module}.{name}")
+    return names
+
+
+def names_used(path: Path) -> set[str]:
+    """What of mpfl the code cells use, as ``module.name``; an import alone is no use."""
+    nodes = [node for cell in code_cells(path) for node in ast.walk(ast.parse(cell.source))]
+    known = {
+        each.asname or each.name: f"{node.module}.{each.name}".removeprefix("mpfl.")
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "mpfl"
+        for each in node.names
+    }
+    used = {known[node.id] for node in nodes if isinstance(node, ast.Name) and node.id in known}
+    return used | {
+        f"{known[node.value.id]}.{node.attr}"
+        for node in nodes
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in known
+    }
 
 
 def test_there_are_notebooks() -> None:
@@ -70,6 +126,13 @@ def test_defines_nothing_but_twins(path: Path) -> None:
             assert lines <= LONGEST_TWIN, f"twin {defined} has {lines} lines"
         else:
             assert not defined, f"{defined}: move into mpfl, or tag the cell `twin`"
+
+
+def test_every_public_function_of_the_core_is_in_a_notebook() -> None:
+    names, used = core_names(), set().union(*map(names_used, NOTEBOOKS))
+    missing = names - used - PLUMBING.keys()
+    assert not missing, f"use or show in a notebook, make private, or delete: {sorted(missing)}"
+    assert PLUMBING.keys() <= names - used, "no exception any more: take it off the list"
 
 
 @each_notebook

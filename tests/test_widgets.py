@@ -663,8 +663,11 @@ def test_the_player_by_keyboard_and_by_mouse(opened, recording):
 # --- the vote --------------------------------------------------------------------------------
 
 
+VOTED = chain([30, 24, 8], kernel=(3, 3))  # of the last layer 95 % is all
+
+
 def vote_explorer(nodes: int = 6) -> VoteExplorer:
-    layout = chain([30, 24, 21], kernel=(3, 3))
+    layout = VOTED
     rng = rng_for(0, "ballots")
     honest, spoilt = rng.random((2, nodes, layout.filters)) < 0.4 + 0.5 * rng.random(layout.filters)
     norms = {layer.name: rng.integers(1, 5, layer.filters) / 2 for layer in layout.layers}
@@ -692,6 +695,16 @@ def test_the_vote_explorer_holds_plain_state_and_escapes_it():
         VoteExplorer(chain([30, 24, 21]), np.ones((2, 74), bool), {})
 
 
+@pytest.mark.parametrize("rule", ["budget", "relaxed", "published_threshold"])
+def test_of_a_layer_too_small_for_what_is_asked_one_filter_stays(rule):
+    widget = vote_explorer()
+    widget.sparsity, widget.rule = 0.95, rule
+    left = masks.kept(masks.unflatten(widget.consensus(), VOTED))
+    assert min(left.values()) >= 1
+    if rule == "budget":
+        assert list(left.values()) == [1, 1, 1]
+
+
 @pytest.mark.browser
 def test_the_vote_explorer_decides_as_the_server_does(opened):
     widget = vote_explorer()
@@ -700,7 +713,7 @@ def test_the_vote_explorer_decides_as_the_server_does(opened):
     tuned = {
         "budget": ("sparsity", (0.0, 0.35, 0.8, 0.95)),
         "relaxed": ("sparsity", (0.0, 0.35, 0.8, 0.95)),
-        "published_threshold": ("sparsity", (0.0, 0.1, 0.35, 0.8)),
+        "published_threshold": ("sparsity", (0.0, 0.1, 0.35, 0.8, 0.95)),
         "share": ("tau", [votes / nodes for votes in (1, 2, nodes // 2, nodes)]),
         "published_percentile": ("percentile", (0.0, 0.3, 0.5, 1.0)),
     }
@@ -711,7 +724,7 @@ def test_the_vote_explorer_decides_as_the_server_does(opened):
         for rule, (name, values) in tuned.items()
         for value in values
     ])  # fmt: skip
-    mask = masks.unflatten(widget.consensus(), chain([30, 24, 21], kernel=(3, 3)))
+    mask = masks.unflatten(widget.consensus(), VOTED)
     for layer, bits in mask.items():
         shown = page.box.locator(f"tr[data-layer={layer}]").get_attribute("data-kept")
         assert int(shown) == bits.sum()

@@ -1,14 +1,16 @@
-"""Three mends to the built site.
+"""Four mends to the built site.
 
 It draws its formulas itself: MathJax comes as one file from the package
 ``sphinx-mathjax-offline`` (which would copy all its 24 MB), so a page opened from disk
 asks nothing of the network. No page raises an error: sphinx-thebe adds its constants once
-a builder, which a browser refuses the second time. And dataclass signatures read well.
+a builder, which a browser refuses the second time. Dataclass signatures read well. And a
+page says all it has to say to those who hear it, or have no mouse.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 from enum import Enum
 from pathlib import Path
@@ -17,6 +19,23 @@ from typing import Any
 from sphinx.application import Sphinx
 
 MATHJAX = "mathjax/tex-svg.js"
+
+# A default that is no Python: a factory, a function with a name, one without.
+DEFAULT = r"<(?:factory|(?:built-in )?function (?:[\w.]*<lambda>|(\w+)))>"
+
+# The theme asks what scrolls, and must be reached by key, when the window changes its size.
+# What a reader unfolds was hidden then.
+ASK_AGAIN = """document.addEventListener(
+    "toggle", () => window.dispatchEvent(new Event("resize")), true);"""
+
+MENDS = [
+    # The arrow that unfolds a part of the contents says which.
+    (r"(>([^<]+)</a><details[^>]*><summary)>", r'\1 aria-label="Pages under \2">'),
+    # A role that browsers no longer know.
+    (r'role="doc-biblioentry"', 'role="listitem"'),
+    # What is to be downloaded is saved, not shown; a page opened from disk may only show it.
+    (r'(href="[^"]*_sources/[^"]*")(?! download)', r"\1 download"),
+]
 
 
 def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
@@ -27,6 +46,15 @@ def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
         target = Path(app.outdir) / "_static" / MATHJAX
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(source, target)
+
+
+def mend_pages(app: Sphinx, error: Exception | None) -> None:
+    """Replace in every page what :data:`MENDS` lists; a second time changes nothing."""
+    for page in Path(app.outdir).rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        for pattern, better in MENDS:
+            text = re.sub(pattern, better, text)
+        page.write_text(text, encoding="utf-8")
 
 
 def drop_repeated_scripts(
@@ -52,14 +80,19 @@ def plain_signature(
     args: str | None,
     out: str | None,
 ) -> tuple[str | None, str | None]:
-    """Leave out what no reader calls: an enum's constructor, a dataclass's ``<factory>``."""
+    """Leave out what no reader calls: an enum's constructor, a dataclass's ``<factory>``.
+
+    A default that is a function says its name; as ``<function l2>`` nobody could read the rest.
+    """
     if isinstance(obj, type) and issubclass(obj, Enum):
         return "", None
-    return (args.replace("<factory>", "...") if args else args), out
+    return (re.sub(DEFAULT, lambda found: found[1] or "...", args) if args else args), out
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", drop_repeated_scripts, priority=900)
     app.connect("autodoc-process-signature", plain_signature)
     app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", mend_pages)
+    app.add_js_file(None, body=ASK_AGAIN)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -57,7 +57,7 @@ def main(grid: Grid, context: Context) -> None:
 
 def _ask_nodes(nodes: FlowerNodes, bench: Workbench, folder: Path) -> dict[str, Any]:
     """The accuracy of the final network on each node's own test images."""
-    mask = records.load_tensors(folder / "mask.safetensors")
+    mask = records.load_mask(folder / "mask.safetensors", bench.layout)
     weights = records.load_tensors(folder / "model.safetensors")
     content = {
         "mask": consensus_message(mask, bench.layout, 0),

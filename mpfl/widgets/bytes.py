@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-import torch
 import traitlets
 
 from mpfl.filters import Layout
 from mpfl.ledger import Bill, Way, bill
-from mpfl.models import build, layout_of
+from mpfl.models import blueprint
 from mpfl.node import Plan
 from mpfl.schedules import geometric
 from mpfl.types import MPFLError
@@ -46,11 +45,10 @@ def networks() -> dict[str, Network]:
         "torchvision's ResNet18, ImageNet100": ("torchvision-resnet18", 100, 1.0, 130_000),
         "digits-cnn, digits": ("digits-cnn", 10, 1.0, 1_438),
     }
-    found = {}
-    for label, (name, classes, width, images) in known.items():
-        with torch.device("meta"):  # shapes without weights, which can be half a gigabyte
-            found[label] = Network(layout_of(build(name, classes, width=width)), images)
-    return found
+    return {
+        label: Network(blueprint(name, classes, width=width), images)
+        for label, (name, classes, width, images) in known.items()
+    }
 
 
 class BandwidthCalculator(Playable):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,14 @@ FAULTS: Mapping[str, VoterFault] = {
     "vote the opposite": inverted_mask(),
     "veto the same fifth": colluding_veto(0.2),
 }
+
+
+def _asked(layout: Layout, sparsity: float) -> dict[str, int]:
+    """The schedule's counts, but of a layer too small for them one filter stays."""
+    return {
+        layer.name: max(1, layer.filters - math.ceil(sparsity * layer.filters - 1e-9))
+        for layer in layout.layers
+    }
 
 
 class VoteExplorer(Playable):
@@ -89,7 +98,7 @@ class VoteExplorer(Playable):
         return made[self.rule]
 
     def consensus(self) -> np.ndarray:
-        """Which filters stay at the reader's setting, ``bool [filters]``."""
-        plan = Plan(self._layout, one_shot(self.sparsity), 1)
+        """Which filters stay at the reader's setting, ``bool [filters]``; one a layer at least."""
+        plan = Plan(self._layout, one_shot(self.sparsity), 1, allocation=_asked)
         ballots = mixed(self._cast["honest"], self._cast[self.bad], self.faulty)
         return consensus(plan, self.chosen(), ballots, self._norms)

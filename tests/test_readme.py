@@ -1,0 +1,199 @@
+"""What README.md, CONTRIBUTING.md and the book tell a reader to type works.
+
+Short commands run. Long ones are read by the same parser and built up to the point where the
+work would begin.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mpfl.__main__ import main, parser
+from mpfl.data import NAMES
+from mpfl.evidence import TABLES
+from mpfl.figures import FIGURES, cells_behind
+from mpfl.recipes import recipe
+from mpfl.settings import changed
+from mpfl.workbench import Workbench
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "data" / "README.md",
+    *sorted((ROOT / "book").rglob("*.md")),
+    *sorted((ROOT / "notebooks").glob("*.md")),
+]
+# What a reader fills in, and what stands for it here.
+BLANKS = {"RUN": "runs/a", "FILE": "file", "FOLDER": "folder", "TABLE": "cifar10", "N": "1"}
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Every command in a bash block or between backticks: ``(page, command)``."""
+    for page in PAGES:
+        text, name = page.read_text(), str(page.relative_to(ROOT))
+        for block in re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S):
+            for line in re.split(r"\n| && ", block.replace("\\\n", " ")):
+                if words := shlex.split(line, comments=True):
+                    yield name, shlex.join(words) if "*" not in line else " ".join(words)
+        for line in re.findall(r"`((?:make|python -m mpfl)(?: [^`]*)?)`", text):
+            yield name, line
+
+
+COMMANDS = sorted(set(commands()))
+
+
+def arguments(command: str) -> list[str]:
+    """The words after ``python -m mpfl``, with the blanks filled in."""
+    return [BLANKS.get(word, word) for word in shlex.split(command)[3:]]
+
+
+def test_there_are_commands() -> None:
+    assert {page for page, _ in COMMANDS} >= {"README.md", "CONTRIBUTING.md", "book/index.md"}
+    assert len(COMMANDS) > 20
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS, ids=lambda text: text)
+def test_a_command_is_one(page: str, command: str, tmp_path: Path) -> None:
+    program, *words = shlex.split(command)
+    if program == "make":
+        done = subprocess.run(["make", "-n", *words], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    elif program == "source":
+        assert words in (
+            [".venv/bin/activate"],
+            ["~/mpfl-keys/environment"],
+        )  # flower keys makes it
+    elif words[:2] == ["-m", "mpfl"]:
+        check(arguments(command), tmp_path)
+    elif words[:2] == ["-m", "mpfl.flower"]:
+        importlib.import_module("mpfl.flower.__main__").parser().parse_args(words[2:])
+    else:  # a program of requirements.txt
+        assert shutil.which(Path(program).name, path=Path(sys.executable).parent)
+        for file in (word for word in words if word.startswith("tests/")):
+            assert (ROOT / file).exists(), file
+
+
+def check(words: list[str], folder: Path) -> None:
+    """The parser takes it, and what it names is there or can be built."""
+    if len(words) == 1 and words != ["list"]:  # no more than the name of a command
+        words.append("--help")
+        with pytest.raises(SystemExit, match=r"^0$"):
+            parser().parse_args(words)
+        return
+    options = parser().parse_args(words)
+    if options.command == "run":
+        experiment = changed(recipe(options.recipe, options.budget, options.seed), options.changes)
+        if experiment.dataset == "digits" and experiment.match is None:  # without other files
+            assert Workbench(experiment, folder).algorithm().name == experiment.method
+    elif options.command == "reproduce":
+        assert cells_behind(options.what, options.budget)
+    elif options.command == "data":
+        assert options.name in NAMES
+    else:
+        assert options.command in ("list", "compare", "record", "export")
+
+
+@pytest.fixture
+def beside_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the recorded results, to type commands in."""
+    shutil.copytree(ROOT / "data" / "results", tmp_path / "data" / "results")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_first_commands_run(
+    beside_the_readme: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the order of the README, all that take seconds and need no download."""
+    ran = []
+    for page, command in commands():
+        if page != "README.md" or not command.startswith("python -m mpfl"):
+            continue
+        words = arguments(command)
+        long = words[0] == "data" or (words[0] == "run" and words[1] != "digits")
+        if long or words in ran:
+            continue
+        files = [str(file) for word in words for file in sorted(Path().glob(word)) if "*" in word]
+        words = [word for word in words if "*" not in word] + files
+        quick = ["--no-latency"] if words[0] == "export" else []
+        assert main([*words, *quick]) == 0, command
+        assert capsys.readouterr().out
+        if words[0] == "run":
+            [folder] = Path("runs").iterdir()
+            folder.rename(BLANKS["RUN"])
+        ran.append(words)
+    assert {words[0] for words in ran} == {
+        "run",
+        "compare",
+        "export",
+        "reproduce",
+        "list",
+        "record",
+    }
+    assert Path("small.onnx").exists() and Path("v.svg").read_text().startswith("<?xml")
+
+
+def test_the_options_of_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """The README's table has each option of ``run``, and no other."""
+    told = set(re.findall(r"^\| `(--[a-z-]+)", README, re.M))
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    assert told == set(re.findall(r"^  (--[a-z-]+)", capsys.readouterr().out, re.M))
+
+
+def test_what_may_be_reproduced_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in (*TABLES, *FIGURES))
+
+
+# --- the file tree ------------------------------------------------------------------------
+
+
+def tree() -> list[str]:
+    """Every path in the README's last block, in its order."""
+    [block] = re.findall(r"^## What is where\n\n```\n(.*?)^```", README, re.M | re.S)
+    paths, folders = [], {0: ""}
+    for line in block.splitlines():
+        names, depth = re.split(r"  +", line.strip())[0], len(line) - len(line.lstrip())
+        for name in names.split(", "):
+            paths.append(folders[depth] + name)
+        if names.endswith("/"):
+            folders[depth + 2] = folders[depth] + names
+    return paths
+
+
+def test_the_file_tree_names_what_is_there() -> None:
+    assert [path for path in tree() if not (ROOT / path).exists()] == []
+    modules = {
+        f"mpfl/{path.name}{'/' * path.is_dir()}"
+        for path in (ROOT / "mpfl").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    } - {"mpfl/__init__.py"}
+    assert modules - set(tree()) == set(), "give these a line in the README's file tree"
+
+
+def test_the_file_tree_is_in_the_order_of_imports() -> None:
+    """As it says: a module imports only from what stands below it."""
+    places = [path for path in tree() if re.fullmatch(r"mpfl/\w+(\.py|/)", path)]
+    order = {Path(path).stem: place for place, path in enumerate(places)}
+    for path in places:
+        own = Path(path).stem
+        files = [ROOT / path] if path.endswith(".py") else (ROOT / path).rglob("*.py")
+        for node in (node for file in files for node in ast.walk(ast.parse(file.read_text()))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "mpfl":
+                name = node.module.removeprefix("mpfl").lstrip(".").split(".")[0]
+                for used in [name] if name else [each.name for each in node.names]:
+                    assert used not in order or order[used] >= order[own], f"{own} imports {used}"
