@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import inference, scaling, training, wire
+from benchmarks import engine_bytes, engine_paper, engine_scale, inference, scaling, training, wire
 from benchmarks.timing import Figure
 from mpfl.records import provenance
 
@@ -25,20 +26,32 @@ BENCHMARKS: dict[str, Callable[[Path], Iterable[Figure]]] = {
     "votes": wire.a_million_votes,
     "inference": inference.compact_against_dense,
 }
+ENGINE: dict[str, Callable[[Path], None]] = {
+    "engine-bytes": engine_bytes.main,
+    "engine-scale": engine_scale.main,
+    "engine-paper": engine_paper.main,
+}
+"""Kept in ``engine.json``. They start many processes and take long: only by name, in this order."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"{', '.join(BENCHMARKS)}, scaling; default: all")
+    measures = f"{', '.join(BENCHMARKS)}, scaling"
+    by_name = f"{measures}; default: these all. Only by name: {', '.join(ENGINE)}"
+    parser.add_argument("names", nargs="*", help=by_name)
     parser.add_argument("--root", type=Path, default=Path("data"), help="where CIFAR-10 is")
     options = parser.parse_args()
     names = options.names or [*BENCHMARKS, "scaling"]
-    if unknown := set(names) - {*BENCHMARKS, "scaling"}:
-        parser.error(f"no benchmark {unknown.pop()!r}; there are {', '.join(BENCHMARKS)}, scaling")
+    if unknown := set(names) - {*BENCHMARKS, "scaling", *ENGINE}:
+        parser.error(f"no benchmark {unknown.pop()!r}; there are {measures}, {', '.join(ENGINE)}")
     to = HERE / "results.json"
     found = json.loads(to.read_text()) if to.exists() else {}
     for name in names:
         print(f"{name} ...", flush=True)
+        if name in ENGINE:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the processes too
+            ENGINE[name](options.root)
+            continue
         made = provenance(f"python -m benchmarks {name}")
         if name == "scaling":
             scaling.main(options.root, HERE / "scaling.json", made)
@@ -46,7 +59,8 @@ def main() -> None:
         rows = [figure.row() for figure in BENCHMARKS[name](options.root)]
         found[name] = {"rows": rows, "provenance": made}
         to.write_text(json.dumps(found, indent=1) + "\n")
-    _show(found)
+    if not set(names) <= set(ENGINE):
+        _show(found)
 
 
 def _show(found: dict[str, dict[str, list[dict[str, object]]]]) -> None:

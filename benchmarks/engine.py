@@ -1,0 +1,65 @@
+"""What both benchmarks of the engine share: rows that say what they are, kept in one file."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mpfl.records import provenance, write_json
+
+FILE = Path(__file__).parent / "engine.json"
+
+
+def row(name: str, unit: str, values: float | Sequence[float], detail: str = "") -> dict[str, Any]:
+    """One figure: the median of ``values``, the least and the largest, and how many there are.
+
+    ``low`` and ``high`` are None for a single value, or one that is worked out from others.
+    """
+    found = sorted(values) if isinstance(values, Sequence) else [values]
+    several = len(found) > 1
+    return {
+        "name": name,
+        "unit": unit,
+        "value": statistics.median(found),
+        "low": found[0] if several else None,
+        "high": found[-1] if several else None,
+        "n": len(found),
+        "detail": detail,
+    }
+
+
+def value_of(benchmark: str, name: str) -> float:
+    """A figure that was kept before; raises ``KeyError`` where it was not."""
+    rows = json.loads(FILE.read_text())[benchmark]["rows"] if FILE.exists() else []
+    return float({each["name"]: each["value"] for each in rows}[name])
+
+
+def made_by(benchmark: str) -> dict[str, Any]:
+    """Provenance, with the engine's versions and how busy the machine is."""
+    made = provenance(f"python -m benchmarks {benchmark}")
+    made["versions"] |= {name: version(name) for name in ("flwr", "ray", "grpcio")}
+    return made | {"load_before": os.getloadavg()[0]}
+
+
+def keep(benchmark: str, rows: Sequence[dict[str, Any]], made: dict[str, Any]) -> None:
+    """Print the rows and write them to ``engine.json``, in place of those of before."""
+    found = json.loads(FILE.read_text()) if FILE.exists() else {}
+    made["load_after"] = os.getloadavg()[0]
+    found[benchmark] = {"rows": list(rows), "provenance": made}
+    write_json(FILE, found)
+    table = Table("figure", "value", "unit", "range (n)", "detail")
+    for each in rows:
+        spread = "" if each["low"] is None else f"{each['low']:,.4g} to {each['high']:,.4g}"
+        value = f"{each['value']:,.5g}" if each["value"] < 1e5 else f"{each['value']:,.0f}"
+        spread = f"{spread} ({each['n']})"
+        table.add_row(each["name"], value, each["unit"], spread, each["detail"])
+    Console(width=None if sys.stdout.isatty() else 180).print(table)
