@@ -12,7 +12,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import engine_bytes, engine_paper, engine_scale, inference, scaling, training, wire
+from benchmarks import (
+    engine_bytes,
+    engine_connections,
+    engine_paper,
+    engine_scale,
+    inference,
+    scaling,
+    training,
+    wire,
+)
 from benchmarks.timing import Figure
 from mpfl.records import provenance
 
@@ -29,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[Path], Iterable[Figure]]] = {
 ENGINE: dict[str, Callable[[Path], None]] = {
     "engine-bytes": engine_bytes.main,
     "engine-scale": engine_scale.main,
+    "engine-connections": engine_connections.main,
     "engine-paper": engine_paper.main,
 }
 """Kept in ``engine.json``. They start many processes and take long: only by name, in this order."""

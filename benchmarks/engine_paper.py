@@ -1,8 +1,8 @@
 """A million nodes on paper: what one server needs, flat and behind a tree of relays.
 
-Worked out from what a vote, a byte and a connection cost where they were measured: by the
-benchmarks ``votes``, ``engine-bytes`` and ``engine-scale``, which come first. Nothing here was
-run with a million nodes.
+Worked out from what a vote, a byte and a connection cost where they were measured, by the
+benchmarks ``votes``, ``engine-bytes`` and ``engine-connections``: they come first. Nothing here
+was run with a million nodes.
 """
 
 from __future__ import annotations
@@ -28,14 +28,13 @@ NODES, FAN = 1_000_000, 1000
 PLAN = Plan(vgg11(1.0), geometric(0.15), 10, coding="packed")
 """VGG11 at full width. Packed votes are equally long, so that a server adds them up fast."""
 
-
 KEPT = {
     "idle polling of a node": "engine-bytes",
     "an exchange: message round the payload": "engine-bytes",
     "an exchange: calls": "engine-bytes",
     "an exchange: transport a byte of message": "engine-bytes",
-    "a connected SuperNode: memory of the SuperLink": "engine-scale",
-    "a connected SuperNode: processor of the SuperLink": "engine-scale",
+    "a bare connection: memory of the SuperLink": "engine-connections",
+    "a connected SuperNode: processor of the SuperLink": "engine-connections",
 }
 """Measured figures that it is worked out from, and by which benchmark."""
 
@@ -101,7 +100,7 @@ def million(costs: Mapping[str, float]) -> Iterator[dict[str, Any]]:
         yield row(f"{name}: wire of a round", "MB", wire, detail)
         polling = links * costs["idle polling of a node"] / 1e6
         yield row(f"{name}: idle polling", "MB/s", polling, detail)
-        held = links * costs["a connected SuperNode: memory of the SuperLink"] / 1e3
+        held = links * costs["a bare connection: memory of the SuperLink"] / 1e3
         yield row(f"{name}: memory for connections", "GB", held, detail)
         cores = links * costs["a connected SuperNode: processor of the SuperLink"]
         yield row(f"{name}: processor for idle polling", "cores", cores, detail)

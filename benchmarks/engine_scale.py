@@ -1,4 +1,4 @@
-"""How far it goes: virtual nodes on Flower's simulation and in one process; connected nodes.
+"""How far it goes: virtual nodes on Flower's simulation and in one process.
 
 Every node has four pictures, so that next to nothing but the engine is measured. Times depend
 on what else the machine does; processor seconds hardly do.
@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks import engine
 from benchmarks.engine import row
-from benchmarks.processes import Watch, memory, processor_seconds
+from benchmarks.processes import Watch
 from mpfl import records
 from mpfl.flower import launch
 from mpfl.types import MPFLError
@@ -26,9 +26,6 @@ ROUNDS = {10: 6, 100: 4, 1000: 2}
 
 PATIENCE = 900.0
 """Seconds that a run on Flower may take before it is given up."""
-
-CONNECTED = (0, 1, 3, 10)
-"""How many idle SuperNodes are connected when the SuperLink is looked at."""
 
 
 def changes(nodes: int, rounds: int) -> list[str]:
@@ -91,36 +88,7 @@ def virtual(root: Path) -> Iterator[dict[str, Any]]:
             yield row(name, "ratio", ratios, "round by round")
 
 
-def connected(root: Path) -> Iterator[dict[str, Any]]:
-    """What idle SuperNodes cost the SuperLink: memory and processor time."""
-    held: dict[int, list[float]] = {}
-    busy: dict[int, float] = {}
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        launch.superlink(Path(scratch) / "engine", simulation=False) as served,
-    ):
-        server = served.processes["superlink"].pid
-        for count in CONNECTED:
-            for node in range(len(served.processes) - 1, count):
-                launch.add_node(served, node, root)
-            time.sleep(20)  # they connect, and the server's memory settles
-            held[count], before, began = [], processor_seconds(server), time.time()
-            for _ in range(10):
-                held[count].append(memory(server) / 1e6)
-                time.sleep(3)
-            busy[count] = (processor_seconds(server) - before) / (time.time() - began)
-    for count in CONNECTED:
-        name = f"SuperLink with {count} idle SuperNodes"
-        yield row(f"{name}: memory", "MB", held[count], "looked at ten times in 30 s")
-        yield row(f"{name}: processor", "cores", busy[count], "over 30 s")
-    last = CONNECTED[-1]
-    each = [(b - a) / last for a, b in zip(sorted(held[0]), sorted(held[last]), strict=True)]
-    yield row("a connected SuperNode: memory of the SuperLink", "MB", each, f"{last} against none")
-    cores = (busy[last] - busy[0]) / last
-    yield row("a connected SuperNode: processor of the SuperLink", "cores", cores, "idle polling")
-
-
 def main(root: Path) -> None:
-    """Measure and keep it: about fifteen minutes on two busy cores."""
+    """Measure and keep it: about ten minutes on two busy cores."""
     made = engine.made_by("engine-scale")
-    engine.keep("engine-scale", [*virtual(root.resolve()), *connected(root.resolve())], made)
+    engine.keep("engine-scale", list(virtual(root.resolve())), made)

@@ -32,17 +32,18 @@ def tree(pid: int) -> list[int]:
     return found
 
 
-def memory(pid: int) -> int:
-    """Bytes of memory of the tree; a page that k processes share counts 1/k for each (PSS)."""
-    return sum(map(_memory, tree(pid)))
+def memory(pid: int, which: str = "Pss") -> int:
+    """Bytes of memory of the tree. A page that k processes share counts 1/k for each (``Pss``);
+    ``Anonymous`` is what they hold of their own, without the files that they have mapped."""
+    return sum(_memory(each, which) for each in tree(pid))
 
 
-def _memory(pid: int) -> int:
+def _memory(pid: int, which: str) -> int:
     try:
         lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
     except OSError:  # it has just ended
         return 0
-    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{which}:"))
 
 
 def processor_seconds(pid: int) -> float:
