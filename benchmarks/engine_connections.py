@@ -69,8 +69,8 @@ def connections(root: Path) -> Iterator[dict[str, Any]]:
         "a bare connection": ((most, 0), (most, last), last),
     }
     for what, (few, many, count) in pairs.items():
-        held = zip(sorted(found[few][0]), sorted(found[many][0]), strict=True)
-        each = [(b - a) / count for a, b in held]
+        before, after = (sorted(found[which][0]) for which in (few, many))
+        each = [(b - a) / count for a, b in zip(before, after, strict=True)]
         detail = f"{count} more against {'none' if few == (0, 0) else few[0]}"
         yield row(f"{what}: memory of the SuperLink", "MB", each, detail)
         cores = (found[many][1] - found[few][1]) / count
