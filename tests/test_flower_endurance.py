@@ -52,7 +52,7 @@ def test_a_killed_node_is_left_out_and_counts_again_when_it_is_back(
     out = tmp_path / "run"
     longer = CONFIG["set"].replace("rounds=2", "rounds=5")
     begun = submit(engine, out, set=longer, deadline=150.0)
-    wait_until(lambda: rounds(out) >= 1, 120)
+    wait_until(lambda: rounds(out) >= 1, 300)
     engine.stop("node1", signal.SIGKILL)
     wait_until(lambda: any("left_out" in line for line in lines(out)), 240)
     launch.start_node(engine, "node1", engine.folder / "node1.key", 1, ROOT)
@@ -73,7 +73,7 @@ def test_a_killed_server_goes_on_from_its_last_closed_round(plain: Path, tmp_pat
         for node in range(3):
             launch.add_node(engine, node, ROOT)
         submit(engine, out)
-        wait_until(lambda: rounds(out) >= 1, 120)
+        wait_until(lambda: rounds(out) >= 1, 300)
         engine.stop("superlink", signal.SIGKILL)
     assert not (out / "summary.json").exists()
     with launch.superlink(folder, simulation=False) as engine:
@@ -87,7 +87,7 @@ def test_a_node_that_hangs_does_not_hold_the_round(engine: launch.Engine, tmp_pa
     """Its process is stopped, as if the machine had frozen; the round closes at its deadline."""
     out = tmp_path / "run"
     begun = submit(engine, out, deadline=30.0)
-    wait_until(lambda: rounds(out) >= 1, 120)
+    wait_until(lambda: rounds(out) >= 1, 300)
     for process in family(engine.processes["node2"].pid):
         os.kill(process, signal.SIGSTOP)
     try:
