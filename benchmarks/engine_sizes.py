@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
-
 from benchmarks.engine import row
 from benchmarks.engine_table import Overhead
 from mpfl import codec, ledger, masks
 from mpfl.filters import Layout
-from mpfl.models import build, layout_of
+from mpfl.models import blueprint
 from mpfl.node import Plan
 from mpfl.recipes import recipe
 
@@ -23,12 +21,6 @@ WAYS: Mapping[str, ledger.Way] = {
     "one bit a weight": "one-bit",
     "float32 weights": "fedavg",
 }
-
-
-def vgg11(width: float) -> Layout:
-    """The filters of VGG11 on CIFAR-10."""
-    with torch.device("meta"):
-        return layout_of(build("vgg11-bn", 10, width=width))
 
 
 def frames(layout: Layout) -> int:
@@ -45,7 +37,7 @@ def worked_out(cost: Overhead, rows: Sequence[Mapping[str, Any]]) -> Iterator[di
     yield row("an exchange: calls", "bytes", cost.calls, "transport that does not grow")
     yield row("an exchange: transport a byte of message", "bytes/byte", cost.rate)
     yield row("break-even: payload of an exchange", "bytes", cost.break_even, "worked out")
-    filters = cost.filters(frames(vgg11(1.0)))
+    filters = cost.filters(frames(blueprint("vgg11-bn", 10)))
     yield row("break-even: filters", "filters", filters, "worked out; one bit each way for each")
     exchange = value["mpfl, a mask round: wire"]
     weighs = "weighs as much as an exchange of masks"
@@ -61,10 +53,11 @@ def _of_size(size: str, cost: Overhead) -> Iterator[dict[str, Any]]:
     """An exchange and a whole run, as payload and on the wire, and the ratios of both."""
     budget, width = SIZES[size]
     made = recipe("cifar10-vgg11", budget, width=width)
-    plan, final = Plan(vgg11(width), made.schedule, made.rounds), made.federated_rounds
+    layout, final = blueprint("vgg11-bn", 10, width=width), made.federated_rounds
+    plan = Plan(layout, made.schedule, made.rounds)
     samples = [(made.images or 50_000) // made.nodes] * made.nodes
     votes = made.nodes * made.rounds
-    detail = f"{plan.layout.filters:,} filters, {made.nodes} nodes, {made.rounds} mask rounds, "
+    detail = f"{layout.filters:,} filters, {made.nodes} nodes, {made.rounds} mask rounds, "
     detail += f"{final} of averaging; worked out"
     each: dict[str, tuple[float, float]] = {}
     run: dict[str, tuple[float, float]] = {}

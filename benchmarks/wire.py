@@ -9,25 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from benchmarks.timing import Figure, seconds
 from mpfl import codec, masks
-from mpfl.filters import Layout
-from mpfl.models import build, layout_of
 from mpfl.prune import select_by_layer
 from mpfl.seeds import rng_for
 from mpfl.server import add_up
 
 
-def _vgg11() -> Layout:
-    with torch.device("meta"):
-        return layout_of(build("vgg11-bn", 10))
-
-
 def masks_on_the_wire(root: Path) -> Iterator[Figure]:
     """Nine steps of VGG11, 10 to 90 %, a random choice in every step; ten times."""
-    layout = _vgg11()
+    layout = blueprint("vgg11-bn", 10)
     bodies, limits, frames, totals = [], [], [], []
     for seed in range(10):
         alive, total = masks.full(layout), 0
@@ -65,7 +57,7 @@ def masks_on_the_wire(root: Path) -> Iterator[Figure]:
 
 def a_million_votes(root: Path) -> Iterator[Figure]:
     """10^6 payloads, every frame checked; made from 20,000 different masks beforehand."""
-    layout = _vgg11()
+    layout = blueprint("vgg11-bn", 10)
     everything = masks.full(layout)
     rng = rng_for(0, "million")
     different = []

@@ -221,7 +221,7 @@ def robustness(budget: str) -> Iterator[Cell]:
 
 
 def imagenet100(budget: str) -> Iterator[Cell]:
-    """100 classes and ResNet18: 64 px at ``laptop``, the full-size set at ``paper``."""
+    """100 classes and ResNet18: small photographs at ``laptop``, the full-size set at ``paper``."""
     for seed in SEEDS:
         for label, method in (VOTE | CONTROLS | OTHERS).items():
             yield Cell(label, f"imagenet100-resnet18{method}", seed, budget=budget)

@@ -115,6 +115,15 @@ class Plan:
         return select_by_layer(scores, alive, keep)
 
 
+def read_consensus(message: bytes, layout: Layout) -> tuple[int, Mask]:
+    """The round that a server's broadcast begins, and the consensus in it.
+
+    Raises :class:`~mpfl.types.MPFLError` where it is damaged or another model's.
+    """
+    round_ = codec.round_of(message)
+    return round_, codec.decode_mask(message, layout, round_, reference=masks.full(layout))
+
+
 def voter(
     plan: Plan,
     local_train: LocalTrain,
@@ -133,8 +142,7 @@ def voter(
 
     def local(memory: Weights, message: bytes, data: Data, rng: np.random.Generator) -> Reply:
         with located("read the broadcast"):
-            round_ = codec.round_of(message)
-            alive = codec.decode_mask(message, layout, round_, reference=masks.full(layout))
+            round_, alive = read_consensus(message, layout)
         update = local_train(apply(memory, alive, layout), alive, data, rng)
         keep = plan.keep(round_, alive)
         mask = plan.select(score_layers(score, update, layout, rng), alive, keep)

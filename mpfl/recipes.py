@@ -66,11 +66,15 @@ def cifar10_vgg11(method: Method, budget: Budget, seed: int) -> Experiment:
 
 
 def imagenet100_resnet18(method: Method, budget: Budget, seed: int) -> Experiment:
-    """ImageNet100 and ResNet18, the paper's large data set; 64 px below ``paper``."""
+    """ImageNet100 and ResNet18, the paper's large data set.
+
+    Below ``paper`` the photographs are the small ones, 64 px wide. ``laptop`` shows them at
+    40 px, which takes a third of the time; ``pixels=64`` is as they are.
+    """
     few = {"images": 500, "nodes": 2, "rounds": 2, "central_epochs": 1, "federated_rounds": 1}
     own: dict[Budget, dict[str, Any]] = {
         "toy": {"dataset": "imagenet100-64", "model": "resnet18", **few},
-        "laptop": {"dataset": "imagenet100-64", "model": "resnet18"},
+        "laptop": {"dataset": "imagenet100-64", "model": "resnet18", "pixels": 40},
         "paper": {"dataset": "imagenet100", "model": "torchvision-resnet18"},
     }
     return _experiment(

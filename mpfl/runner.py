@@ -94,7 +94,7 @@ def run(
         if workers != 1:
             side_by_side = stack.enter_context(Workers(experiment, root, workers))
         elsewhere = side_by_side if machines is None else machines(bench)
-        job = _Job(bench, folder, watch, side_by_side, elsewhere, remote=machines is not None)
+        job = _Job(bench, folder, watch, side_by_side, elsewhere)
         state = job.mask_rounds()
         records.save_mask(folder / "mask.safetensors", state.mask)
         central = job.central(state.mask)
@@ -143,7 +143,11 @@ class _Job:
     watch: Watch
     workers: Workers | None
     elsewhere: Elsewhere | None
-    remote: bool
+
+    @property
+    def remote(self) -> bool:
+        """Whether the nodes hold their data themselves, so that this process sees none of it."""
+        return self.elsewhere is not self.workers
 
     def mask_rounds(self) -> State:
         """The method's own rounds; dense methods have none."""

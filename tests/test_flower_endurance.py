@@ -50,7 +50,7 @@ def test_a_killed_node_is_left_out_and_counts_again_when_it_is_back(
     engine: launch.Engine, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    longer = CONFIG["set"].replace("rounds=2", "rounds=5")
+    longer = CONFIG["set"].replace("rounds=2", "rounds=5") + ";schedule=linear(0.6)"
     begun = submit(engine, out, set=longer, deadline=150.0)
     wait_until(lambda: rounds(out) >= 1, 300)
     engine.stop("node1", signal.SIGKILL)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from toys import TOY, chain, draw_weights, drift, random_mask
@@ -21,7 +20,7 @@ from mpfl.baselines.pruning_fl import pruning_fl
 from mpfl.evidence import TABLES, Cell, cells_of
 from mpfl.filters import Layout, apply
 from mpfl.ledger import WAYS, Bill, bill, weights_length
-from mpfl.models import build, initial_weights, layout_of
+from mpfl.models import build, initial_weights
 from mpfl.node import Plan
 from mpfl.partition import iid
 from mpfl.records import bits_of, load_tensors, read_run, save_weights
@@ -40,10 +39,7 @@ OURS = [way for way in WAYS if way != "one-bit"]
 WIDE = Plan(chain([16, 12, 10]), linear(0.6), rounds=4)
 
 
-@cache
-def network(model: str, classes: int, width: float = 1.0) -> Layout:
-    with torch.device("meta"):
-        return layout_of(build(model, classes, width=width))
+network = cache(blueprint)
 
 
 def known(cell: Cell) -> bool:

@@ -114,7 +114,7 @@ def test_recorded_runs_keep_their_names():
         ("cifar10-vgg11", "toy", 0, "21d66901"),
         ("cifar10-vgg11", "paper", 0, "94ca6db8"),
         ("imagenet100-resnet18", "toy", 0, "a038b47a"),
-        ("imagenet100-resnet18", "laptop", 0, "97a5d568"),
+        ("imagenet100-resnet18", "laptop", 0, "8df2d292"),
         ("imagenet100-resnet18-lth", "paper", 7, "ccfdeb58"),
     ],
 )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import TOY, chain, draw_weights, layouts, mask_of, masks_for, same
+from toys import BY_HISTOGRAM, TOY, chain, draw_weights, layouts, mask_of, masks_for, same
 
 from mpfl import codec, masks
 from mpfl.algorithm import State
@@ -21,22 +21,9 @@ from mpfl.server import consensus_message, count_votes
 from mpfl.types import MPFLError, Reply
 from mpfl.vote import (
     RULES,
-    budget,
-    published_percentile,
-    published_threshold,
-    relaxed,
-    share,
     weighted,
 )
 
-BY_HISTOGRAM = [
-    share(0.5),
-    share(1.0),
-    budget(),
-    relaxed(),
-    published_threshold(),
-    published_percentile(0.3),
-]
 PLAN = Plan(TOY, linear(0.5), rounds=4)
 ALIVE = mask_of(TOY, "###.", "###", "##.##")
 SAID = [

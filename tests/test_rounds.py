@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import (
+    BY_HISTOGRAM,
     TOY,
     begin,
     chain,
@@ -38,9 +39,6 @@ from mpfl.types import MPFLError, Reply, Update
 from mpfl.vote import (
     RULES,
     budget,
-    published_percentile,
-    published_threshold,
-    relaxed,
     share,
     weighted,
 )
@@ -48,15 +46,7 @@ from mpfl.vote import (
 WIDE = chain([16, 12, 10], norm=False)
 DATA = [np.full(5, 1.0), np.full(8, 2.0), np.full(3, 0.5)]
 PLAN = Plan(WIDE, linear(0.6), rounds=4)
-RULE_EXAMPLES = [
-    share(0.5),
-    share(1.0),
-    weighted((5.0, 8.0, 3.0)),
-    budget(),
-    relaxed(),
-    published_threshold(),
-    published_percentile(0.3),
-]
+RULE_EXAMPLES = [weighted((5.0, 8.0, 3.0)), *BY_HISTOGRAM]
 every_rule = pytest.mark.parametrize("rule", RULE_EXAMPLES, ids=str)
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from toys import (
+    BY_HISTOGRAM,
     TOY,
     begin,
     chain,
@@ -36,7 +37,7 @@ from mpfl.server import add_up, count_votes, masked_pruning
 from mpfl.simulation import simulate
 from mpfl.tally import BLOCK, add_packed
 from mpfl.types import MPFLError, Reply
-from mpfl.vote import budget, published_percentile, published_threshold, relaxed, share, weighted
+from mpfl.vote import budget, relaxed, share, weighted
 
 ALL = masks.full(TOY)
 WIDE = chain([16, 12, 10], norm=False)
@@ -44,15 +45,7 @@ VGG11 = chain([64, 128, 256, 256, 512, 512, 512, 512], norm=False)
 DATA = [np.full(5, 1.0), np.full(8, 2.0), np.full(3, 0.5), np.full(4, 1.5)]
 every_rule = pytest.mark.parametrize(
     "rule",
-    [
-        share(0.5),
-        share(1.0),
-        budget(),
-        relaxed(),
-        published_threshold(),
-        published_percentile(0.3),
-        weighted((1.0, 2.0, 0.0, 3.0)),
-    ],
+    [*BY_HISTOGRAM, weighted((1.0, 2.0, 0.0, 3.0))],
     ids=str,
 )
 

@@ -14,6 +14,17 @@ from mpfl.algorithm import Algorithm, LocalTrain, Start
 from mpfl.filters import Layer, Layout, Reader, apply
 from mpfl.seeds import rng_for
 from mpfl.types import Mask, Update, Weights
+from mpfl.vote import budget, published_percentile, published_threshold, relaxed, share
+
+# Every rule that needs the histogram alone: all but the weighted one, which a test sets up.
+BY_HISTOGRAM = [
+    share(0.5),
+    share(1.0),
+    budget(),
+    relaxed(),
+    published_threshold(),
+    published_percentile(0.3),
+]
 
 # Two convs and a linear layer behind a flatten of two pixels a channel. The first conv has
 # a batch norm, the last layer has no readers, and two tensors belong to no filter.

@@ -110,13 +110,11 @@ def _bin(name: str) -> Path:
 
 
 @contextmanager
-def superlink(
-    folder: Path, *, simulation: bool, port: int | None = None, fleet: str | None = None
-) -> Iterator[Engine]:
+def superlink(folder: Path, *, simulation: bool) -> Iterator[Engine]:
     """A running server; with everything else that was started, stopped at the end."""
     folder.mkdir(parents=True, exist_ok=True)
-    fleet = fleet or f"127.0.0.1:{_free_port()}"
-    engine = Engine(folder, fleet, f"127.0.0.1:{port or _free_port()}", secure=not simulation)
+    fleet, control = (f"127.0.0.1:{_free_port()}" for _ in range(2))
+    engine = Engine(folder, fleet, control, secure=not simulation)
     words = ["flower-superlink", "--disable-runtime-dependency-installation"]
     host, _, number = engine.control.rpartition(":")
     words += ["--host", host, "--port", number, "--fleet-api-address", fleet]
@@ -165,14 +163,14 @@ def prepare(folder: Path, hosts: Sequence[str], nodes: int) -> None:
     )
 
 
-def add_node(engine: Engine, node: int, root: Path, *, own_data: bool = False) -> None:
+def add_node(engine: Engine, node: int, root: Path) -> None:
     """A SuperNode for node ``node`` of the run, with a key that the server is told of."""
     name, folder = f"node{node}", engine.folder
     public = folder / f"{name}.pub"
     if not public.exists():
         make_node_key(folder, name)
     engine.flwr("supernode", "register", str(public), "here")
-    start_node(engine, name, folder / f"{name}.key", node, root, own_data=own_data)
+    start_node(engine, name, folder / f"{name}.key", node, root)
 
 
 def start_node(
@@ -182,14 +180,13 @@ def start_node(
     node: int,
     root: Path,
     *,
-    own_data: bool = False,
     retries: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """The process of a node that holds ``key``, whether the server knows it or not.
 
     Where it is not let in it tries again, ``retries`` times or for ever.
     """
-    config = f'partition-id={node} root="{root}" own-data={str(own_data).lower()}'
+    config = f'partition-id={node} root="{root}"'
     words = ["flower-supernode", "--superlink", engine.fleet, "--node-config", config]
     words += ["--root-certificates", str(engine.folder / "ca.crt")]
     words += ["--auth-supernode-private-key", str(key), "--port", str(_free_port())]

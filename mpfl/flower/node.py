@@ -25,6 +25,7 @@ from mpfl.experiment import Experiment
 from mpfl.filters import apply, expand
 from mpfl.flower import wire
 from mpfl.flower.settings import experiment_of
+from mpfl.node import read_consensus
 from mpfl.train import keep_freed_memory
 from mpfl.types import Mask, MPFLError
 from mpfl.workbench import Workbench
@@ -56,7 +57,7 @@ def evaluate(message: Message, context: Context) -> Message:
 
     def told() -> dict[str, Any]:
         bench = _bench(context)
-        mask = _consensus(bench, sent["mask"])
+        _, mask = read_consensus(sent["mask"], bench.layout)
         weights, _ = codec.decode_weights(sent["weights"], bench.layout, 0, mask=mask)
         own = bench.test if _owns(context) else bench.node_tests[_number(context)]
         accuracy = bench.trainer.accuracy(expand(weights, mask, bench.layout), mask, own)
@@ -72,8 +73,9 @@ def _payload(context: Context, sent: Mapping[str, Any], kept: ConfigRecord) -> b
     mask: Mask | None = None
     memory = w0
     if sent["final"]:
-        votes = bench.experiment.votes
-        mask = _consensus(bench, _bytes(kept, "mask")) if votes else masks.full(bench.layout)
+        mask = masks.full(bench.layout)
+        if bench.experiment.votes:
+            _, mask = read_consensus(_bytes(kept, "mask"), bench.layout)
         memory = apply(w0, mask, bench.layout)
     elif "memory" in kept:
         memory = safetensors.numpy.load(_bytes(kept, "memory"))
@@ -83,11 +85,6 @@ def _payload(context: Context, sent: Mapping[str, Any], kept: ConfigRecord) -> b
     if reply.memory is not memory:  # weights carried on
         kept["memory"] = safetensors.numpy.save(dict(reply.memory))
     return reply.payload
-
-
-def _consensus(bench: Workbench, message: bytes) -> Mask:
-    everything = masks.full(bench.layout)
-    return codec.decode_mask(message, bench.layout, codec.round_of(message), reference=everything)
 
 
 def _guarded(message: Message, context: Context, work: Callable[[], Mapping[str, Any]]) -> Message:

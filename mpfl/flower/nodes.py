@@ -19,7 +19,7 @@ from mpfl.algorithm import State, start_message
 from mpfl.baselines.fedavg import decode_replies
 from mpfl.filters import Layout
 from mpfl.flower import wire
-from mpfl.node import Plan
+from mpfl.node import Plan, read_consensus
 from mpfl.server import consensus_message, read_ballots
 from mpfl.simulation import RunNodes
 from mpfl.types import Absent, Mask, MPFLError, Reply, Weights
@@ -72,10 +72,10 @@ class FlowerNodes:
 
         def run(round_: int, down: bytes, memories: Sequence[Weights]) -> Iterator[Reply | Absent]:
             content = {"down": down, "final": mask is not None}
-            check = _ballot_check(bench.plan, round_, down)
-            if mask is not None:
-                check = _weights_check(layout, round_, mask)
-            group = f"{'masks' if mask is None else 'final'} {round_}"
+            if mask is None:
+                group, check = f"masks {round_}", _ballot_check(bench.plan, down)
+            else:
+                group, check = f"final {round_}", _weights_check(layout, round_, mask)
             heard = self.ask(
                 wire.TURN, group, content, once, check, lambda done: on_turn(round_, done)
             )
@@ -174,15 +174,12 @@ class FlowerNodes:
             )
 
 
-def _ballot_check(plan: Plan, round_: int, down: bytes) -> Check:
+def _ballot_check(plan: Plan, down: bytes) -> Check:
+    round_, alive = read_consensus(down, plan.layout)
+    longest = len(codec.encode_mask(alive, plan.layout, round_, reference=alive, coding="packed"))
+
     def check(node: int, told: Mapping[str, Any]) -> None:
-        everything = masks.full(plan.layout)
-        alive = codec.decode_mask(down, plan.layout, round_, reference=everything)
-        longest = len(
-            codec.encode_mask(alive, plan.layout, round_, reference=alive, coding="packed")
-        )
-        payload = _payload(told, longest)
-        list(read_ballots(plan, alive, round_, [(node, payload)]))
+        list(read_ballots(plan, alive, round_, [(node, _payload(told, longest))]))
 
     return check
 
