@@ -21,14 +21,16 @@ pytest.importorskip("flwr", reason="the engine is not installed")
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
+from test_data import arrays, store
 
 from mpfl import codec, masks, records
-from mpfl.flower import launch, node, wire
+from mpfl.flower import launch, node, server, wire
 from mpfl.flower.keys import make_node_key
 from mpfl.flower.nodes import FlowerNodes
 from mpfl.flower.settings import experiment_of
 from mpfl.runner import run
 from mpfl.types import MPFLError
+from mpfl.workbench import Workbench
 
 CONFIG = {
     "recipe": "digits",
@@ -188,6 +190,32 @@ def test_a_node_that_lost_its_state_is_sent_w0_again(plain: Path, tmp_path: Path
     run_on(grid, tmp_path / "run")
     same_run(plain, tmp_path / "run")
     assert [n for n, m in grid.sent if "w0" in wire.content(m)] == [0, 1, 2, 1]
+
+
+def test_every_node_tests_the_network_that_is_left(tmp_path: Path) -> None:
+    # VGG's layers are not in alphabetical order, so a mask read from its file has to be put in.
+    root = tmp_path / "data"
+    store(root / "cifar10", arrays(60))
+    few = "dataset=cifar10;images=60;nodes=3;rounds=2;central_epochs=1;federated_rounds=1"
+    config = CONFIG | {
+        "set": few + ";model=vgg11-bn;width=0.06;pixels=32;schedule=linear(0.5)",
+        "root": str(root),
+        "out": str(tmp_path / "run"),
+        "patience": 0.0,
+        "quorum": 0,
+        "command": "test",
+    }
+    server.main(Loopback(3, config), Context(1, 1, {}, RecordDict(), dict(config)))
+
+    bench = Workbench(experiment_of(config), root)
+    mask = records.load_mask(tmp_path / "run" / "mask.safetensors", bench.layout)
+    weights = records.load_tensors(tmp_path / "run" / "model.safetensors")
+    told = records.read_json(tmp_path / "run" / "nodes.json")
+    assert told["accuracy"] == {
+        str(node): {"accuracy": bench.trainer.accuracy(weights, mask, own), "images": len(own)}
+        for node, own in enumerate(bench.node_tests)
+    }
+    assert told["left_out"] == {}
 
 
 def test_a_node_uses_all_of_its_own_data(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from mpfl.baselines.pruning_fl import pruning_fl
 from mpfl.evidence import TABLES, Cell, cells_of
 from mpfl.filters import Layout, apply
 from mpfl.ledger import WAYS, Bill, bill, weights_length
-from mpfl.models import build, initial_weights
+from mpfl.models import blueprint
 from mpfl.node import Plan
 from mpfl.partition import iid
 from mpfl.records import bits_of, load_tensors, read_run, save_weights

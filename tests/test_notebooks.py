@@ -27,6 +27,7 @@ CORE = (
 PLUMBING = {  # but for these, which other modules share and no reader calls
     "masks.check": "the codec's door; notebooks meet what it says",
     "noise.check_vote": "the door of every fault, and of mpfl.privacy",
+    "node.read_consensus": "the first step of a voter's turn, for mpfl.flower too",
     "relay.Level": "what link_bytes returns: met as a value",
     "server.outcome": "half of count_votes, for mpfl.replay and mpfl.relay",
     "server.add_ballots": "half of count_votes, for mpfl.replay",
