@@ -14,10 +14,10 @@ from typing import Any
 
 from benchmarks import engine
 from benchmarks.engine import row
-from benchmarks.engine_sizes import vgg11
 from benchmarks.engine_table import Overhead
 from benchmarks.timing import seconds
 from mpfl import codec, masks
+from mpfl.models import blueprint
 from mpfl.node import Plan
 from mpfl.relay import gather, link_bytes, relay
 from mpfl.schedules import geometric
@@ -25,7 +25,7 @@ from mpfl.seeds import rng_for
 from mpfl.server import add_up
 
 NODES, FAN = 1_000_000, 1000
-PLAN = Plan(vgg11(1.0), geometric(0.15), 10, coding="packed")
+PLAN = Plan(blueprint("vgg11-bn", 10), geometric(0.15), 10, coding="packed")
 """VGG11 at full width. Packed votes are equally long, so that a server adds them up fast."""
 
 KEPT = {

@@ -102,6 +102,38 @@ def points(training: Training) -> Callable[[Run], float | None]:
     return figure
 
 
+@dataclass(frozen=True)
+class Step:
+    """How good a run's federated network was after a round, and what had been spent until then.
+
+    ``accuracy`` is on the test images, in per cent; ``epochs`` are local ones, a node;
+    ``sent`` is in bytes, both ways, over all nodes; ``seconds`` are those of the rounds.
+    """
+
+    accuracy: float
+    epochs: int
+    sent: int
+    seconds: float
+
+
+def steps(run: Run) -> list[Step]:
+    """The way of a run's federated network; mask rounds are spent, whether it is tested or not."""
+    trains = run.config["method"] in ("mpfl", "pruning-fl")  # a control's rounds train nobody
+    found, epochs, sent, seconds = [], 0, 0, 0.0
+    for line in (*run.rounds, *run.federated):
+        epochs += run.config["epochs"] if trains or "mask" not in line else 0
+        sent += line["start_bytes"] + line["bytes_down"] + line["bytes_up"]
+        seconds += line["seconds"]
+        if line["accuracy"] is not None:
+            found.append(Step(100 * line["accuracy"], epochs, sent, seconds))
+    return found
+
+
+def reached(run: Run, accuracy: float) -> Step | None:
+    """The first step of a run that is at least as accurate, in per cent, if one is."""
+    return next((step for step in steps(run) if step.accuracy >= accuracy), None)
+
+
 def rows_of(
     table: str, budget: str = "laptop", results: Path = Path("data/results")
 ) -> dict[str, Row]:

@@ -1,14 +1,16 @@
 """A verdict follows from recorded runs, whatever they say."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mpfl.claims import CLAIMS, COMPUTED, SEEDS, findings, judged
-from mpfl.evidence import TABLES, cells_of
+from mpfl.evidence import TABLES, Cell, cells_of
 from mpfl.figures import FIGURES, cells_behind, draw
-from mpfl.findings import Sample
+from mpfl.findings import Sample, rows_of
 from mpfl.types import MPFLError
 
 NAMES = [claim.name for claim in CLAIMS]
@@ -26,9 +28,23 @@ def records(to: Path, table: str, accuracy: dict[str, float], sent: dict[str, in
             summary["bytes"] = dict.fromkeys(BYTES, 1) | {
                 "final_up": (sent or {}).get(cell.label, 1)
             }
-            record = {"config": {}, "summary": summary, "rounds": [], "federated": []}
-            (to / cell.file).write_text(json.dumps(record))
+            write(to, cell, summary, [found])
     return to
+
+
+def write(to: Path, cell: Cell, summary: dict[str, Any], *accuracies: Sequence[float]) -> None:
+    """A record; ``accuracies`` of the final rounds, before them those of the mask rounds."""
+    config = {"method": cell.experiment.method, "epochs": cell.experiment.epochs}
+    *rounds, federated = [
+        [
+            {"start_bytes": 0, "bytes_down": 1, "bytes_up": 1, "seconds": 1, "accuracy": each}
+            for each in phase
+        ]
+        for phase in accuracies
+    ]
+    rounds = [line | {"mask": {}} for phase in rounds for line in phase]
+    record = {"config": config, "summary": summary, "rounds": rounds, "federated": federated}
+    (to / cell.file).write_text(json.dumps(record))
 
 
 @pytest.mark.parametrize(
@@ -72,6 +88,26 @@ def test_robustness_is_what_is_lost_less(tmp_path):
     found = findings(records(tmp_path, "robustness", spoilt))["robust-labels-pruning-fl"]
     assert found.sample.mean == pytest.approx(2)  # 2 points lost, where the other lost 4
     assert found.verdict == "reproduced"
+
+
+@pytest.mark.parametrize(
+    ("rival", "epochs", "verdict"),
+    [
+        ([0.1, 0.5, 0.6], 2 - 4, "refuted here"),  # there in its second epoch of training
+        ([0.1, 0.2, 0.3], 3 - 3, "reproduced"),  # ends at 30 %, which the vote reaches as soon
+        ([0.0, 0.1, 0.2, 0.3, 0.5], 5 - 4, "reproduced"),
+    ],
+)
+def test_convergence_counts_epochs_to_what_both_reach(tmp_path, rival, epochs, verdict):
+    for cell in cells_of("imagenet100", "laptop"):
+        if cell.label == "vote":  # two mask rounds, untested; then 30 and 50 %
+            write(tmp_path, cell, {}, [None, None], [0.3, 0.5])
+        if cell.label == "pruning-FL":
+            write(tmp_path, cell, {}, rival[:1], rival[1:])
+    claim = next(claim for claim in CLAIMS if claim.name == "imagenet100-convergence")
+    found = claim.test(lambda table: rows_of(table, "laptop", tmp_path))
+    assert found.sample.values == (epochs,) * SEEDS
+    assert (found.verdict, found.unit) == (verdict, "epochs")
 
 
 def test_traffic_at_full_size_is_computed(tmp_path):

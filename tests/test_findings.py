@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from mpfl.evidence import Cell, cells_of
-from mpfl.findings import Row, Sample, difference, points, rows_of
+from mpfl.findings import Row, Sample, Step, difference, points, reached, rows_of, steps
+from mpfl.records import Run, read_run
 from mpfl.types import MPFLError
 
 DIGITS = cells_of("digits", "toy")
@@ -72,3 +73,44 @@ def test_a_difference_pairs_equal_seeds(tmp_path):
 def test_a_run_without_a_figure_is_left_out(tmp_path):
     found = rows(tmp_path, {("vote", 0): None, ("vote", 1): 0.5})
     assert found["vote"].accuracy("central").values == (50,)
+
+
+# --- the way of a run --------------------------------------------------------------------------
+
+
+def way(method: str) -> Run:
+    mask = {"mask": {}, "start_bytes": 7, "bytes_down": 2, "bytes_up": 1, "seconds": 0.5}
+    final = {"start_bytes": 0, "bytes_down": 20, "bytes_up": 10, "seconds": 2.0}
+    return Run(
+        Path(),
+        {"method": method, "epochs": 3},
+        {},
+        [mask | {"accuracy": None}, mask | {"accuracy": 0.125 if method == "pruning-fl" else None}],
+        [final | {"accuracy": 0.5}, final | {"accuracy": 0.25}],
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "epochs"), [("mpfl", 6), ("pruning-fl", 6), ("random-masks", 0), ("w0-norms", 0)]
+)
+def test_the_way_of_a_run_counts_what_its_mask_rounds_spent(method, epochs):
+    final = [Step(50.0, epochs + 3, 50, 3.0), Step(25.0, epochs + 6, 80, 5.0)]
+    tested = [Step(12.5, 6, 20, 1.0)] if method == "pruning-fl" else []
+    assert steps(way(method)) == tested + final
+
+
+def test_the_first_step_that_is_as_good():
+    run = way("pruning-fl")
+    assert [reached(run, level) for level in (10, 20, 50, 51)] == [
+        *steps(run)[:2],
+        steps(run)[1],
+        None,
+    ]
+
+
+def test_the_way_of_a_recorded_run_ends_at_its_summary():
+    for path in sorted(Path("data/results").glob("*.json")):
+        run = read_run(path)
+        if way := steps(run):
+            assert way[-1].accuracy == pytest.approx(100 * run.summary["accuracy_federated"])
+            assert way[-1].sent == run.bytes_all, path

@@ -20,7 +20,7 @@ from mpfl.baselines.pruning_fl import pruning_fl
 from mpfl.evidence import TABLES, Cell, cells_of
 from mpfl.filters import Layout, apply
 from mpfl.ledger import WAYS, Bill, bill, weights_length
-from mpfl.models import blueprint
+from mpfl.models import blueprint, build, initial_weights
 from mpfl.node import Plan
 from mpfl.partition import iid
 from mpfl.records import bits_of, load_tensors, read_run, save_weights
@@ -39,7 +39,9 @@ OURS = [way for way in WAYS if way != "one-bit"]
 WIDE = Plan(chain([16, 12, 10]), linear(0.6), rounds=4)
 
 
-network = cache(blueprint)
+@cache
+def network(model: str, classes: int, width: float = 1.0) -> Layout:
+    return blueprint(model, classes, width=width)
 
 
 def known(cell: Cell) -> bool:

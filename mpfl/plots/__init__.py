@@ -4,13 +4,14 @@ from mpfl.plots.appearance import LOOKS, look, style
 from mpfl.plots.costs import scaling, traffic
 from mpfl.plots.faults import chances, contamination, measured_chances
 from mpfl.plots.lines import curves, over_theory, spread
-from mpfl.plots.runs import comparison, histogram, progress, rounds
+from mpfl.plots.runs import comparison, convergence, histogram, progress, rounds
 
 __all__ = [
     "LOOKS",
     "chances",
     "comparison",
     "contamination",
+    "convergence",
     "curves",
     "histogram",
     "look",

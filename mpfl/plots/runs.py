@@ -9,7 +9,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from mpfl.findings import steps
 from mpfl.plots.appearance import LOOKS, look, style
 from mpfl.records import Run
 from mpfl.simulation import RoundLog, agreement_table
@@ -82,6 +84,41 @@ def comparison(runs: Sequence[Run]) -> Figure:
     return figure
 
 
+def convergence(rows: Mapping[str, Sequence[Run]]) -> Figure:
+    """Federated accuracy on the way, against local epochs and against bytes sent until then.
+
+    A line a row of runs that differ by their seed: their mean, and the range behind it.
+    """
+    sizes = {"local epochs a node": (1, "epochs"), "sent until then, MB": (1e6, "sent")}
+    with style():
+        figure, panels = plt.subplots(
+            1, len(sizes), figsize=(8.0, 4.0), layout="constrained", sharey=True
+        )
+        for axes, (label, (unit, size)) in zip(panels, sizes.items(), strict=True):
+            for name, runs in rows.items():
+                ways = [steps(run) for run in runs]
+                x = np.mean([[getattr(step, size) / unit for step in way] for way in ways], axis=0)
+                each = np.array([[step.accuracy for step in way] for way in ways])
+                colour, marker = look(runs[0])
+                axes.plot(
+                    x, each.mean(axis=0), color=colour, marker=marker, markersize=5, label=name
+                )
+                low, high = each.min(axis=0), each.max(axis=0)
+                axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.set(xlabel=label)
+        panels[0].set(ylabel="test accuracy, %", xlim=(0, None), ylim=(0, None))
+        panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+        panels[1].set_xscale("log")
+        figure.legend(
+            *panels[0].get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=3,
+            frameon=False,
+        )
+    plt.close(figure)
+    return figure
+
+
 def progress(runs: Mapping[str, Run]) -> Figure:
     """Runs side by side: accuracy in the final training, agreement in the mask rounds."""
     with style():
@@ -98,6 +135,8 @@ def progress(runs: Mapping[str, Run]) -> Figure:
             right.plot([line["round"] for line in run.rounds], agreed, **look)
         left.set(xlabel="round of the final training", ylabel="test accuracy, %", ylim=(0, 100))
         right.set(xlabel="mask round", ylabel="agreement, mean", ylim=(0, 1.03))
+        for axes in (left, right):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         left.legend(frameon=False)
     plt.close(figure)
     return figure
