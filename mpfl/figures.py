@@ -42,10 +42,13 @@ _BYTES: Mapping[Training, Callable[[Run], float]] = {
 
 
 def verdicts(found: Mapping[str, Finding]) -> Figure:
-    """Every difference in points with its interval, and the value from which its claim holds."""
+    """Every difference in points with its interval, and the value from which its claim holds.
+
+    Claims have the numbers that :data:`~mpfl.claims.CLAIMS` gives them by its order.
+    """
     decided = [
-        (claim, finding)
-        for claim in CLAIMS
+        (f"{number}. {claim.name.replace('-', ' ')}", finding)
+        for number, claim in enumerate(CLAIMS, start=1)
         if (finding := found[claim.name]).verdict in _VERDICTS and finding.unit == "points"
     ]
     with style():
@@ -58,7 +61,7 @@ def verdicts(found: Mapping[str, Finding]) -> Figure:
             axes.plot([sample.mean], [place], marker, color=colour, markersize=8)
             axes.plot([finding.holds_from] * 2, [place - 0.4, place + 0.4], ":", color="black")
         axes.set(yticks=range(len(decided)), xlabel="points of accuracy")
-        axes.set_yticklabels([claim.name for claim, _ in reversed(decided)])
+        axes.set_yticklabels([name for name, _ in reversed(decided)])
         axes.axvline(0, color="#999999", linewidth=1)
         axes.grid(axis="y", visible=False)
         for verdict, (colour, marker) in _VERDICTS.items():
