@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
+from toys import BY_HISTOGRAM
 
 from mpfl import console, records
 from mpfl.__main__ import main
@@ -41,7 +42,6 @@ from mpfl.types import MPFLError
 from mpfl.vote import (
     RULES,
     budget,
-    published_percentile,
     published_threshold,
     relaxed,
     share,
@@ -341,17 +341,11 @@ def test_progress_outside_a_terminal_is_a_line_now_and_then(capsys, monkeypatch)
 
 WRITTEN = {
     "vote": [
-        share(),
-        share(1.0),
+        *BY_HISTOGRAM,
         weighted(tuple(range(1, 11)), 0.25),
-        budget(),
         budget(7),
-        relaxed(),
         relaxed(0.5),
-        published_threshold(),
         published_threshold(0.3),
-        published_percentile(),
-        published_percentile(0.9),
     ],
     "schedule": [
         geometric(),

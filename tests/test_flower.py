@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -389,6 +391,17 @@ def test_too_few_answers_stop_the_run_which_goes_on_from_its_last_round(
 def test_a_quorum_that_cannot_be_is_refused(quorum: int, tmp_path: Path) -> None:
     with pytest.raises(MPFLError, match="there are 3 nodes"):
         run_on(Loopback(3), tmp_path / "run", quorum=quorum)
+
+
+def test_the_settings_of_the_shell_hold_wherever_they_are_copied(tmp_path: Path) -> None:
+    launch.prepare(tmp_path / "keys", ["server.example"], 2)
+    copy = tmp_path / "another machine" / "keys"
+    copy.mkdir(parents=True)
+    shutil.copy(tmp_path / "keys" / "environment", copy)
+    script = 'source "$1/environment" && echo "$FLWR_HOME" "$FLWR_TELEMETRY_ENABLED"'
+    words = ["bash", "-c", script, "bash", str(copy)]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == f"{copy} 0"
 
 
 @pytest.mark.parametrize("method", ["pruning-fl", "lth", "random-masks"])

@@ -48,7 +48,8 @@ SENT = [ballot(PLAN, ALIVE, mask) for mask in SAID]
 
 
 def test_every_rule_is_here_or_refused():
-    assert {type(rule).__name__ for rule in BY_HISTOGRAM} | {"weighted"} == set(RULES)
+    examples = {type(rule).__name__ for rule in BY_HISTOGRAM}
+    assert examples | {"weighted"} == set(RULES), "add an example to BY_HISTOGRAM in tests/toys.py"
 
 
 # --- by hand ---------------------------------------------------------------------------------

@@ -77,7 +77,8 @@ def fresh(layout):
 
 
 def test_the_examples_cover_every_rule():
-    assert {type(rule).__name__ for rule in RULE_EXAMPLES} == set(RULES)
+    examples = {type(rule).__name__ for rule in RULE_EXAMPLES}
+    assert examples == set(RULES), "BY_HISTOGRAM in tests/toys.py has an example of every rule"
 
 
 # --- the plan --------------------------------------------------------------------------------

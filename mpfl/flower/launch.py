@@ -158,9 +158,9 @@ def prepare(folder: Path, hosts: Sequence[str], nodes: int) -> None:
         make_node_key(folder, f"node{node}")
     _write_connection(Engine(folder, "", CONTROL, secure=True))
     lines = [f"export {name}={shlex.quote(value)}" for name, value in QUIET.items()]
-    (folder / "environment").write_text(
-        "\n".join([*lines, f"export FLWR_HOME={shlex.quote(str(folder))}"]) + "\n"
-    )
+    # Wherever the file is copied to: on another machine the folder's name may be another.
+    here = 'export FLWR_HOME="$(cd "$(dirname "${BASH_SOURCE[0]:-$0}")" && pwd)"'
+    (folder / "environment").write_text("\n".join([*lines, here]) + "\n")
 
 
 def add_node(engine: Engine, node: int, root: Path) -> None:

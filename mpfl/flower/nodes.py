@@ -9,9 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from logging import INFO, WARNING
 from typing import Any
 
 from flwr.app import Message
+from flwr.common.logger import log
 from flwr.serverapp import Grid
 
 from mpfl import codec, masks
@@ -79,6 +81,7 @@ class FlowerNodes:
             heard = self.ask(
                 wire.TURN, group, content, once, check, lambda done: on_turn(round_, done)
             )
+            log(INFO, "%s: %d of %d nodes count", group, len(heard.good), nodes)
             self._require_quorum(round_, heard)
             for node in range(nodes):
                 if node in heard.good:
@@ -146,6 +149,7 @@ class FlowerNodes:
             return  # nobody of ours; who is missing is said by name
         if message.has_error():
             heard.why.setdefault(number, f"the engine: {message.error.reason}")
+            log(WARNING, "node %d: %s", number, heard.why[number])
             return
         self._numbers[node] = number
         if number in heard.good:
@@ -156,6 +160,7 @@ class FlowerNodes:
             check(number, told)
         except MPFLError as error:
             heard.why[number] = str(error)
+            log(WARNING, "node %d: %s", number, error)
         else:
             heard.good[number] = told
             heard.why.pop(number, None)
