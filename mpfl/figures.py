@@ -44,7 +44,7 @@ _BYTES: Mapping[Training, Callable[[Run], float]] = {
 def verdicts(found: Mapping[str, Finding]) -> Figure:
     """Every difference in points with its interval, and the value from which its claim holds.
 
-    Claims have the numbers that :data:`~mpfl.claims.CLAIMS` gives them by its order.
+    Claims are numbered in the order of ``mpfl.claims.CLAIMS``.
     """
     decided = [
         (f"{number}. {claim.name.replace('-', ' ')}", finding)
