@@ -69,7 +69,7 @@ def imagenet100_resnet18(method: Method, budget: Budget, seed: int) -> Experimen
     """ImageNet100 and ResNet18, the paper's large data set.
 
     Below ``paper`` the photographs are the small ones, 64 px wide. ``laptop`` shows them at
-    40 px, which takes a third of the time; ``pixels=64`` is as they are.
+    40 px, which takes little more than half the time; ``pixels=64`` is as they are.
     """
     few = {"images": 500, "nodes": 2, "rounds": 2, "central_epochs": 1, "federated_rounds": 1}
     own: dict[Budget, dict[str, Any]] = {
