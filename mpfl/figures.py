@@ -15,6 +15,7 @@ from mpfl.claims import CLAIMS, COMPUTED, Finding, Verdict, findings
 from mpfl.evidence import TABLES, Cell, cells_of, once
 from mpfl.findings import TRAININGS, Row, Training, rows_of
 from mpfl.plots import LOOKS, style
+from mpfl.plots.appearance import legend_below
 from mpfl.prune import taylor
 from mpfl.recipes import nearest
 from mpfl.records import Run
@@ -105,12 +106,7 @@ def curves(series: Mapping[str, Sequence[Row]]) -> Figure:
                     axes.set_xscale("log")
                 axes.set(xlabel=label)
             line[0].set(ylabel=f"test accuracy, %\n{training} training")
-        figure.legend(
-            *panels[0, 0].get_legend_handles_labels(),
-            loc="outside lower center",
-            ncols=len(series),
-            frameon=False,
-        )
+        legend_below(figure, panels[0, 0], len(series))
     plt.close(figure)
     return figure
 
@@ -144,12 +140,7 @@ def trade_off(rows: Sequence[Row]) -> Figure:
                 if training == TRAININGS[-1]:
                     axes.set(xlabel=label)
             line[0].set(ylabel=f"test accuracy, %\n{training} training")
-        figure.legend(
-            *panels[0, 0].get_legend_handles_labels(),
-            loc="outside lower center",
-            ncols=3,
-            frameon=False,
-        )
+        legend_below(figure, panels[0, 0], 3)
     plt.close(figure)
     return figure
 

@@ -42,6 +42,7 @@ from mpfl.types import MPFLError
 from mpfl.vote import (
     RULES,
     budget,
+    published_percentile,
     published_threshold,
     relaxed,
     share,
@@ -346,6 +347,8 @@ WRITTEN = {
         budget(7),
         relaxed(0.5),
         published_threshold(0.3),
+        published_percentile(),
+        published_percentile(0.9),
     ],
     "schedule": [
         geometric(),

@@ -19,10 +19,7 @@ from mpfl.schedules import linear
 from mpfl.seeds import rng_for
 from mpfl.server import consensus_message, count_votes
 from mpfl.types import MPFLError, Reply
-from mpfl.vote import (
-    RULES,
-    weighted,
-)
+from mpfl.vote import RULES, weighted
 
 PLAN = Plan(TOY, linear(0.5), rounds=4)
 ALIVE = mask_of(TOY, "###.", "###", "##.##")

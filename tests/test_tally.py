@@ -44,9 +44,7 @@ WIDE = chain([16, 12, 10], norm=False)
 VGG11 = chain([64, 128, 256, 256, 512, 512, 512, 512], norm=False)
 DATA = [np.full(5, 1.0), np.full(8, 2.0), np.full(3, 0.5), np.full(4, 1.5)]
 every_rule = pytest.mark.parametrize(
-    "rule",
-    [*BY_HISTOGRAM, weighted((1.0, 2.0, 0.0, 3.0))],
-    ids=str,
+    "rule", [*BY_HISTOGRAM, weighted((1.0, 2.0, 0.0, 3.0))], ids=str
 )
 
 

@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from mpfl.records import Run
 
@@ -31,6 +34,24 @@ def look(run: Run) -> tuple[str, str]:
         rule = run.config["vote"].partition("(")[0]
         marker = {"budget": "o", "relaxed": "v", "published_threshold": "<"}.get(rule, "p")
     return colour, marker
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
+    """One legend for all panels, under them: the entries of one of them, ``axes``."""
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+    )
+
+
+def mean_and_range(axes: Axes, x: Any, each: np.ndarray, **look: Any) -> None:
+    """A line, the mean of ``each`` ``[seeds, x]``, and their range behind it."""
+    axes.plot(x, each.mean(axis=0), **look)
+    if len(each) > 1:
+        low, high = each.min(axis=0), each.max(axis=0)
+        axes.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
 
 
 @contextmanager

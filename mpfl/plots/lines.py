@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mpfl.plots.appearance import LOOKS, style
+from mpfl.plots.appearance import LOOKS, mean_and_range, style
 
 
 def curves(
@@ -29,12 +29,8 @@ def curves(
         for (name, values), (colour, marker) in zip(
             lines.items(), _ROWS[: len(lines)], strict=True
         ):
-            each = np.atleast_2d(values)
-            look: Any = {"color": colour, "marker": marker, "markersize": 5}
-            axes.plot(x, each.mean(axis=0), label=name, **look)
-            if len(each) > 1:
-                low, high = each.min(axis=0), each.max(axis=0)
-                axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+            look: Any = {"color": colour, "marker": marker, "markersize": 5, "label": name}
+            mean_and_range(axes, x, np.atleast_2d(values), **look)
         for name, level in (levels or {}).items():
             axes.axhline(level, color="#555555", linestyle="--", linewidth=1.2, label=name)
         axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, None))

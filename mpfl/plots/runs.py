@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mpfl.findings import steps
-from mpfl.plots.appearance import LOOKS, look, style
+from mpfl.plots.appearance import LOOKS, legend_below, look, mean_and_range, style
 from mpfl.records import Run
 from mpfl.simulation import RoundLog, agreement_table
 
@@ -90,31 +90,22 @@ def convergence(rows: Mapping[str, Sequence[Run]]) -> Figure:
     A line a row of runs that differ by their seed: their mean, and the range behind it.
     """
     sizes = {"local epochs a node": (1, "epochs"), "sent until then, MB": (1e6, "sent")}
+    ways = {name: [steps(run) for run in runs] for name, runs in rows.items()}
     with style():
         figure, panels = plt.subplots(
             1, len(sizes), figsize=(8.0, 4.0), layout="constrained", sharey=True
         )
         for axes, (label, (unit, size)) in zip(panels, sizes.items(), strict=True):
-            for name, runs in rows.items():
-                ways = [steps(run) for run in runs]
-                x = np.mean([[getattr(step, size) / unit for step in way] for way in ways], axis=0)
-                each = np.array([[step.accuracy for step in way] for way in ways])
-                colour, marker = look(runs[0])
-                axes.plot(
-                    x, each.mean(axis=0), color=colour, marker=marker, markersize=5, label=name
-                )
-                low, high = each.min(axis=0), each.max(axis=0)
-                axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+            for name, mine in ways.items():
+                x = np.mean([[getattr(step, size) / unit for step in way] for way in mine], axis=0)
+                each = np.array([[step.accuracy for step in way] for way in mine])
+                colour, marker = look(rows[name][0])
+                mean_and_range(axes, x, each, color=colour, marker=marker, markersize=5, label=name)
             axes.set(xlabel=label)
         panels[0].set(ylabel="test accuracy, %", xlim=(0, None), ylim=(0, None))
         panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
         panels[1].set_xscale("log")
-        figure.legend(
-            *panels[0].get_legend_handles_labels(),
-            loc="outside lower center",
-            ncols=3,
-            frameon=False,
-        )
+        legend_below(figure, panels[0], 3)
     plt.close(figure)
     return figure
 
