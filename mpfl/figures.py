@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from mpfl.claims import CLAIMS, COMPUTED, Finding, Verdict, findings
 from mpfl.evidence import TABLES, Cell, cells_of, once
 from mpfl.findings import TRAININGS, Row, Training, rows_of
-from mpfl.plots import LOOKS, style
-from mpfl.plots.appearance import legend_below
+from mpfl.plots import LOOKS, legend_below, style
 from mpfl.prune import taylor
 from mpfl.recipes import nearest
 from mpfl.records import Run
