@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -73,7 +74,7 @@ def main() -> None:
         _show(found)
 
 
-def _show(found: dict[str, dict[str, list[dict[str, object]]]]) -> None:
+def _show(found: dict[str, dict[str, list[dict[str, Any]]]]) -> None:
     table = Table("figure", "median", "range (n)", "bar", "reached", "detail")
     for benchmark in found.values():
         for row in benchmark["rows"]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def seconds_of_counts(n: int = 5) -> Iterator[dict[str, Any]]:
     assert voters == FAN * FAN and all((votes[k] == FAN * plain[k]).all() for k in votes)
     detail = f"{layout.filters:,} filters"
     for name, sent in (("a relay reads 1,000 votes", ballots), ("1,000 sums are added up", sums)):
-        times = [seconds(lambda sent=sent: gather(PLAN, everything, 1, sent)) for _ in range(n)]
+        times = [seconds(partial(gather, PLAN, everything, 1, sent)) for _ in range(n)]
         yield row(name, "s", times, detail)
 
 

@@ -20,8 +20,8 @@ def compact_against_dense(root: Path) -> Iterator[Figure]:
     load_weights(dense, initial_weights(dense, 0))
     small = compact(dense, masks.drawn(layout_of(dense), 0.9, rng_for(0)))
     shape = (3, 32, 32)
-    pair = [exported(network.eval(), shape) for network in (dense, small)]
-    for row in latency(*pair, batches=(1, 64), n=50, limit=30):
+    one, other = (exported(network.eval(), shape) for network in (dense, small))
+    for row in latency(one, other, batches=(1, 64), n=50, limit=30):
         yield Figure(
             f"dense over compact inference at 90 %, {row['engine']}, batch {row['batch']}",
             row["ratio"],

@@ -31,6 +31,7 @@ def _seconds(made: Experiment, root: Path) -> list[float]:
 def scaling(root: Path, n: int = 3) -> list[dict[str, Any]]:
     """Rows ``{axis, value, seconds, rounds}``: of ``n`` runs, in all and round by round."""
     base = replace(experiment(0.5, 10, IMAGES // 10), schedule=linear(0.8), rounds=5)
+    cases: list[tuple[str, float, Experiment]]
     cases = [("nodes", k, replace(base, nodes=k)) for k in (1, 3, 10, 30, 100)]
     cases += [("width", w, replace(base, width=w)) for w in (0.25, 0.5, 0.75, 1.0)]
     cases += [("rounds", r, replace(base, rounds=r)) for r in (2, 5, 10, 20)]

@@ -50,7 +50,8 @@ def one_round(
 def bare_loop(bench: Workbench, mask: Mask) -> Callable[[], object]:
     """The same nodes' training as plain torch: nothing but the steps, in the same order."""
     e, trainer = bench.experiment, bench.trainer
-    small = skeleton(trainer.module, mask).to(memory_format=torch.channels_last)
+    small = skeleton(trainer.module, mask)
+    small = small.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     weights = cut(apply(bench.start.w0, mask, bench.layout), mask, bench.layout)
     mean, std = (
         255 * torch.tensor(x).view(1, -1, 1, 1) for x in (bench.dataset.mean, bench.dataset.std)
