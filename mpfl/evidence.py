@@ -173,11 +173,13 @@ def improvement(budget: str) -> Iterator[Cell]:
 
 
 def schedules(budget: str) -> Iterator[Cell]:
-    """Little by little or at once, rewinding or going on."""
+    """Little by little or at once, rewinding or going on, all to the counts of the vote's row."""
+    usual = recipe("cifar10-vgg11", budget, 0)
+    final = usual.schedule(usual.rounds, usual.rounds)
     for seed in SEEDS:
-        for schedule in ("one_shot", "linear", "cubic"):
-            changes = (f"schedule={schedule}(0.8)",)
-            yield Cell(schedule.replace("_", " "), "cifar10-vgg11", seed, changes, budget)
+        for schedule, changes in {"one shot": ("rounds=1",), "linear": (), "cubic": ()}.items():
+            shape = f"schedule={schedule.replace(' ', '_')}({final:.4f})"
+            yield Cell(schedule, "cifar10-vgg11", seed, (shape, *changes), budget)
         yield Cell(
             "geometric, weights carried on", "cifar10-vgg11", seed, ("rewind=False",), budget
         )

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from mpfl import masks
 from mpfl import reproduce as module
 from mpfl.__main__ import main, parser
 from mpfl.evidence import TABLES, Cell, cells_of
+from mpfl.models import blueprint
+from mpfl.node import Plan
 from mpfl.recipes import recipe
 from mpfl.reproduce import chosen, missing, repeat, reproduce
 from mpfl.settings import changed
@@ -36,6 +39,19 @@ def test_every_cell_is_the_experiment_that_its_command_says(table):
         assert made == cell.experiment
         assert cell.match is None or cell.match in cells
     assert {cell.seed for cell in cells} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("budget", ["toy", "laptop", "paper"])
+def test_schedules_end_with_as_many_filters_as_the_vote_they_are_held_against(budget):
+    def kept(cell):
+        e = cell.experiment
+        layout = blueprint(e.model, 10, width=e.width)
+        return Plan(layout, e.schedule, e.rounds).keep(e.rounds, masks.full(layout))
+
+    vote = next(cell for cell in cells_of("cifar10", budget) if cell.label == "vote")
+    cells = cells_of("schedules", budget)
+    assert [kept(cell) for cell in cells] == [kept(vote)] * len(cells)
+    assert {cell.experiment.rounds for cell in cells if cell.label == "one shot"} == {1}
 
 
 def test_all_is_every_table_but_the_small_one():
