@@ -6,12 +6,14 @@ and weights: each round is checkpointed, each final training restarts from its l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+
+from filelock import FileLock, Timeout
 
 from mpfl import codec, masks, records
 from mpfl.algorithm import Algorithm, Data, Start, State
@@ -25,6 +27,8 @@ from mpfl.summary import summarise
 from mpfl.types import Mask, MPFLError, Update, Weights
 from mpfl.workbench import Workbench
 from mpfl.workers import OnTurn, Workers
+
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ def run(
     run again.
 
     Raises :class:`~mpfl.types.MPFLError` when the folder is in use by another
-    configuration, or by this one without ``resume``; nothing is overwritten then.
+    configuration, by this one without ``resume``, or by a process that is running it;
+    nothing is overwritten then.
     """
     if workers < 1:
         raise MPFLError(f"workers is {workers}; give at least 1")
@@ -82,14 +87,14 @@ def run(
             return _finished(folder)
     elif folder.is_file():
         raise MPFLError(f"{folder}: is a file; choose another --out")
-    elif folder.exists() and {each.name for each in folder.iterdir()} - {"config.json.part"}:
+    elif folder.exists() and {each.name for each in folder.iterdir()} - {"config.json.part", LOCK}:
         raise MPFLError(f"{folder}: is not empty and holds no run; choose another --out")
     bench = Workbench(experiment, root)
     _rehearse(bench, remote=machines is not None)
     folder.mkdir(parents=True, exist_ok=True)
-    records.write_json(folder / "config.json", config)
-
     with ExitStack() as stack:
+        stack.enter_context(_alone(folder))
+        records.write_json(folder / "config.json", config)
         side_by_side = None
         if workers != 1:
             side_by_side = stack.enter_context(Workers(experiment, root, workers))
@@ -104,6 +109,23 @@ def run(
     summary["provenance"] = records.provenance(command)
     records.write_json(folder / "summary.json", summary)
     return _finished(folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes out of ``folder``; the system lets them in when this one ends."""
+    lock = FileLock(folder / LOCK, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise MPFLError(
+            f"{folder}: another process is running it; wait, stop it, or choose another --out"
+        ) from None
+    try:
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+        lock.release()
 
 
 def _finished(folder: Path) -> dict[str, Any]:

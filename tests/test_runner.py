@@ -5,6 +5,8 @@ import json
 import math
 import multiprocessing
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from mpfl import masks, noise, records
 from mpfl.experiment import METHODS, config_of
 from mpfl.partition import dirichlet
 from mpfl.prune import bn_scale
-from mpfl.runner import run
+from mpfl.runner import LOCK, run
 from mpfl.schedules import one_shot
 from mpfl.types import MPFLError
 from mpfl.vote import share, weighted
@@ -332,6 +334,25 @@ def test_the_same_run_again_needs_resume(quick, tmp_path):
     with pytest.raises(MPFLError, match="holds this run already; add --resume"):
         run(quick(), tmp_path / "run")
     assert on_disk(tmp_path / "run") == before
+
+
+def test_a_folder_that_another_process_runs_is_left_alone_until_it_ends(quick, tmp_path):
+    folder = tmp_path / "run"
+    interrupted(quick(), folder, 3)
+    before = on_disk(folder)
+    hold = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); "
+    hold += "print(flush=True); sys.stdin.read()"
+    words = [sys.executable, "-c", hold, str(folder / LOCK)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(MPFLError, match="another process is running it; wait"):
+            run(quick(), folder, resume=True)
+        now = on_disk(folder)
+        now.pop(LOCK)
+        assert now == before
+        other.kill()
+    run(quick(), folder, resume=True)
+    assert not (folder / LOCK).exists()
 
 
 def test_a_finished_run_is_not_run_again(quick, tmp_path):
