@@ -192,18 +192,19 @@ def ballots(budget: str) -> Iterator[Cell]:
     number of spoilt nodes among honest ones without training again.
     """
     only = ("schedule=one_shot(0.8)", "rounds=1", "central_epochs=0", "federated_rounds=0")
+    nodes = recipe("cifar10-vgg11", budget, 0).nodes
     starts = {"random w0": (), "trained w0": (f"w0={PRETRAINED}", "local.lr=0.01")}
     for seed in SEEDS:
         for start, changes in starts.items():
             yield Cell(f"honest, {start}", "cifar10-vgg11", seed, (*changes, *only), budget)
             for label, noise in DATA_NOISES.items():
-                spoilt = (f"noise={noise}", "noisy_nodes=10")
-                recipe = "cifar10-vgg11"
-                yield Cell(f"{label}, {start}", recipe, seed, (*changes, *only, *spoilt), budget)
+                spoilt = (*changes, *only, f"noise={noise}", f"noisy_nodes={nodes}")
+                yield Cell(f"{label}, {start}", "cifar10-vgg11", seed, spoilt, budget)
 
 
 def robustness(budget: str) -> Iterator[Cell]:
-    """One spoilt node of ten, as published: the vote, a lottery, averaging; then five liars."""
+    """One spoilt node, as published: the vote, a lottery, averaging; then liars, every second."""
+    nodes = recipe("cifar10-vgg11", budget, 0).nodes
     rows = VOTE | CONTROLS | OTHERS
     without = ("w0 norms", "LTH", "dense, central")  # nobody's data decides, or nobody is spoilt
     for seed in SEEDS:
@@ -218,8 +219,10 @@ def robustness(budget: str) -> Iterator[Cell]:
     for seed in SEEDS:
         for fault in ("random_mask()", "inverted_mask()", "colluding_veto(0.2)"):
             label = fault.partition("(")[0].replace("_", " ")
-            changes = (f"noise={fault}", "noisy_nodes=5")
-            yield Cell(f"vote, 5 of 10 {label}", "cifar10-vgg11", seed, changes, budget)
+            changes = (f"noise={fault}", f"noisy_nodes={nodes // 2}")
+            yield Cell(
+                f"vote, {nodes // 2} of {nodes} {label}", "cifar10-vgg11", seed, changes, budget
+            )
 
 
 def imagenet100(budget: str) -> Iterator[Cell]:

@@ -106,11 +106,13 @@ def points(training: Training) -> Callable[[Run], float | None]:
 class Step:
     """How good a run's federated network was after a round, and what had been spent until then.
 
-    ``accuracy`` is on the test images, in per cent; ``epochs`` are local ones, a node;
-    ``sent`` is in bytes, both ways, over all nodes; ``seconds`` are those of the rounds.
+    ``accuracy`` is on the test images, in per cent; ``sparsity`` 0-1; ``epochs`` are local
+    ones, a node; ``sent`` is in bytes, both ways, over all nodes; ``seconds`` are those of the
+    rounds.
     """
 
     accuracy: float
+    sparsity: float
     epochs: int
     sent: int
     seconds: float
@@ -125,13 +127,15 @@ def steps(run: Run) -> list[Step]:
         sent += line["start_bytes"] + line["bytes_down"] + line["bytes_up"]
         seconds += line["seconds"]
         if line["accuracy"] is not None:
-            found.append(Step(100 * line["accuracy"], epochs, sent, seconds))
+            found.append(Step(100 * line["accuracy"], line["sparsity"], epochs, sent, seconds))
     return found
 
 
 def reached(run: Run, accuracy: float) -> Step | None:
-    """The first step of a run that is at least as accurate, in per cent, if one is."""
-    return next((step for step in steps(run) if step.accuracy >= accuracy), None)
+    """The first step at least as accurate, in per cent, with a network as small as the last."""
+    way = steps(run)
+    small = (step for step in way if step.sparsity >= way[-1].sparsity)
+    return next((step for step in small if step.accuracy >= accuracy), None)
 
 
 def rows_of(
@@ -154,8 +158,10 @@ def rows_of(
 def difference(one: Row, other: Row, figure: Callable[[Run], float | None]) -> Sample:
     """``figure`` of ``one`` minus that of ``other``, for each seed that both have.
 
-    Paired by seed where that pairs something: one seed is one w0, one partition of the data
-    and one order of the pictures in both. Raises for a row compared with itself.
+    Paired by seed where that pairs something: one seed is one partition of the data, one
+    order of the pictures and, where w0 is drawn, one w0 in both. Where w0 is a file, all
+    seeds share it, and the spread says nothing about other starts. Raises for a row compared
+    with itself.
     """
     if one.label == other.label:
         raise MPFLError(f"row {one.label!r} cannot be compared with itself")

@@ -205,9 +205,9 @@ def fresh_head(module: nn.Module, weights: Weights, rng: np.random.Generator) ->
 def pretrained_weights(name: str, module: nn.Module, source: str) -> dict[str, np.ndarray]:
     """w0 from somewhere else: ``"torchvision"`` (ImageNet weights) or a safetensors file.
 
-    Tensors whose shape differs (the head, for another number of classes) keep what
-    ``module`` holds. Raises :class:`~mpfl.types.MPFLError` where the weights cannot be had
-    or are of another model.
+    Where the head, the last linear layer, is of another shape (another number of classes), it
+    keeps what ``module`` holds. Raises :class:`~mpfl.types.MPFLError` where the weights cannot be
+    had or are of another model.
     """
     weights = to_numpy(module)
     if source == "torchvision":
@@ -232,8 +232,14 @@ def pretrained_weights(name: str, module: nn.Module, source: str) -> dict[str, n
         except SafetensorError as error:
             raise MPFLError(f"w0: {source!r} is no safetensors file ({error})") from None
     fitting = {k: v for k, v in loaded.items() if k in weights and v.shape == weights[k].shape}
-    if not fitting:
-        raise MPFLError(f"w0: no tensor of {source!r} fits {name!r}; were they of another model?")
+    head = [path for path, part in module.named_modules() if isinstance(part, nn.Linear)][-1]
+    for tensor, array in weights.items():
+        if tensor not in fitting and tensor.rpartition(".")[0] != head:
+            there = list(loaded[tensor].shape) if tensor in loaded else "missing"
+            raise MPFLError(
+                f"w0: {tensor!r} is {there} in {source!r} and {list(array.shape)} in {name!r}; "
+                "were they of another model, or of another width?"
+            )
     return weights | {name: array.astype(np.float32) for name, array in fitting.items()}
 
 

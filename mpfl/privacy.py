@@ -131,6 +131,8 @@ def chance_kept(votes: int, voters: int, epsilon: float, tau: float) -> float:
 
 def _binomial(n: int, p: float) -> np.ndarray:
     """The chance of 0, 1, ..., n heads; by logarithms, as the binomials outgrow a float."""
+    if p in (0.0, 1.0):  # in floats, at a large epsilon
+        return np.eye(n + 1)[n if p else 0]
     steps = np.log(np.arange(n, 0, -1)) - np.log(np.arange(1, n + 1))
     ways = np.concatenate([[0.0], np.cumsum(steps)])
     k = np.arange(n + 1)

@@ -23,6 +23,9 @@ from mpfl.types import Absent, MPFLError, Reply, Weights, located
 class RoundLog:
     """Everything observed in one round. Bytes are lengths of messages, summed over nodes.
 
+    What goes down is counted for every node, once, whether it was there or lost it and was
+    sent it again; what goes up is that of the replies that count.
+
     ``start_bytes`` carried w0 (round 1 only); ``bytes_down`` and ``bytes_up`` the round's
     messages; ``payloads`` each node's reply in bytes; ``ballots`` the replies themselves, where
     they are votes, in the order of ``replied``; ``left_out`` says of the other nodes why they

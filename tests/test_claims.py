@@ -37,7 +37,8 @@ def write(to: Path, cell: Cell, summary: dict[str, Any], *accuracies: Sequence[f
     config = {"method": cell.experiment.method, "epochs": cell.experiment.epochs}
     *rounds, federated = [
         [
-            {"start_bytes": 0, "bytes_down": 1, "bytes_up": 1, "seconds": 1, "accuracy": each}
+            {"start_bytes": 0, "bytes_down": 1, "bytes_up": 1, "seconds": 1, "sparsity": 0.8}
+            | {"accuracy": each}
             for each in phase
         ]
         for phase in accuracies
@@ -94,8 +95,9 @@ def test_robustness_is_what_is_lost_less(tmp_path):
     ("rival", "epochs", "verdict"),
     [
         ([0.1, 0.5, 0.6], 2 - 4, "refuted here"),  # there in its second epoch of training
-        ([0.1, 0.2, 0.3], 3 - 3, "reproduced"),  # ends at 30 %, which the vote reaches as soon
+        ([0.1, 0.2, 0.3], 3 - 3, "not reproduced"),  # ends at 30 %, which the vote has as soon
         ([0.0, 0.1, 0.2, 0.3, 0.5], 5 - 4, "reproduced"),
+        ([0.1, 0.2, 0.5], 3 - 4, "not reproduced"),  # within an epoch
     ],
 )
 def test_convergence_counts_epochs_to_what_both_reach(tmp_path, rival, epochs, verdict):
@@ -115,6 +117,14 @@ def test_traffic_at_full_size_is_computed(tmp_path):
     assert finding.verdict == "partly"
     # The votes on ResNet18's 4,800 filters, against 11.2 million floats, both ways.
     assert finding.figure.startswith("0.00073 % for the votes")
+
+
+def test_traffic_of_two_seeds_decides_nothing(tmp_path):
+    folder = records(tmp_path, "cifar10", {"vote": 50, "dense FedAvg": 50}, {"dense FedAvg": 10**6})
+    vote = next(cell for cell in cells_of("cifar10", "laptop") if cell.label == "vote")
+    assert findings(folder)["traffic"].verdict == "reproduced"
+    (folder / vote.file).unlink()
+    assert findings(folder)["traffic"].verdict == "not run yet"
 
 
 @pytest.mark.parametrize(

@@ -78,14 +78,17 @@ def test_a_run_without_a_figure_is_left_out(tmp_path):
 # --- the way of a run --------------------------------------------------------------------------
 
 
-def way(method: str) -> Run:
+def way(method: str, pruned: float = 0.8) -> Run:
     mask = {"mask": {}, "start_bytes": 7, "bytes_down": 2, "bytes_up": 1, "seconds": 0.5}
-    final = {"start_bytes": 0, "bytes_down": 20, "bytes_up": 10, "seconds": 2.0}
+    final = {"start_bytes": 0, "bytes_down": 20, "bytes_up": 10, "seconds": 2.0, "sparsity": 0.8}
     return Run(
         Path(),
         {"method": method, "epochs": 3},
         {},
-        [mask | {"accuracy": None}, mask | {"accuracy": 0.125 if method == "pruning-fl" else None}],
+        [
+            mask | {"accuracy": None, "sparsity": 0.4},
+            mask | {"accuracy": 0.125 if method == "pruning-fl" else None, "sparsity": pruned},
+        ],
         [final | {"accuracy": 0.5}, final | {"accuracy": 0.25}],
     )
 
@@ -94,8 +97,8 @@ def way(method: str) -> Run:
     ("method", "epochs"), [("mpfl", 6), ("pruning-fl", 6), ("random-masks", 0), ("w0-norms", 0)]
 )
 def test_the_way_of_a_run_counts_what_its_mask_rounds_spent(method, epochs):
-    final = [Step(50.0, epochs + 3, 50, 3.0), Step(25.0, epochs + 6, 80, 5.0)]
-    tested = [Step(12.5, 6, 20, 1.0)] if method == "pruning-fl" else []
+    final = [Step(50.0, 0.8, epochs + 3, 50, 3.0), Step(25.0, 0.8, epochs + 6, 80, 5.0)]
+    tested = [Step(12.5, 0.8, 6, 20, 1.0)] if method == "pruning-fl" else []
     assert steps(way(method)) == tested + final
 
 
@@ -104,10 +107,13 @@ def test_the_first_step_that_is_as_good():
     pruned, trained, _ = steps(run)
     found = [reached(run, level) for level in (10, 20, 50, 51)]
     assert found == [pruned, trained, trained, None]
+    assert reached(way("pruning-fl", pruned=0.7), 10) == trained, "not as small yet"
 
 
 def test_the_way_of_a_recorded_run_ends_at_its_summary():
-    for path in sorted(Path("data/results").glob("*.json")):
+    recorded = sorted((Path(__file__).parent.parent / "data" / "results").glob("*.json"))
+    assert recorded
+    for path in recorded:
         run = read_run(path)
         if way := steps(run):
             assert way[-1].accuracy == pytest.approx(100 * run.summary["accuracy_federated"])

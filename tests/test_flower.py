@@ -26,6 +26,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from test_data import arrays, store
 
 from mpfl import codec, masks, records
+from mpfl.filters import expand
 from mpfl.flower import launch, node, server, wire
 from mpfl.flower.keys import make_node_key
 from mpfl.flower.nodes import FlowerNodes
@@ -199,17 +200,13 @@ def test_every_node_tests_the_network_that_is_left(tmp_path: Path) -> None:
     root = tmp_path / "data"
     store(root / "cifar10", arrays(60))
     few = "dataset=cifar10;images=60;nodes=3;rounds=2;central_epochs=1;federated_rounds=1"
-    config = CONFIG | {
+    config = {
         "set": few + ";model=vgg11-bn;width=0.06;pixels=32;schedule=linear(0.5)",
         "root": str(root),
-        "out": str(tmp_path / "run"),
-        "patience": 0.0,
-        "quorum": 0,
-        "command": "test",
     }
-    server.main(Loopback(3, config), Context(1, 1, {}, RecordDict(), dict(config)))
+    server.main(*served(tmp_path / "run", **config))
 
-    bench = Workbench(experiment_of(config), root)
+    bench = Workbench(experiment_of(CONFIG | config), root)
     mask = records.load_mask(tmp_path / "run" / "mask.safetensors", bench.layout)
     weights = records.load_tensors(tmp_path / "run" / "model.safetensors")
     told = records.read_json(tmp_path / "run" / "nodes.json")
@@ -246,6 +243,13 @@ def earlier_round(grid: Loopback, request: Message, answer: Message) -> Message:
     return told(request, node=1, up=grid.first_reply)
 
 
+def forgets(grid: Loopback, request: Message) -> Message:
+    grid.faults[(1, request.metadata.group_id)] = lambda grid, request, answer: forgets(
+        grid, request
+    )
+    return told(request, node=1, lacks=True)
+
+
 def spoil(change: Callable[[bytes], Any]) -> Fault:
     return lambda grid, request, answer: told(
         request, node=1, up=change(wire.content(answer)["up"])
@@ -264,7 +268,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     ),
     "damaged": (spoil(lambda b: b[:-6] + bytes([b[-6] ^ 1]) + b[-5:]), "checksum mismatch"),
     "cut short": (spoil(lambda b: b[:7]), "too short"),
-    "oversized": (spoil(lambda b: b + bytes(10**6)), "a mask takes at most"),
+    "oversized": (spoil(lambda b: b + bytes(10**6)), "such a one takes at most"),
     "empty": (spoil(lambda b: b""), "too short"),
     "no bytes": (spoil(lambda b: "keep them all"), "holds no payload"),
     "nothing in it": (
@@ -272,13 +276,17 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         "holds no payload",
     ),
     "another model": (other_model, "another model"),
-    "brings filters back": (
+    "another reference": (
         spoil(
             lambda b: codec.encode_mask(
                 masks.full(LAYOUT), LAYOUT, 2, reference=masks.full(LAYOUT), coding="packed"
             )
         ),
-        "node 1",
+        "encoded for another model, reference",
+    ),
+    "loses what it is sent": (
+        lambda grid, request, answer: forgets(grid, request),
+        "keeps losing what it is sent",
     ),
 }
 
@@ -358,6 +366,66 @@ def test_a_node_that_is_none_of_ours_is_not_heard(number: Any, plain: Path, tmp_
         grid.faults[(3, group)] = lambda g, request, answer: told(request, up=b"hello", **content)
     run_on(grid, tmp_path / "run")
     same_run(plain, tmp_path / "run")
+
+
+def test_a_node_that_fails_before_it_says_its_number_leaves_a_reason(tmp_path: Path) -> None:
+    grid = Loopback(3)
+    grid.faults[(1, "masks 1")] = FAULTS["raises"][0]
+    found = run_on(grid, tmp_path / "run")
+    assert found.rounds[0]["left_out"] == {
+        "1": "not connected, or one that failed: the engine: it broke"
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda array: array.astype(np.int8), "is int8, not float32"),
+        (lambda array: array.astype(np.float64), "such a one takes at most"),
+    ],
+)
+def test_weights_of_another_type_are_left_out(change: Any, says: str, tmp_path: Path) -> None:
+    grid = Loopback(3)
+
+    def retype(grid: Loopback, request: Message, answer: Message) -> Message:
+        mask = records.load_mask(tmp_path / "run" / "mask.safetensors", LAYOUT)
+        payload = wire.content(answer)["up"]
+        weights, samples = codec.decode_weights(payload, LAYOUT, 1, mask=mask)
+        whole = {name: change(array) for name, array in expand(weights, mask, LAYOUT).items()}
+        again = codec.encode_weights(whole, LAYOUT, 1, mask=mask, samples=samples)
+        return told(request, node=1, up=again)
+
+    grid.faults[(1, "final 1")] = retype
+    found = run_on(grid, tmp_path / "run")
+    assert says in found.federated[0]["left_out"]["1"]
+    final = records.load_tensors(tmp_path / "run" / "model.safetensors")
+    assert {array.dtype for array in final.values()} == {np.dtype(np.float32)}
+
+
+def served(folder: Path, **changes: Any) -> tuple[Loopback, Context]:
+    """A grid, and what the server's app is told of a run in ``folder``."""
+    config = CONFIG | {"out": str(folder), "patience": 0.0, "quorum": 0, "command": "test"}
+    config |= changes
+    return Loopback(3, config), Context(1, 1, {}, RecordDict(), dict(config))
+
+
+def test_a_test_result_without_its_images_is_left_out(tmp_path: Path) -> None:
+    grid, context = served(tmp_path / "run")
+    grid.faults[(1, "evaluation")] = lambda g, request, answer: told(request, node=1, accuracy=0.5)
+    server.main(grid, context)
+    found = records.read_json(tmp_path / "run" / "nodes.json")
+    assert found["left_out"] == {"1": "images is None, but a number of test images is due"}
+    assert found["accuracy"].keys() == {"0", "2"}
+
+
+def test_weights_that_nodes_carried_on_are_not_drawn_anew(tmp_path: Path) -> None:
+    grid, context = served(tmp_path / "run", set=CONFIG["set"] + ";rewind=False", deadline=2.0)
+    for number in (0, 2):
+        grid.faults[(number, "masks 2")] = FAULTS["cut short"][0]
+    with pytest.raises(MPFLError, match="round 2: 1 valid replies"):
+        server.main(grid, context)
+    with pytest.raises(MPFLError, match="nodes carried their weights on"):
+        server.main(grid, context)
 
 
 def test_a_node_that_is_away_is_named_and_may_come_back(tmp_path: Path) -> None:

@@ -412,6 +412,21 @@ def test_pretrained_file_keeps_the_head_that_differs(pretrained, tmp_path):
     assert_all_but_head(found, module, pretrained)
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"features.0.weight": np.zeros((3, 1, 3, 3))}, r"is \[3, 1, .* and \[2, 1, .* width"),
+        ({"features.0.weight": None}, "is missing in"),
+    ],
+)
+def test_pretrained_weights_that_fit_in_part_are_refused(change, says, pretrained, tmp_path):
+    path = tmp_path / "w0.safetensors"
+    changed = {k: v for k, v in (to_numpy(pretrained) | change).items() if v is not None}
+    safetensors.numpy.save_file(changed, path)
+    with pytest.raises(MPFLError, match=says):
+        pretrained_weights("digits-cnn", DigitsCNN([2, 3, 4], 5), str(path))
+
+
 def test_pretrained_weights_of_torchvision_keep_the_head_that_differs(pretrained, monkeypatch):
     asked = []
 
@@ -451,7 +466,7 @@ def test_pretrained_file_that_is_something_else(pretrained, tmp_path):
 def test_pretrained_file_of_another_model(pretrained, tmp_path):
     path = tmp_path / "other.safetensors"
     safetensors.numpy.save_file({"weights": np.zeros(3)}, path)
-    with pytest.raises(MPFLError, match=r"no tensor .* fits 'digits-cnn'"):
+    with pytest.raises(MPFLError, match=r"'features.0.weight' is missing in .* another model"):
         pretrained_weights("digits-cnn", pretrained, str(path))
 
 

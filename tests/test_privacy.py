@@ -221,6 +221,11 @@ def test_the_chance_that_a_filter_stays_rises_with_its_votes_up_to_a_thousand(ep
         chance_kept(11, 10, 1.0, 0.5)
 
 
+def test_without_noise_the_votes_alone_decide():
+    chances = [chance_kept(votes, 10, 40.0, 0.5) for votes in range(11)]
+    assert chances == [0.0] * 5 + [1.0] * 6
+
+
 # --- what is spent ---------------------------------------------------------------------------
 
 

@@ -29,9 +29,10 @@ def places(tmp_path):
     return {"results": tmp_path / "results", "runs": tmp_path / "runs", "root": Path("data")}
 
 
+@pytest.mark.parametrize("budget", ["toy", "laptop", "paper"])
 @pytest.mark.parametrize("table", TABLES)
-def test_every_cell_is_the_experiment_that_its_command_says(table):
-    cells = cells_of(table, "laptop")
+def test_every_cell_is_the_experiment_that_its_command_says(table, budget):
+    cells = cells_of(table, budget)
     assert len({cell.file for cell in cells}) == len(cells), "two cells are one run"
     for cell in cells:
         options = parser().parse_args(cell.words)

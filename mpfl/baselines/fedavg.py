@@ -48,11 +48,12 @@ def average(states: Sequence[Weights], samples: Sequence[int]) -> dict[str, np.n
 
 
 def decode_replies(
-    replies: Sequence[Reply], layout: Layout, round_: int, mask: Mask | None = None
+    replies: Sequence[Reply], like: Weights, layout: Layout, round_: int, mask: Mask | None = None
 ) -> tuple[list[Weights], list[int]]:
     """Every node's weights and number of images; raises naming the node whose payload is bad.
 
-    With ``mask`` only the kept slices were sent; they are put back in full shapes.
+    They come in the types of ``like``, the server's own. With ``mask`` only the kept slices
+    were sent; they are put back in full shapes.
     """
     require_replies(replies, round_)
     states: list[Weights] = []
@@ -62,6 +63,9 @@ def decode_replies(
             weights, count = codec.decode_weights(reply.payload, layout, round_, mask=mask)
             if count is None:
                 raise MPFLError("weights came without their number of images")
+            for name, array in weights.items():
+                if array.dtype != like[name].dtype:  # else one node would set everybody's type
+                    raise MPFLError(f"tensor {name!r} is {array.dtype}, not {like[name].dtype}")
         states.append(weights if mask is None else expand(weights, mask, layout))
         samples.append(count)
     return states, samples
@@ -110,7 +114,8 @@ def fedavg(
         return Reply(0, payload, memory, update.metrics)
 
     def aggregate(state: State, round_: int, replies: Sequence[Reply]) -> State:
-        return replace(state, weights=average(*decode_replies(replies, layout, round_, mask)))
+        found = decode_replies(replies, state.weights, layout, round_, mask)
+        return replace(state, weights=average(*found))
 
     return Algorithm(
         name="fedavg",

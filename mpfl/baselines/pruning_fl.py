@@ -51,7 +51,7 @@ def pruning_fl(
         return Reply(0, payload, memory, update.metrics)
 
     def aggregate(state: State, round_: int, replies: Sequence[Reply]) -> State:
-        averaged = average(*decode_replies(replies, layout, round_))
+        averaged = average(*decode_replies(replies, state.weights, layout, round_))
         rng = rng_for(0, "pruning-fl", round_)
         scores = score_layers(score, Update(averaged), layout, rng)
         mask = plan.select(scores, state.mask, plan.keep(round_, state.mask))

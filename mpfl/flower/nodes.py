@@ -16,10 +16,10 @@ from flwr.app import Message
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 
-from mpfl import codec, masks
+from mpfl import codec, ledger, masks
 from mpfl.algorithm import State, start_message
 from mpfl.baselines.fedavg import decode_replies
-from mpfl.filters import Layout
+from mpfl.filters import Layout, cut_shapes
 from mpfl.flower import wire
 from mpfl.node import Plan, read_consensus
 from mpfl.server import consensus_message, read_ballots
@@ -37,10 +37,14 @@ Check = Callable[[int, Mapping[str, Any]], None]
 
 @dataclass
 class Answers:
-    """What came in a round: ``good`` by node, and ``why`` others do not count."""
+    """What came in a round: ``good`` by node, and ``why`` others do not count.
+
+    ``strange`` is what went wrong at nodes that never said which they are.
+    """
 
     good: dict[int, dict[str, Any]] = field(default_factory=dict)
     why: dict[int, str] = field(default_factory=dict)
+    strange: list[str] = field(default_factory=list)
 
 
 class FlowerNodes:
@@ -77,7 +81,10 @@ class FlowerNodes:
             if mask is None:
                 group, check = f"masks {round_}", _ballot_check(bench.plan, down)
             else:
-                group, check = f"final {round_}", _weights_check(layout, round_, mask)
+                group, check = (
+                    f"final {round_}",
+                    _weights_check(bench.start.w0, layout, round_, mask),
+                )
             heard = self.ask(
                 wire.TURN, group, content, once, check, lambda done: on_turn(round_, done)
             )
@@ -102,19 +109,21 @@ class FlowerNodes:
     ) -> Answers:
         """Send ``content`` to every node that is or comes, and hear them until the deadline.
 
-        ``once`` goes with the first message to a node, and again where it lost it. Of two
-        answers of a node the first counts.
+        ``once`` goes with the first message to a node, and once again where it lost it. Of
+        two answers of a node the first counts.
         """
         grid, count = self._grid, self._bench.experiment.nodes
         until = time.monotonic() + self._deadline
         asked: set[int] = set()
+        again: set[int] = set()  # who lost what is sent once
         waiting: dict[str, int] = {}
         heard = Answers()
 
-        def send(nodes: Sequence[int], *, again: bool = False) -> None:
+        def send(nodes: Sequence[int]) -> None:
             left = max(until - time.monotonic(), 1.0)
             for node in nodes:
-                new = {k: v for k, v in once.items() if again or (node, k) not in self._told}
+                told = self._told if node not in again else ()
+                new = {k: v for k, v in once.items() if (node, k) not in told}
                 self._told |= {(node, name) for name in new}
                 made = wire.request(kind, node, group, left, {**content, **new})
                 waiting.update(dict.fromkeys(grid.push_messages([made]), node))  # none: it has left
@@ -127,8 +136,9 @@ class FlowerNodes:
             send(new)
             for message in grid.pull_messages(list(waiting)):
                 node = waiting.pop(message.metadata.reply_to_message_id)
-                if wire.content(message).get("lacks"):
-                    send([node], again=True)
+                if wire.content(message).get("lacks") and node not in again:
+                    again.add(node)
+                    send([node])
                 else:
                     self._hear(message, node, check, heard)
                     on_answer(min(len(heard.good), count - 1))
@@ -138,25 +148,33 @@ class FlowerNodes:
         for number in set(range(count)) - heard.good.keys() - heard.why.keys():
             strange = number not in self._numbers.values()  # which node is which, it says itself
             late = number in silent or (strange and None in silent)
-            said = f"no answer within {self._deadline:g} s"
-            heard.why[number] = said if late else "not connected"
+            said = f"no answer within {self._deadline:g} s" if late else "not connected"
+            if number not in self._numbers.values() and heard.strange:
+                said += f", or one that failed: {heard.strange[0]}"
+            heard.why[number] = said
         return heard
 
     def _hear(self, message: Message, node: int, check: Check, heard: Answers) -> None:
         told = wire.content(message)
         number = told.get("node", self._numbers.get(node))
+        if message.has_error():
+            said = f"the engine: {message.error.reason}"
+            log(WARNING, "node %s: %s", "?" if number is None else number, said)
+            if number is None:
+                heard.strange.append(said)
+            else:
+                heard.why.setdefault(number, said)
+            return
         if type(number) is not int or not 0 <= number < self._bench.experiment.nodes:
             return  # nobody of ours; who is missing is said by name
-        if message.has_error():
-            heard.why.setdefault(number, f"the engine: {message.error.reason}")
-            log(WARNING, "node %d: %s", number, heard.why[number])
-            return
         self._numbers[node] = number
         if number in heard.good:
             return
         try:
             if "failed" in told:
                 raise MPFLError(str(told["failed"]))
+            if "lacks" in told:
+                raise MPFLError("it keeps losing what it is sent once")
             check(number, told)
         except MPFLError as error:
             heard.why[number] = str(error)
@@ -189,20 +207,22 @@ def _ballot_check(plan: Plan, down: bytes) -> Check:
     return check
 
 
-def _weights_check(layout: Layout, round_: int, mask: Mask) -> Check:
+def _weights_check(w0: Weights, layout: Layout, round_: int, mask: Mask) -> Check:
+    longest = ledger.weights_length(cut_shapes(layout, mask), samples=2**63 - 1)
+
     def check(node: int, told: Mapping[str, Any]) -> None:
-        decode_replies([Reply(node, _payload(told))], layout, round_, mask)
+        decode_replies([Reply(node, _payload(told, longest))], w0, layout, round_, mask)
 
     return check
 
 
-def _payload(told: Mapping[str, Any], longest: int | None = None) -> bytes:
+def _payload(told: Mapping[str, Any], longest: int) -> bytes:
     payload = told.get("up")
     if not isinstance(payload, bytes):
         raise MPFLError("the answer holds no payload; do both sides run equal mpfl versions?")
-    if longest is not None and len(payload) > longest:
+    if len(payload) > longest:
         raise MPFLError(
-            f"payload holds {len(payload):,} bytes, but a mask takes at most {longest}; was it "
-            "encoded for another model?"
+            f"payload holds {len(payload):,} bytes, but such a one takes at most {longest:,}; was "
+            "it encoded for another model?"
         )
     return payload

@@ -32,6 +32,12 @@ def main(grid: Grid, context: Context) -> None:
     experiment, folder = experiment_of(config), Path(str(config["out"]))
     if not folder.is_absolute():
         raise MPFLError(f"out is {str(folder)!r}; give the run folder as an absolute path")
+    voting = (folder / "rounds.jsonl").exists() and not (folder / "mask.safetensors").exists()
+    if voting and not experiment.rewind:
+        raise MPFLError(
+            f"{folder}: its nodes carried their weights on (rewind=False), and nobody else has "
+            "them; begin again with another --out"
+        )
 
     def machines(bench: Workbench) -> FlowerNodes:
         return FlowerNodes(
@@ -75,6 +81,8 @@ def _ask_nodes(nodes: FlowerNodes, bench: Workbench, folder: Path) -> dict[str, 
 
 
 def _accuracy_check(node: int, told: Mapping[str, Any]) -> None:
-    accuracy = told.get("accuracy")
+    accuracy, images = told.get("accuracy"), told.get("images")
     if not isinstance(accuracy, float) or not 0 <= accuracy <= 1:
         raise MPFLError(f"accuracy is {accuracy!r}, but a share from 0 to 1 is due")
+    if type(images) is not int or images < 1:
+        raise MPFLError(f"images is {images!r}, but a number of test images is due")
