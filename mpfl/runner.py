@@ -94,6 +94,9 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(_alone(folder))
+        made = records.provenance(command)  # of the code that runs, not of a later checkout
+        made["machine"]["computes"] = bench.trainer.computes
+        made["resumed"] = any(folder.glob("*.jsonl"))
         records.write_json(folder / "config.json", config)
         side_by_side = None
         if workers != 1:
@@ -106,7 +109,7 @@ def run(
         federated = job.federated(state)
         summary = summarise(bench, folder, state.mask, central(), federated)
     summary["workers"] = workers
-    summary["provenance"] = records.provenance(command)
+    summary["provenance"] = made
     records.write_json(folder / "summary.json", summary)
     return _finished(folder)
 

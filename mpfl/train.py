@@ -143,7 +143,7 @@ class Trainer:
     the weights it is given. ``mean`` and ``std`` normalise the pixels, per channel, in 0-1
     units. ``compact=False`` is the slow twin, which trains at full shapes. ``precision`` is
     that of the sums: bfloat16 where it is fast (``auto``), or one that is named; weights
-    come out in float32.
+    come out in float32. ``computes`` says what came of it, and where, for the record.
 
     One processor thread unless told otherwise: sums depend on how many share them, and a
     result shall not depend on the machine's cores. Several nodes train side by side instead.
@@ -171,6 +171,7 @@ class Trainer:
             for each in (mean, std)
         )
         self._bfloat16 = precision == "auto" and has_bfloat16(self.device)
+        self.computes = f"{self.device}, {torch.bfloat16 if self._bfloat16 else self._type}"
         self._compact, self.threads = compact, threads
         self._small: tuple[bytes, nn.Module] = (b"", self.module)
 

@@ -101,6 +101,9 @@ def test_every_method_runs_and_its_bytes_are_those_of_its_log(quick, tmp_path, m
         assert 0 < summary[size] <= summary[f"{size}_dense"]
         assert (summary[size] == summary[f"{size}_dense"]) == (not rounds)
     assert summary["workers"] == 1
+    made = summary["provenance"]
+    assert made["machine"]["computes"] == Workbench(experiment).trainer.computes
+    assert made["resumed"] is False
     for name in ("central.safetensors", "model.safetensors") if rounds else ():
         if (folder / name).exists():
             assert_zero_where_pruned(safetensors.numpy.load_file(folder / name), mask, experiment)
@@ -351,7 +354,7 @@ def test_a_folder_that_another_process_runs_is_left_alone_until_it_ends(quick, t
         now.pop(LOCK)
         assert now == before
         other.kill()
-    run(quick(), folder, resume=True)
+    assert run(quick(), folder, resume=True)["provenance"]["resumed"]
     assert not (folder / LOCK).exists()
 
 
