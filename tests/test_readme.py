@@ -19,9 +19,11 @@ from pathlib import Path
 import pytest
 
 from mpfl.__main__ import main, parser
+from mpfl.claims import findings
 from mpfl.data import NAMES
 from mpfl.evidence import TABLES
 from mpfl.figures import FIGURES, cells_behind
+from mpfl.findings import TRAININGS, rows_of
 from mpfl.recipes import recipe
 from mpfl.settings import changed
 from mpfl.workbench import Workbench
@@ -199,3 +201,57 @@ def test_the_file_tree_is_in_the_order_of_imports() -> None:
                 name = node.module.removeprefix("mpfl").lstrip(".").split(".")[0]
                 for used in [name] if name else [each.name for each in node.names]:
                     assert used not in order or order[used] >= order[own], f"{own} imports {used}"
+
+
+FIRST_RESULTS = {  # how README.md calls a row, and which recorded one it is
+    "the vote (the rule called `budget`)": ("cifar10", "vote"),
+    "nobody: random masks, same counts": ("cifar10", "random masks"),
+    "nobody: the largest filters of the first weights": ("cifar10", "w0 norms"),
+    "pruning-FL, which averages weights": ("cifar10", "pruning-FL"),
+    "one party with all the data (LTH)": ("cifar10", "LTH"),
+    "published: the same share of every layer": ("improvement", "published"),
+    "the same, pruned less, to as many multiply-accumulates as below": (
+        "improvement",
+        "published counts, equal MACs",
+    ),
+    "the root of a layer's width, Taylor vote": ("improvement", "root, taylor"),
+    "the same counts, the largest filters of the first weights": ("improvement", "w0 norms, root"),
+    "the same counts, random masks": ("improvement", "random masks, root"),
+}
+
+
+@pytest.mark.parametrize("name", FIRST_RESULTS)
+def test_a_first_result_is_what_was_recorded(name: str) -> None:
+    table, label = FIRST_RESULTS[name]
+    row = rows_of(table, results=ROOT / "data" / "results")[label]
+    line = next(line for line in README.splitlines() if line.startswith(f"| {name} |"))
+    samples = [row.accuracy(training) for training in TRAININGS]
+    assert [cell.strip() for cell in line.split("|")[2:4]] == [
+        f"{each.mean:.1f} ± {each.deviation:.1f} %" if each.n > 1 else f"{each.mean:.1f} %"
+        if each.n else ""
+        for each in samples
+    ]  # fmt: skip
+
+
+NOT_SHOWN = ["not reproduced", "refuted here"]
+HEADLINES = [  # what the book's first page says, and the claims that say whether it still may
+    ("The votes are as small as claimed, the training that follows is not", "traffic", ["partly"]),
+    ("The votes are as small as claimed, the training", "traffic-large", ["partly"]),
+    ("has not been shown to beat a lottery", "lottery", NOT_SHOWN),
+    ("has not been shown to beat a lottery", "lottery-federated", NOT_SHOWN),
+    ("not been shown better than one large", "little-by-little", NOT_SHOWN),
+    ("cost the vote less than a lottery", "robust-labels-masks", NOT_SHOWN),
+    ("cost the vote less than a lottery", "robust-pixels-masks", NOT_SHOWN),
+    ("gain {:.1f} points central", "ours-central", ["reproduced"]),
+    ("and {:.1f} federated", "ours-federated", ["reproduced"]),
+    ("at equal work {:.1f} and", "ours-macs-central", ["reproduced"]),
+    ("and {:.1f}. The norms of the trained start", "ours-macs-federated", ["reproduced"]),
+]
+
+
+@pytest.mark.parametrize(("said", "claim", "verdicts"), HEADLINES)
+def test_a_headline_is_what_the_records_say(said: str, claim: str, verdicts: list[str]) -> None:
+    found = findings(ROOT / "data" / "results")[claim]
+    text = " ".join((ROOT / "book" / "index.md").read_text().replace("**", "").split())
+    assert said.format(found.sample.mean) in text
+    assert found.verdict in verdicts
