@@ -222,7 +222,7 @@ CLAIMS: tuple[Claim, ...] = (
         PAPER,
         "cifar10",
         _apart("cifar10", "vote", "LTH", "central", -MARGIN),
-        f"More seeds, or longer training, after which the interval lies on one side of -{MARGIN:g}.",
+        f"More seeds or longer training: an interval that lies on one side of -{MARGIN:g}.",
     ),
     Claim(
         "accuracy-pruning-fl",
