@@ -121,8 +121,9 @@ def _drop(method: str, noise: str, against: str) -> Callable[[Tables], Finding]:
 def _sooner(table: str, one: str, other: str) -> Callable[[Tables], Finding]:
     """How many local epochs before ``other`` is ``one`` where the worse of them ends?
 
-    Both count from when their network is as small as it gets; the log resolves one epoch.
+    An accuracy counts from when the network is as small as it gets.
     """
+    resolution = 1.0  # a log has a line an epoch
 
     def test(tables: Tables) -> Finding:
         rows = tables(table)
@@ -134,8 +135,9 @@ def _sooner(table: str, one: str, other: str) -> Callable[[Tables], Finding]:
             assert mine is not None and theirs is not None  # both end there or above
             values.append(float(theirs.epochs - mine.epochs))
         sample = Sample(tuple(values))
-        said = f"{sample.mean:+.1f} ± {sample.half + 1:.1f} epochs sooner" if sample.n > 1 else "-"
-        return Finding(said, sample, judged(sample, 0.0, resolution=1.0), 0.0, "epochs")
+        half = sample.half + resolution
+        said = f"{sample.mean:+.1f} ± {half:.1f} epochs sooner" if sample.n > 1 else "-"
+        return Finding(said, sample, judged(sample, 0.0, resolution), 0.0, "epochs")
 
     return test
 

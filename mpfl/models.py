@@ -187,13 +187,18 @@ def initial_weights(module: nn.Module, seed: int) -> dict[str, np.ndarray]:
     return weights
 
 
+def _head(module: nn.Module) -> tuple[str, nn.Linear]:
+    """The last linear layer, which says the class, and its path."""
+    return [(p, m) for p, m in module.named_modules() if isinstance(m, nn.Linear)][-1]
+
+
 def fresh_head(module: nn.Module, weights: Weights, rng: np.random.Generator) -> Weights:
     """``weights`` with the last linear layer drawn anew, as torch draws a new ``nn.Linear``.
 
     Weight and bias are uniform within ``1 / sqrt(fan-in)`` of 0; every other tensor is the
     one given, not a copy.
     """
-    path, head = [(p, m) for p, m in module.named_modules() if isinstance(m, nn.Linear)][-1]
+    path, head = _head(module)
     bound = 1 / np.sqrt(weights[f"{path}.weight"].shape[1])
     drawn = {
         f"{path}.{name}": rng.uniform(-bound, bound, tuple(tensor.shape)).astype(np.float32)
@@ -232,7 +237,7 @@ def pretrained_weights(name: str, module: nn.Module, source: str) -> dict[str, n
         except SafetensorError as error:
             raise MPFLError(f"w0: {source!r} is no safetensors file ({error})") from None
     fitting = {k: v for k, v in loaded.items() if k in weights and v.shape == weights[k].shape}
-    head = [path for path, part in module.named_modules() if isinstance(part, nn.Linear)][-1]
+    head, _ = _head(module)
     for tensor, array in weights.items():
         if tensor not in fitting and tensor.rpartition(".")[0] != head:
             there = list(loaded[tensor].shape) if tensor in loaded else "missing"

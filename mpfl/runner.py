@@ -108,10 +108,9 @@ def run(
         central = job.central(state.mask)
         federated = job.federated(state)
         summary = summarise(bench, folder, state.mask, central(), federated)
-    summary["workers"] = workers
-    summary["provenance"] = made
-    records.write_json(folder / "summary.json", summary)
-    return _finished(folder)
+        summary |= {"workers": workers, "provenance": made}
+        records.write_json(folder / "summary.json", summary)
+        return _finished(folder)
 
 
 @contextmanager

@@ -14,12 +14,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from mpfl.__main__ import main, parser
-from mpfl.claims import findings
+from mpfl.claims import Finding, findings
 from mpfl.data import NAMES
 from mpfl.evidence import TABLES
 from mpfl.figures import FIGURES, cells_behind
@@ -250,9 +251,14 @@ HEADLINES = [  # what the book's first page says, and the claims that say whethe
 ]
 
 
+@cache
+def recorded() -> dict[str, Finding]:
+    return findings(ROOT / "data" / "results")
+
+
 @pytest.mark.parametrize(("said", "claim", "verdicts"), HEADLINES)
 def test_a_headline_is_what_the_records_say(said: str, claim: str, verdicts: list[str]) -> None:
-    found = findings(ROOT / "data" / "results")[claim]
+    found = recorded()[claim]
     text = " ".join((ROOT / "book" / "index.md").read_text().replace("**", "").split())
     assert said.format(abs(found.sample.mean)) in text
     assert found.verdict in verdicts

@@ -81,10 +81,8 @@ class FlowerNodes:
             if mask is None:
                 group, check = f"masks {round_}", _ballot_check(bench.plan, down)
             else:
-                group, check = (
-                    f"final {round_}",
-                    _weights_check(bench.start.w0, layout, round_, mask),
-                )
+                group = f"final {round_}"
+                check = _weights_check(bench.start.w0, layout, round_, mask)
             heard = self.ask(
                 wire.TURN, group, content, once, check, lambda done: on_turn(round_, done)
             )
@@ -149,7 +147,7 @@ class FlowerNodes:
             strange = number not in self._numbers.values()  # which node is which, it says itself
             late = number in silent or (strange and None in silent)
             said = f"no answer within {self._deadline:g} s" if late else "not connected"
-            if number not in self._numbers.values() and heard.strange:
+            if strange and heard.strange:
                 said += f", or one that failed: {heard.strange[0]}"
             heard.why[number] = said
         return heard
