@@ -65,6 +65,7 @@ def run(
     machines: Callable[[Workbench], Elsewhere] | None = None,
     watch: Watch = lambda progress: None,
     command: str = "mpfl.runner.run",
+    wait: float = 0.0,
 ) -> dict[str, Any]:
     """Run ``experiment`` and return its summary, also found in ``folder/summary.json``.
 
@@ -93,7 +94,9 @@ def run(
     _rehearse(bench, remote=machines is not None)
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        stack.enter_context(_alone(folder))
+        stack.enter_context(_alone(folder, wait))
+        if (folder / "summary.json").exists():  # the other process finished it meanwhile
+            return _finished(folder)
         made = records.provenance(command)  # of the code that runs, not of a later checkout
         made["machine"]["computes"] = bench.trainer.computes
         made["resumed"] = any(folder.glob("*.jsonl"))
@@ -114,9 +117,9 @@ def run(
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path, wait: float) -> Iterator[None]:
     """Keep other processes out of ``folder``; the system lets them in when this one ends."""
-    lock = FileLock(folder / LOCK, blocking=False)
+    lock = FileLock(folder / LOCK, timeout=wait)
     try:
         lock.acquire()
     except Timeout:

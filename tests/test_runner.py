@@ -8,7 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import pytest
@@ -339,23 +342,54 @@ def test_the_same_run_again_needs_resume(quick, tmp_path):
     assert on_disk(tmp_path / "run") == before
 
 
-def test_a_folder_that_another_process_runs_is_left_alone_until_it_ends(quick, tmp_path):
-    folder = tmp_path / "run"
-    interrupted(quick(), folder, 3)
-    before = on_disk(folder)
+@contextmanager
+def held(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """``folder`` as it is while another process runs it."""
     hold = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); "
     hold += "print(flush=True); sys.stdin.read()"
     words = [sys.executable, "-c", hold, str(folder / LOCK)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
+        yield other
+        other.kill()
+
+
+def test_a_folder_that_another_process_runs_is_left_alone_until_it_ends(quick, tmp_path):
+    folder = tmp_path / "run"
+    interrupted(quick(), folder, 3)
+    before = on_disk(folder)
+    with held(folder):
         with pytest.raises(MPFLError, match="another process is running it; wait"):
             run(quick(), folder, resume=True)
         now = on_disk(folder)
         now.pop(LOCK)
         assert now == before
-        other.kill()
     assert run(quick(), folder, resume=True)["provenance"]["resumed"]
     assert not (folder / LOCK).exists()
+
+
+def test_a_run_goes_on_as_soon_as_the_other_process_ends(quick, tmp_path):
+    folder = tmp_path / "run"
+    interrupted(quick(), folder, 3)
+    with held(folder) as other:
+        Timer(1, other.kill).start()
+        assert run(quick(), folder, resume=True, wait=60)["provenance"]["resumed"]
+
+
+def test_what_the_other_process_finished_meanwhile_is_not_run_again(quick, tmp_path):
+    folder = tmp_path / "run"
+    run(quick(), folder)
+    finished, aside = on_disk(folder), folder / "summary.json"
+    aside.rename(tmp_path / "aside")
+
+    def finish() -> None:
+        (tmp_path / "aside").rename(aside)
+        other.kill()
+
+    with held(folder) as other:
+        Timer(1, finish).start()
+        run(quick(), folder, resume=True, wait=60, command="another")
+    assert on_disk(folder) == finished
 
 
 def test_a_finished_run_is_not_run_again(quick, tmp_path):

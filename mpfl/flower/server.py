@@ -55,6 +55,8 @@ def main(grid: Grid, context: Context) -> None:
         root=Path(str(config["root"])),
         machines=machines,
         command=str(config["command"]),
+        # Where Flower's server is killed, its app lives on for some seconds.
+        wait=float(config["patience"]),
     )
     if (folder / "model.safetensors").exists() and not (folder / "nodes.json").exists():
         bench = Workbench(experiment, Path(str(config["root"])))
