@@ -31,7 +31,6 @@ OTHER_RULES = {  # than budget, which the recipes have
     "relaxed": "relaxed()",
     "published threshold": "published_threshold()",
     "published percentile": "published_percentile(0.5)",
-    "unanimous": "share(1.0)",
     "majority": "share(0.5)",
 }
 DATA_NOISES = {

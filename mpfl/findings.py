@@ -12,9 +12,13 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
+from mpfl import masks
 from mpfl.evidence import Cell, cells_of
-from mpfl.records import Run, read_run
-from mpfl.types import MPFLError
+from mpfl.node import Plan
+from mpfl.records import Run, bits_of, read_run
+from mpfl.server import outcome
+from mpfl.types import Mask, MPFLError
+from mpfl.vote import Rule
 
 Training = Literal["central", "federated"]
 TRAININGS: tuple[Training, ...] = ("central", "federated")
@@ -175,3 +179,22 @@ def paired(
 ) -> dict[int, float]:
     """``how`` of two figures, by seed, for each seed that both have."""
     return {seed: how(one[seed], other[seed]) for seed in sorted(one.keys() & other.keys())}
+
+
+def rounds_alike(run: Run, plan: Plan, vote: Rule, norms: Mapping[str, np.ndarray]) -> int:
+    """In how many rounds, from the first, ``vote`` answers a run's votes as its own rule did.
+
+    Where it is all of them, a run under ``vote`` would be this one, bit for bit: what the nodes
+    are sent decides what they answer. ``norms`` are those of the filters of w0, by layer
+    (:func:`mpfl.server.filter_norms`). A node counts as one vote, so ``weighted`` is beyond it.
+    """
+    alive: Mask = masks.full(plan.layout)
+    for before, line in enumerate(run.rounds):
+        votes = {name: np.array(counts) for name, counts in line["votes"].items()}
+        voters = len(line["payloads"])
+        answer, _ = outcome(plan, vote, alive, line["round"], votes, voters, norms)
+        told = {name: bits_of(text, alive[name].size) for name, text in line["mask"].items()}
+        if any((answer[name] != told[name]).any() for name in told):
+            return before
+        alive = told
+    return len(run.rounds)

@@ -9,9 +9,24 @@ import pytest
 from scipy import stats
 
 from mpfl.evidence import Cell, cells_of
-from mpfl.findings import Row, Sample, Step, difference, points, reached, rows_of, steps
+from mpfl.findings import (
+    Row,
+    Sample,
+    Step,
+    difference,
+    points,
+    reached,
+    rounds_alike,
+    rows_of,
+    steps,
+)
 from mpfl.records import Run, read_run
+from mpfl.runner import run
+from mpfl.server import filter_norms
+from mpfl.train import Settings
 from mpfl.types import MPFLError
+from mpfl.vote import published_percentile, published_threshold, relaxed, share
+from mpfl.workbench import Workbench
 
 DIGITS = cells_of("digits", "toy")
 
@@ -118,3 +133,32 @@ def test_the_way_of_a_recorded_run_ends_at_its_summary():
         if way := steps(run):
             assert way[-1].accuracy == pytest.approx(100 * run.summary["accuracy_federated"])
             assert way[-1].sent == run.bytes_all, path
+
+
+@pytest.fixture(scope="module")
+def ruled(quick, tmp_path_factory):
+    """``ruled(rule)``: three rounds of five nodes whose ballots differ, and what replays them."""
+
+    def once(rule):
+        local = Settings(batch=8, lr=0.2)  # enough steps that what a node learns moves its ballot
+        many = {"nodes": 5, "rounds": 3, "images": 300, "epochs": 3}
+        experiment = quick(**many, local=local, vote=rule, central_epochs=0, federated_rounds=0)
+        folder = tmp_path_factory.mktemp("ruled") / "run"
+        run(experiment, folder)
+        bench = Workbench(experiment)
+        return read_run(folder), bench.plan, filter_norms(bench.start.w0, bench.layout)
+
+    return once
+
+
+def test_a_rule_that_answers_every_vote_alike_makes_the_same_run(ruled):
+    found, plan, norms = ruled(published_threshold())
+    masks = [line["mask"] for line in found.rounds]
+    for rule in (share(1.0), share(0.5), relaxed(), published_percentile(0.5)):
+        own = [line["mask"] for line in ruled(rule)[0].rounds]
+        alike = rounds_alike(found, plan, rule, norms)
+        first_other = next((i for i in range(3) if own[i] != masks[i]), 3)
+        assert alike == first_other, rule
+    assert rounds_alike(found, plan, share(1.0), norms) == 3
+    assert rounds_alike(found, plan, share(0.5), norms) == 0
+    assert rounds_alike(found, plan, published_threshold(), norms) == 3
