@@ -21,10 +21,9 @@ from mpfl.records import Run
 from mpfl.reproduce import missing
 from mpfl.types import MPFLError
 
-# From Okabe & Ito's colours; the marker says the same.
+# Those of a difference in points. From Okabe & Ito's colours; the marker says the same.
 _VERDICTS: Mapping[Verdict, tuple[str, str]] = {
     "reproduced": ("#009E73", "o"),
-    "partly": ("#E69F00", "D"),
     "not reproduced": ("#777777", "s"),
     "refuted here": ("#D55E00", "X"),
 }

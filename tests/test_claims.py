@@ -69,8 +69,9 @@ def test_every_claim_has_a_table_a_source_and_a_name_of_its_own(tmp_path):
         assert claim.table in (*TABLES, COMPUTED) and claim.text and claim.source and claim.change
     found = findings(tmp_path)
     assert list(found) == NAMES
-    run = [found[claim.name].verdict for claim in CLAIMS if claim.table != COMPUTED]
-    assert set(run) == {"not run yet"}
+    run = {c.name: found[c.name].verdict for c in CLAIMS if c.table != COMPUTED}
+    assert run.pop("imagenet100-convergence-lth") == "untestable here"
+    assert set(run.values()) == {"not run yet"}
 
 
 @pytest.mark.parametrize(("vote", "verdict"), [(75, "reproduced"), (69, "refuted here")])
