@@ -144,7 +144,7 @@ def _sooner(table: str, one: str, other: str) -> Callable[[Tables], Finding]:
 
 def _no_common_measure(tables: Tables) -> Finding:
     """The lottery ticket trains in one place, where a run records the end and not the way."""
-    said = "the ticket has no rounds between nodes, and central training is recorded at its end only"
+    said = "the ticket has no rounds between nodes; of central training the end alone is recorded"
     return Finding(said, Sample(()), "untestable here", 0.0, "epochs")
 
 
