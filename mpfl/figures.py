@@ -9,7 +9,9 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from mpfl.claims import CLAIMS, COMPUTED, Finding, Verdict, findings
 from mpfl.evidence import TABLES, Cell, cells_of, once
@@ -101,12 +103,23 @@ def curves(series: Mapping[str, Sequence[Row]]) -> Figure:
                         capsize=3,
                     )
                 if label != "share of filters removed":
-                    axes.set_xscale("log")
+                    _counts(axes)
                 axes.set(xlabel=label)
             line[0].set(ylabel=f"test accuracy, %\n{training} training")
         legend_below(figure, panels[0, 0], len(series))
     plt.close(figure)
     return figure
+
+
+def _counts(axes: Axes) -> None:
+    """Counts over decades; from zero on where a method sends nothing."""
+    low, high = axes.dataLim.intervalx
+    if low > 0:
+        axes.set_xscale("log")
+        axes.set_xlim(low / 1.6, high * 1.6)  # a narrow range has ticks, too
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # last, as a new scale brings its own
 
 
 def trade_off(rows: Sequence[Row]) -> Figure:
