@@ -1,8 +1,9 @@
 """The paper's claims, each with the figure that tests it and a verdict that follows from it.
 
-A verdict is a function of recorded runs and of a margin said here, before the runs: nobody
-writes it by hand. ``MARGIN`` points of accuracy count as comparable. The interval is Student's
-95 % interval of the mean over seeds; below ``SEEDS`` of them nothing is decided.
+A verdict is a function of recorded runs and of a margin said here, before the runs: none is
+written by hand but *untestable here*, with its reason. ``MARGIN`` points of accuracy count as
+comparable. The interval is Student's 95 % interval of the mean over seeds; below ``SEEDS`` of
+them nothing is decided.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ def _sooner(table: str, one: str, other: str) -> Callable[[Tables], Finding]:
 
 
 def _no_common_measure(tables: Tables) -> Finding:
-    """The lottery ticket trains in one place, where a run records the end and not the way."""
+    """Said by hand: the ticket trains in one place, where a run records the end, not the way."""
     said = "the ticket has no rounds between nodes; of central training the end alone is recorded"
     return Finding(said, Sample(()), "untestable here", 0.0, "epochs")
 
@@ -166,8 +167,7 @@ def _shares(votes: Sample, everything: Sample, limit: float, seeds: int = SEEDS)
 def _traffic(limit: float) -> Callable[[Tables], Finding]:
     """Bytes over those of dense FedAvg, as recorded.
 
-    One dense run serves every seed: the length of its messages does not depend on what is in
-    them.
+    Dense runs of any seed serve: the length of their messages does not depend on what is in them.
     """
 
     def test(tables: Tables) -> Finding:
@@ -274,7 +274,8 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "lottery-network",
-        "The same, when the vote also sets how many filters each layer keeps (random w0).",
+        "The vote keeps better filters than a lottery with its counts, where it ranks all layers "
+        "together (random w0).",
         "taken for granted by the paper",
         "network",
         _apart("network", "vote over the network", "random masks, its counts", "central", 1.0),

@@ -184,10 +184,14 @@ def paired(
 def rounds_alike(run: Run, plan: Plan, vote: Rule, norms: Mapping[str, np.ndarray]) -> int:
     """In how many rounds, from the first, ``vote`` answers a run's votes as its own rule did.
 
-    Where it is all of them, a run under ``vote`` would be this one, bit for bit: what the nodes
-    are sent decides what they answer. ``norms`` are those of the filters of w0, by layer
+    Where it is all of them, a run under ``vote`` by the same code on such a machine would be this
+    one, bit for bit: what the nodes are sent decides what they answer. ``run`` is one of method
+    ``mpfl``, ``plan`` its own, ``norms`` those of the filters of its w0, by layer
     (:func:`mpfl.server.filter_norms`). A node counts as one vote, so ``weighted`` is beyond it.
+    Raises :class:`~mpfl.types.MPFLError` for a run in which nobody voted.
     """
+    if run.config["method"] != "mpfl":
+        raise MPFLError(f"{run.folder}: nobody voted in it; give a run of method mpfl")
     alive: Mask = masks.full(plan.layout)
     for before, line in enumerate(run.rounds):
         votes = {name: np.array(counts) for name, counts in line["votes"].items()}

@@ -82,21 +82,21 @@ def run(
     if workers < 1:
         raise MPFLError(f"workers is {workers}; give at least 1")
     config = config_of(experiment)
-    if (folder / "config.json").exists():
-        _check_folder(folder, config, resume)
-        if (folder / "summary.json").exists():
-            return _finished(folder)
-    elif folder.is_file():
-        raise MPFLError(f"{folder}: is a file; choose another --out")
-    elif folder.exists() and {each.name for each in folder.iterdir()} - {"config.json.part", LOCK}:
-        raise MPFLError(f"{folder}: is not empty and holds no run; choose another --out")
+    if _is_finished(folder, config, resume):
+        return _finished(folder)
     bench = Workbench(experiment, root)
     _rehearse(bench, remote=machines is not None)
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(_alone(folder, wait))
-        if (folder / "summary.json").exists():  # the other process finished it meanwhile
+        if _is_finished(folder, config, resume):  # another process may have been here meanwhile
             return _finished(folder)
+        voting = (folder / "rounds.jsonl").exists() and not (folder / "mask.safetensors").exists()
+        if machines is not None and voting and not experiment.rewind:
+            raise MPFLError(
+                f"{folder}: its nodes carried their weights on (rewind=False), and nobody else has "
+                "them; begin again with another --out"
+            )
         made = records.provenance(command)  # of the code that runs, not of a later checkout
         made["machine"]["computes"] = bench.trainer.computes
         made["resumed"] = any(folder.glob("*.jsonl"))
@@ -131,6 +131,18 @@ def _alone(folder: Path, wait: float) -> Iterator[None]:
     finally:
         (folder / LOCK).unlink(missing_ok=True)
         lock.release()
+
+
+def _is_finished(folder: Path, config: dict[str, Any], resume: bool) -> bool:
+    """Whether ``folder`` holds the whole run; raises where the run may not use it."""
+    if (folder / "config.json").exists():
+        _check_folder(folder, config, resume)
+        return (folder / "summary.json").exists()
+    if folder.is_file():
+        raise MPFLError(f"{folder}: is a file; choose another --out")
+    if folder.exists() and {each.name for each in folder.iterdir()} - {"config.json.part", LOCK}:
+        raise MPFLError(f"{folder}: is not empty and holds no run; choose another --out")
+    return False
 
 
 def _finished(folder: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import torch
 from toys import result_of
 
 import mpfl
-from mpfl import masks, noise, records
+from mpfl import masks, noise, records, runner
 from mpfl.experiment import METHODS, config_of
 from mpfl.partition import dirichlet
 from mpfl.prune import bn_scale
@@ -368,15 +368,20 @@ def test_a_folder_that_another_process_runs_is_left_alone_until_it_ends(quick, t
     assert not (folder / LOCK).exists()
 
 
-def test_a_run_goes_on_as_soon_as_the_other_process_ends(quick, tmp_path):
+def while_waiting(monkeypatch, what) -> None:
+    """Do ``what`` when a run has checked everything and waits for its folder."""
+    monkeypatch.setattr(runner, "_rehearse", lambda *_, **__: Timer(1, what).start())
+
+
+def test_a_run_goes_on_as_soon_as_the_other_process_ends(quick, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     interrupted(quick(), folder, 3)
     with held(folder) as other:
-        Timer(1, other.kill).start()
+        while_waiting(monkeypatch, other.kill)
         assert run(quick(), folder, resume=True, wait=60)["provenance"]["resumed"]
 
 
-def test_what_the_other_process_finished_meanwhile_is_not_run_again(quick, tmp_path):
+def test_what_the_other_process_finished_meanwhile_is_not_run_again(quick, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     run(quick(), folder)
     finished, aside = on_disk(folder), folder / "summary.json"
@@ -387,9 +392,26 @@ def test_what_the_other_process_finished_meanwhile_is_not_run_again(quick, tmp_p
         other.kill()
 
     with held(folder) as other:
-        Timer(1, finish).start()
+        while_waiting(monkeypatch, finish)
         run(quick(), folder, resume=True, wait=60, command="another")
     assert on_disk(folder) == finished
+
+
+def test_a_folder_that_another_run_took_meanwhile_is_left_alone(quick, tmp_path, monkeypatch):
+    """Both begin in an empty folder; the other is first."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    other_config = json.dumps(config_of(quick(seed=7)))
+
+    def take() -> None:
+        (folder / "config.json").write_text(other_config)
+        other.kill()
+
+    with held(folder) as other:
+        while_waiting(monkeypatch, take)
+        with pytest.raises(MPFLError, match=r"another configuration \(seed: 7 there"):
+            run(quick(), folder, wait=60)
+    assert (folder / "config.json").read_text() == other_config
 
 
 def test_a_finished_run_is_not_run_again(quick, tmp_path):

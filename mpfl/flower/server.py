@@ -32,12 +32,6 @@ def main(grid: Grid, context: Context) -> None:
     experiment, folder = experiment_of(config), Path(str(config["out"]))
     if not folder.is_absolute():
         raise MPFLError(f"out is {str(folder)!r}; give the run folder as an absolute path")
-    voting = (folder / "rounds.jsonl").exists() and not (folder / "mask.safetensors").exists()
-    if voting and not experiment.rewind:
-        raise MPFLError(
-            f"{folder}: its nodes carried their weights on (rewind=False), and nobody else has "
-            "them; begin again with another --out"
-        )
 
     def machines(bench: Workbench) -> FlowerNodes:
         return FlowerNodes(
