@@ -19,14 +19,20 @@ from pathlib import Path
 
 import pytest
 
+from mpfl import masks
 from mpfl.__main__ import main, parser
 from mpfl.claims import Finding, findings
 from mpfl.console import size
 from mpfl.data import NAMES
-from mpfl.evidence import TABLES
+from mpfl.evidence import PRETRAINED, TABLES
 from mpfl.figures import FIGURES, cells_behind
 from mpfl.findings import TRAININGS, rows_of
+from mpfl.models import build, layout_of, pretrained_weights
+from mpfl.node import Plan
+from mpfl.prune import keep_best
 from mpfl.recipes import recipe
+from mpfl.records import ballots_of
+from mpfl.server import filter_norms
 from mpfl.settings import changed
 from mpfl.workbench import Workbench
 
@@ -292,3 +298,20 @@ def test_a_headline_is_what_the_records_say(said: str, claim: str, verdicts: lis
     text = " ".join((ROOT / "book" / "index.md").read_text().replace("**", "").split())
     assert said.format(abs(found.sample.mean)) in text
     assert found.verdict in verdicts
+
+
+def test_the_first_ballots_from_a_trained_start_are_its_largest_filters() -> None:
+    rows = rows_of("ballots", results=ROOT / "data" / "results")
+    e = rows["honest, trained w0"].cells[0].experiment
+    module = build(e.model, 10, width=e.width, pixels=32)
+    layout = layout_of(module)
+    norms = filter_norms(pretrained_weights(e.model, module, str(ROOT / PRETRAINED)), layout)
+    alive = masks.full(layout)
+    keep = Plan(layout, e.schedule, e.rounds).keep(1, alive)
+    largest = masks.flatten(
+        {name: keep_best(each, alive[name], keep[name]) for name, each in norms.items()}, layout
+    )
+    found = [row for label, row in rows.items() if label.endswith("trained w0")]
+    ballots = [ballots_of(run, 1) for row in found for run in row.runs.values()]
+    assert len(ballots) == 12 and largest.sum() == 272
+    assert max((each ^ largest).sum(axis=1).max() for each in ballots) <= 4
