@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
+import select
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -426,6 +430,20 @@ def test_weights_that_nodes_carried_on_are_not_drawn_anew(tmp_path: Path) -> Non
         server.main(grid, context)
     with pytest.raises(MPFLError, match="nodes carried their weights on"):
         server.main(grid, context)
+
+
+def test_an_app_whose_server_is_killed_ends_though_it_waits() -> None:
+    waits = "import os, threading; from mpfl.flower.server import end_with_parent; "
+    waits += "end_with_parent(); print(os.getpid(), flush=True); threading.Event().wait()"
+    starts = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {waits!r}])"
+    with subprocess.Popen([sys.executable, "-c", starts], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        app = int(parent.stdout.readline())
+        parent.kill()
+        gone, _, _ = select.select([parent.stdout], [], [], 60)  # its output is closed with it
+        if not gone:
+            os.kill(app, signal.SIGKILL)
+        assert gone
 
 
 def test_a_node_that_is_away_is_named_and_may_come_back(tmp_path: Path) -> None:

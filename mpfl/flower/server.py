@@ -5,9 +5,13 @@ The run folder is the simulation's. It goes on from its last closed round where 
 
 from __future__ import annotations
 
+import os
+import sys
+import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from flwr.app import Context
@@ -28,6 +32,8 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Mask rounds, final training, and how the result does on every node."""
+    if "--parent-pid" in sys.argv:  # Flower started this process for the one run
+        end_with_parent()
     config = context.run_config
     experiment, folder = experiment_of(config), Path(str(config["out"]))
     if not folder.is_absolute():
@@ -49,12 +55,28 @@ def main(grid: Grid, context: Context) -> None:
         root=Path(str(config["root"])),
         machines=machines,
         command=str(config["command"]),
-        # Where Flower's server is killed, its app lives on for some seconds.
+        # Where Flower's server was killed, the app that it had started ends some seconds later.
         wait=float(config["patience"]),
     )
     if (folder / "model.safetensors").exists() and not (folder / "nodes.json").exists():
         bench = Workbench(experiment, Path(str(config["root"])))
         records.write_json(folder / "nodes.json", _ask_nodes(machines(bench), bench, folder))
+
+
+def end_with_parent() -> None:
+    """From now on this process ends as soon as the one that started it is gone.
+
+    Flower means to end it, too, by a signal. But a signal's handler waits for the main thread,
+    and where that waits for a server that was killed, it waits forever and keeps the run's lock.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)  # nobody is left to be told, and what is on disk is whole at any moment
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _ask_nodes(nodes: FlowerNodes, bench: Workbench, folder: Path) -> dict[str, Any]:
