@@ -29,7 +29,7 @@ from mpfl.figures import FIGURES, cells_behind
 from mpfl.findings import TRAININGS, rows_of
 from mpfl.models import build, layout_of, pretrained_weights
 from mpfl.node import Plan
-from mpfl.prune import keep_best
+from mpfl.prune import select_by_layer
 from mpfl.recipes import recipe
 from mpfl.records import ballots_of
 from mpfl.server import filter_norms
@@ -308,9 +308,7 @@ def test_the_first_ballots_from_a_trained_start_are_its_largest_filters() -> Non
     norms = filter_norms(pretrained_weights(e.model, module, str(ROOT / PRETRAINED)), layout)
     alive = masks.full(layout)
     keep = Plan(layout, e.schedule, e.rounds).keep(1, alive)
-    largest = masks.flatten(
-        {name: keep_best(each, alive[name], keep[name]) for name, each in norms.items()}, layout
-    )
+    largest = masks.flatten(select_by_layer(norms, alive, keep), layout)
     found = [row for label, row in rows.items() if label.endswith("trained w0")]
     ballots = [ballots_of(run, 1) for row in found for run in row.runs.values()]
     assert len(ballots) == 12 and largest.sum() == 272
