@@ -15,9 +15,9 @@ from scipy import stats
 from mpfl import masks
 from mpfl.evidence import Cell, cells_of
 from mpfl.node import Plan
-from mpfl.records import Run, bits_of, read_run
+from mpfl.records import Run, consensus_of, read_run
 from mpfl.server import outcome
-from mpfl.types import Mask, MPFLError
+from mpfl.types import MPFLError
 from mpfl.vote import Rule
 
 Training = Literal["central", "federated"]
@@ -192,13 +192,14 @@ def rounds_alike(run: Run, plan: Plan, vote: Rule, norms: Mapping[str, np.ndarra
     """
     if run.config["method"] != "mpfl":
         raise MPFLError(f"{run.folder}: nobody voted in it; give a run of method mpfl")
-    alive: Mask = masks.full(plan.layout)
+    layout, alive = plan.layout, masks.full(plan.layout)
+    sizes = {layer.name: layer.filters for layer in layout.layers}
     for before, line in enumerate(run.rounds):
         votes = {name: np.array(counts) for name, counts in line["votes"].items()}
         voters = len(line["payloads"])
         answer, _ = outcome(plan, vote, alive, line["round"], votes, voters, norms)
-        told = {name: bits_of(text, alive[name].size) for name, text in line["mask"].items()}
-        if any((answer[name] != told[name]).any() for name in told):
+        told = consensus_of(line, sizes)
+        if (masks.flatten(answer, layout) != told).any():
             return before
-        alive = told
+        alive = masks.unflatten(told, layout)
     return len(run.rounds)

@@ -299,6 +299,11 @@ def ballots_of(run: Run, round_: int) -> np.ndarray:
     return np.array([bits_of(text, size) for text in line["ballots"]])
 
 
+def consensus_of(line: Mapping[str, Any], sizes: Mapping[str, int]) -> np.ndarray:
+    """The consensus that a round's line holds, ``bool [filters]``, the layers as in ``sizes``."""
+    return np.concatenate([bits_of(line["mask"][name], size) for name, size in sizes.items()])
+
+
 def filters_of(run: Run) -> dict[str, int]:
     """How many filters each layer had before pruning, for a run whose nodes voted."""
     return {name: len(counts) for name, counts in run.rounds[0]["votes"].items()}

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpfl.evidence import Cell
-from mpfl.records import bits_of, filters_of, read_run, record
+from mpfl.records import consensus_of, filters_of, read_run, record
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError
 
@@ -130,10 +130,8 @@ def repeat(cell: Cell, *, results: Path, runs: Path, root: Path) -> Repeat:
     bits, filters = None, 0
     if old.rounds and old.rounds[0]["votes"] is not None:
         sizes = filters_of(old)
-        last = [run.rounds[-1]["mask"] for run in (old, new)]
-        bits = sum(
-            int((bits_of(last[0][name], size) != bits_of(last[1][name], size)).sum())
-            for name, size in sizes.items()
+        bits = int(
+            (consensus_of(old.rounds[-1], sizes) != consensus_of(new.rounds[-1], sizes)).sum()
         )
         filters = sum(sizes.values())
     points = {

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import traitlets
 
-from mpfl.records import Run, ballots_of, bits_of, filters_of, hex_of
+from mpfl.records import Run, ballots_of, bits_of, consensus_of, filters_of, hex_of
 from mpfl.types import MPFLError
 from mpfl.widgets.playable import Playable, module
 
@@ -49,8 +49,7 @@ class RoundPlayer(Playable):
                     f"round player: {run.folder}: round {line['round']} has {len(ballots)} ballots "
                     f"of {len(nodes)} nodes; give a run in which every node voted in every round"
                 )
-            parts = [bits_of(line["mask"][name], size) for name, size in sizes.items()]
-            self._masks.append(np.concatenate(parts))
+            self._masks.append(consensus_of(line, sizes))
             lines.append(
                 {
                     "mask": hex_of(self._masks[-1]),
