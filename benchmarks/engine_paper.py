@@ -17,7 +17,7 @@ from benchmarks import engine
 from benchmarks.engine import row
 from benchmarks.engine_table import Overhead
 from benchmarks.timing import seconds
-from mpfl import codec, masks
+from mpfl import masks, wire
 from mpfl.models import blueprint
 from mpfl.node import Plan
 from mpfl.relay import gather, link_bytes, relay
@@ -59,7 +59,7 @@ def seconds_of_counts(n: int = 5) -> Iterator[dict[str, Any]]:
     for node in range(FAN):
         scores = {layer.name: rng.random(layer.filters) for layer in layout.layers}
         mask = PLAN.select(scores, everything, keep)
-        ballot = codec.encode_mask(mask, layout, 1, reference=everything, coding="packed")
+        ballot = wire.encode_mask(mask, layout, 1, reference=everything, coding="packed")
         ballots.append((node, ballot))
     summed = relay(PLAN, everything, 1, ballots)
     sums = [(number, summed) for number in range(FAN)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.engine import row
 from benchmarks.engine_table import Overhead
-from mpfl import codec, ledger, masks
+from mpfl import ledger, masks, wire
 from mpfl.filters import Layout
 from mpfl.models import blueprint
 from mpfl.node import Plan
@@ -26,8 +26,8 @@ WAYS: Mapping[str, ledger.Way] = {
 def frames(layout: Layout) -> int:
     """Bytes round the masks of an exchange: of one message down, one up."""
     everything = masks.full(layout)
-    mask = codec.encode_mask(everything, layout, 2, reference=everything, coding="packed")
-    return 2 * (len(mask) - codec.body_length(mask))
+    mask = wire.encode_mask(everything, layout, 2, reference=everything, coding="packed")
+    return 2 * (len(mask) - wire.body_length(mask))
 
 
 def worked_out(cost: Overhead, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

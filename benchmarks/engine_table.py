@@ -86,11 +86,11 @@ def message_bytes(down: Mapping[str, Any], up: Mapping[str, Any], group: str) ->
     from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
     from flwr.supercore.task_identity import TaskIdentity
 
-    from mpfl.flower import wire
+    from mpfl.flower import messages
 
     large = 2**63  # Flower's numbers are drawn from 64 bits
     TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = large
-    request = wire.request(wire.TURN, large, group, 600.0, down)
+    request = messages.request(messages.TURN, large, group, 600.0, down)
     request.metadata.__dict__["_message_id"] = "0" * 64
-    both = request, wire.answer(request, up)
+    both = request, messages.answer(request, up)
     return sum(len(o.deflate()) for m in both for o in get_all_nested_objects(m).values())

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.timing import Figure, seconds
-from mpfl import codec, masks
+from mpfl import masks, wire
 from mpfl.models import blueprint
 from mpfl.prune import select_by_layer
 from mpfl.seeds import rng_for
@@ -29,10 +29,10 @@ def masks_on_the_wire(root: Path) -> Iterator[Figure]:
             keep = layout.keep_counts(step / 10)
             scores = {layer.name: rng.random(layer.filters) for layer in layout.layers}
             mask = select_by_layer(scores, alive, keep)
-            payload = codec.encode_mask(mask, layout, step, reference=alive, keep=keep)
-            body = codec.body_length(payload)
+            payload = wire.encode_mask(mask, layout, step, reference=alive, keep=keep)
+            body = wire.body_length(payload)
             bodies.append(body)
-            limits.append(math.ceil(codec.limit_bits(mask, alive) / 8))
+            limits.append(math.ceil(wire.limit_bits(mask, alive) / 8))
             frames.append(len(payload) - body)
             total += len(payload)
             alive = mask
@@ -64,7 +64,7 @@ def a_million_votes(root: Path) -> Iterator[Figure]:
     different = []
     for _ in range(20_000):
         mask = masks.unflatten(rng.random(layout.filters) < 0.8, layout)
-        different.append(codec.encode_mask(mask, layout, 1, reference=everything, coding="packed"))
+        different.append(wire.encode_mask(mask, layout, 1, reference=everything, coding="packed"))
     payloads = different * 50
 
     def run() -> dict[str, np.ndarray]:

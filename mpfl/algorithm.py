@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from mpfl import codec
+from mpfl import wire
 from mpfl.filters import Layout
 from mpfl.types import Mask, MPFLError, Reply, Update, Weights
 
@@ -75,15 +75,15 @@ class Algorithm:
 def start_message(state: State, layout: Layout) -> bytes:
     """w0 on the wire: its seed where it is a random initialisation, else the weights."""
     if state.seed is not None:
-        return codec.encode_seed(state.seed, layout)
-    return codec.encode_weights(state.weights, layout, 0)
+        return wire.encode_seed(state.seed, layout)
+    return wire.encode_weights(state.weights, layout, 0)
 
 
 def joiner(layout: Layout, initialise: Initialise) -> Callable[[bytes], Weights]:
     """How a node turns :func:`start_message` back into w0."""
 
     def join(message: bytes) -> Weights:
-        content = codec.decode_start(message, layout)
+        content = wire.decode_start(message, layout)
         return initialise(content) if isinstance(content, int) else content
 
     return join

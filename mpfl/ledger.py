@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from mpfl import codec, masks
+from mpfl import masks, wire
 from mpfl.filters import Layout, cut_shapes
 from mpfl.node import Plan
 from mpfl.server import consensus_message
@@ -87,7 +87,7 @@ def bill(
     """
     _check(way, samples, w0, final_rounds)
     layout, nodes = plan.layout, len(samples)
-    seed = len(codec.encode_seed(0, layout))
+    seed = len(wire.encode_seed(0, layout))
     start = nodes * (seed if w0 == "seed" else weights_length(layout.shapes))
     late_start = start if final_rounds else 0  # of nodes that nobody needs before
     if way == "fedavg":
@@ -161,7 +161,7 @@ def _votes(plan: Plan, consensuses: Sequence[Mask], nodes: int) -> tuple[int, in
         vote = _first(alive, keep)
         down += len(consensus_message(alive, plan.layout, round_))
         up += len(
-            codec.encode_mask(
+            wire.encode_mask(
                 vote, plan.layout, round_, reference=alive, keep=keep, coding=plan.coding
             )
         )

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from mpfl import codec, masks
+from mpfl import masks, wire
 from mpfl.algorithm import Data, Local, LocalTrain
 from mpfl.allocate import Allocation, even
 from mpfl.filters import Layout, apply
@@ -28,7 +28,7 @@ class Plan:
     ``scope="layer"`` asks of every layer what the ``allocation`` says (published: the same
     share); ``"network"`` ranks all filters together and leaves each layer at least ``floor``,
     so that the votes allocate. ``coding`` is how votes are
-    written (:func:`mpfl.codec.encode_mask`): in the fewest bytes, or all equally long, so
+    written (:func:`mpfl.wire.masks.encode_mask`): in the fewest bytes, or all equally long, so
     that a server adds millions of them up.
 
     ``share_of="kept"``: what the schedule takes off in a round is taken of what the last vote
@@ -43,7 +43,7 @@ class Plan:
     scope: Scope = "layer"
     allocation: Allocation = even()
     floor: int = 1
-    coding: codec.Coding = "shortest"
+    coding: wire.Coding = "shortest"
     share_of: ShareOf = "full"
     required: Schedule | None = None
 
@@ -120,8 +120,8 @@ def read_consensus(message: bytes, layout: Layout) -> tuple[int, Mask]:
 
     Raises :class:`~mpfl.types.MPFLError` where it is damaged or another model's.
     """
-    round_ = codec.round_of(message)
-    return round_, codec.decode_mask(message, layout, round_, reference=masks.full(layout))
+    round_ = wire.round_of(message)
+    return round_, wire.decode_mask(message, layout, round_, reference=masks.full(layout))
 
 
 def voter(
@@ -148,12 +148,12 @@ def voter(
         mask = plan.select(score_layers(score, update, layout, rng), alive, keep)
         if fault is not None:
             mask = fault(mask, alive, rng)
-        payload = codec.encode_mask(
+        payload = wire.encode_mask(
             mask, layout, round_, reference=alive, keep=keep, coding=plan.coding
         )
         told = {
-            "body_bytes": codec.body_length(payload),
-            "limit_bits": codec.limit_bits(mask, alive, keep),
+            "body_bytes": wire.body_length(payload),
+            "limit_bits": wire.limit_bits(mask, alive, keep),
         }
         metrics = {**update.metrics, **told}
         return Reply(0, payload, memory if rewind else update.weights, metrics)

@@ -2,7 +2,7 @@
 
 A rule sees only the sum of the masks, and a sum can be made in parts. So a *relay* between
 nodes and server reads the ballots of those below it and sends on one message: how many voted,
-and for each filter how many of them keep it (:func:`mpfl.codec.encode_counts`). Counts add up
+and for each filter how many of them keep it (:func:`mpfl.wire.counts.encode_counts`). Counts add up
 like ballots do, so relays can stand behind relays.
 
 Law: any tree gives the votes, and so the consensus, of all nodes sending to the server at once,
@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mpfl import codec, masks
+from mpfl import masks, wire
 from mpfl.algorithm import State
 from mpfl.node import Plan
 from mpfl.server import consensus_message, filter_norms, outcome
@@ -56,12 +56,10 @@ def _read(
 ) -> tuple[Mapping[str, np.ndarray], int]:
     """What one message adds: a node's mask, or the counts of a relay and its voters."""
     layout = plan.layout
-    if codec.kind_of(payload) is codec.Kind.COUNTS:
-        return codec.decode_counts(payload, layout, round_, reference=alive)
+    if wire.kind_of(payload) is wire.Kind.COUNTS:
+        return wire.decode_counts(payload, layout, round_, reference=alive)
     keep = plan.keep(round_, alive)
-    mask = codec.decode_mask(
-        payload, layout, round_, reference=alive, keep=keep, coding=plan.coding
-    )
+    mask = wire.decode_mask(payload, layout, round_, reference=alive, keep=keep, coding=plan.coding)
     return mask, 1
 
 
@@ -71,7 +69,7 @@ def relay(plan: Plan, alive: Mask, round_: int, payloads: Iterable[tuple[int, by
     Law: gathering what relays say equals gathering what they were sent.
     """
     votes, voters = gather(plan, alive, round_, payloads)
-    return codec.encode_counts(votes, voters, plan.layout, round_, reference=alive)
+    return wire.encode_counts(votes, voters, plan.layout, round_, reference=alive)
 
 
 def count_relayed(
@@ -122,10 +120,10 @@ def _levels(plan: Plan, alive: Mask, round_: int, fans: Sequence[int]) -> Iterat
     down = len(consensus_message(alive, layout, round_))
     ranks = {name: np.arange(bits.size, 0.0, -1) for name, bits in alive.items()}
     ballot = plan.select(ranks, alive, keep)
-    sent = codec.encode_mask(ballot, layout, round_, reference=alive, keep=keep, coding=plan.coding)
+    sent = wire.encode_mask(ballot, layout, round_, reference=alive, keep=keep, coding=plan.coding)
     voters = 1
     for depth in range(len(fans), 0, -1):
         yield Level(int(np.prod(fans[:depth])), voters, len(sent), down)
         voters *= fans[depth - 1]
         nothing = masks.unflatten(np.zeros(layout.filters, np.int64), layout)
-        sent = codec.encode_counts(nothing, voters, layout, round_, reference=alive)
+        sent = wire.encode_counts(nothing, voters, layout, round_, reference=alive)

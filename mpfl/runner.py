@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from filelock import FileLock, Timeout
 
-from mpfl import codec, masks, records
+from mpfl import masks, records, wire
 from mpfl.algorithm import Algorithm, Data, Start, State
 from mpfl.experiment import Experiment, changes, config_of
 from mpfl.filters import apply, expand
@@ -323,14 +323,14 @@ def _final_start(bench: Workbench, state: State) -> tuple[Weights, dict[str, Any
         return w0, {
             "start": lambda state: consensus_message(state.mask, layout, last),
             "join": lambda message: apply(
-                w0, codec.decode_mask(message, layout, last, reference=everything), layout
+                w0, wire.decode_mask(message, layout, last, reference=everything), layout
             ),
         }
     if bench.experiment.method == "pruning-fl":  # goes on from its own average, as it always does
         return state.weights, {
-            "start": lambda state: codec.encode_weights(state.weights, layout, 0, mask=mask),
+            "start": lambda state: wire.encode_weights(state.weights, layout, 0, mask=mask),
             "join": lambda message: expand(
-                codec.decode_weights(message, layout, 0, mask=mask)[0], mask, layout
+                wire.decode_weights(message, layout, 0, mask=mask)[0], mask, layout
             ),
         }
     return bench.start.w0, {}

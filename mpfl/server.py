@@ -8,7 +8,7 @@ from itertools import count, islice
 
 import numpy as np
 
-from mpfl import codec, masks
+from mpfl import masks, wire
 from mpfl.algorithm import (
     Algorithm,
     Initialise,
@@ -21,9 +21,9 @@ from mpfl.algorithm import (
 from mpfl.filters import Layout
 from mpfl.node import Plan, voter
 from mpfl.prune import Score, l2
-from mpfl.tally import BLOCK, add_packed
 from mpfl.types import Mask, MPFLError, Reply, Update, Weights, located
 from mpfl.vote import Ballot, Rule, budget, weighted
+from mpfl.wire import BLOCK, add_packed
 
 
 def masked_pruning(
@@ -53,7 +53,7 @@ def masked_pruning(
 
 def consensus_message(mask: Mask, layout: Layout, round_: int) -> bytes:
     """The consensus on the wire, readable by a node that missed every round before."""
-    return codec.encode_mask(mask, layout, round_, reference=masks.full(layout))
+    return wire.encode_mask(mask, layout, round_, reference=masks.full(layout))
 
 
 def filter_norms(w0: Weights, layout: Layout) -> dict[str, np.ndarray]:
@@ -119,7 +119,7 @@ def add_up(
     stream, senders = iter(payloads), count() if nodes is None else iter(nodes)
     while block := list(islice(stream, BLOCK)):
         who = list(islice(senders, len(block)))
-        rows = codec.packed_rows(block, layout, round_, reference=reference, nodes=who)
+        rows = wire.packed_rows(block, layout, round_, reference=reference, nodes=who)
         counts += add_packed(rows, layout.filters)
     return masks.unflatten(counts, layout)
 
@@ -173,7 +173,7 @@ def _measure_agreement(
     for first in range(0, len(replies), BLOCK):
         nodes = [reply.node for reply in replies[first : first + BLOCK]]
         payloads = [reply.payload for reply in replies[first : first + BLOCK]]
-        rows = codec.packed_rows(payloads, plan.layout, round_, reference=alive, nodes=nodes)
+        rows = wire.packed_rows(payloads, plan.layout, round_, reference=alive, nodes=nodes)
         differ = np.bitwise_count(rows ^ packed).sum(axis=1)
         agreement |= zip(nodes, ((asked - differ) / asked).tolist(), strict=True)
     return agreement
@@ -190,7 +190,7 @@ def read_ballots(
     keep = plan.keep(round_, alive)
     for node, payload in payloads:
         with located(f"node {node}", f"round {round_}", "decode"):
-            yield codec.decode_mask(
+            yield wire.decode_mask(
                 payload, plan.layout, round_, reference=alive, keep=keep, coding=plan.coding
             )
 

@@ -56,7 +56,7 @@ Rule: TypeAlias = Callable[[Ballot], np.ndarray]
 def tally(masks: Bool[np.ndarray, "nodes filters"]) -> Integer[np.ndarray, " filters"]:
     """The vote histogram: for each filter, how many nodes keep it.
 
-    :func:`mpfl.tally.add_packed` gives the same from masks packed eight filters to the byte.
+    :func:`mpfl.wire.packed.add_packed` gives the same from masks packed eight filters to the byte.
     """
     return masks.sum(axis=0)
 

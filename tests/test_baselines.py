@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import TOY, begin, chain, draw_weights, drift, inside, mask_of, recorded, same, written
 
-from mpfl import codec, masks
+from mpfl import masks, wire
 from mpfl.algorithm import Algorithm, State
 from mpfl.baselines.controls import control, random_masks, w0_norms
 from mpfl.baselines.fedavg import average, fedavg
@@ -199,10 +199,10 @@ def test_with_a_mask_only_kept_slices_travel_and_zeros_stay_zeros():
     assert same(logs[-1].state.weights, apply(logs[-1].state.weights, HALF, WIDE))
     assert np.count_nonzero(logs[-1].state.weights["layer1.weight"]) == 6 * 8
     sizes = []
-    for layout_shapes, (_, wire) in zip(
+    for layout_shapes, (_, sent) in zip(
         (WIDE.shapes, cut_shapes(WIDE, HALF)), (dense, small), strict=True
     ):
-        ways = {what: [m for w, r, m in wire if (w, r) == (what, 2)] for what in ("down", "up")}
+        ways = {what: [m for w, r, m in sent if (w, r) == (what, 2)] for what in ("down", "up")}
         floats = sum(int(np.prod(shape)) for name, shape in layout_shapes.items() if shape)
         for message in (*ways["down"], *ways["up"]):
             # Four bytes a float, eight for the one counter, and what safetensors and the
@@ -215,8 +215,8 @@ def test_with_a_mask_only_kept_slices_travel_and_zeros_stay_zeros():
 def test_the_first_round_of_averaging_sends_no_weights_down():
     for name in ("fedavg", "pruning-fl"):
         _, wire = run_recorded(TABLE[name])
-        down = [codec.kind_of(message) for what, _, message in wire if what == "down"]
-        assert down == [codec.Kind.EMPTY, codec.Kind.WEIGHTS, codec.Kind.WEIGHTS]
+        down = [wire.kind_of(message) for what, _, message in wire if what == "down"]
+        assert down == [wire.Kind.EMPTY, wire.Kind.WEIGHTS, wire.Kind.WEIGHTS]
 
 
 def run_recorded(algorithm):
@@ -225,7 +225,7 @@ def run_recorded(algorithm):
 
 
 def test_the_final_training_can_start_from_a_consensus_that_is_sent():
-    message = codec.encode_mask(HALF, WIDE, 9, reference=masks.full(WIDE))
+    message = wire.encode_mask(HALF, WIDE, 9, reference=masks.full(WIDE))
     algorithm = fedavg(
         WIDE,
         initialise,
@@ -244,17 +244,17 @@ def test_the_final_training_can_start_from_a_consensus_that_is_sent():
     ("payload", "message"),
     [
         (b"", "payload is too short"),
-        (codec.encode_empty(WIDE, 2), "payload is of kind EMPTY"),
-        (codec.encode_weights(draw_weights(TOY), TOY, 2, samples=1), "for another model?"),
-        (codec.encode_weights(draw_weights(WIDE), WIDE, 1, samples=1), "of round 1, not 2"),
+        (wire.encode_empty(WIDE, 2), "payload is of kind EMPTY"),
+        (wire.encode_weights(draw_weights(TOY), TOY, 2, samples=1), "for another model?"),
+        (wire.encode_weights(draw_weights(WIDE), WIDE, 1, samples=1), "of round 1, not 2"),
         (None, "weights came without their number of images"),
     ],
 )
 def test_bad_weights_name_their_node_and_the_round(name, payload, message):
     held = HALF if name == "fedavg of a mask" else None
-    good = codec.encode_weights(draw_weights(WIDE), WIDE, 2, mask=held, samples=1)
+    good = wire.encode_weights(draw_weights(WIDE), WIDE, 2, mask=held, samples=1)
     if payload is None:
-        payload = codec.encode_weights(draw_weights(WIDE), WIDE, 2, mask=held)
+        payload = wire.encode_weights(draw_weights(WIDE), WIDE, 2, mask=held)
     state = State(draw_weights(WIDE), masks.full(WIDE))
     with pytest.raises(MPFLError, match=f"^node 4, round 2, decode: .*{re.escape(message)}"):
         TABLE[name].aggregate(state, 2, [Reply(0, good), Reply(4, payload)])
@@ -269,9 +269,9 @@ def test_a_round_without_replies_is_refused(name):
 @averaging
 def test_a_node_refuses_a_broadcast_of_another_model(name):
     for message in (
-        codec.encode_empty(TOY, 1),
-        codec.encode_weights(draw_weights(TOY), TOY, 2),
-        codec.encode_mask(masks.full(WIDE), WIDE, 1, reference=masks.full(WIDE)),
+        wire.encode_empty(TOY, 1),
+        wire.encode_weights(draw_weights(TOY), TOY, 2),
+        wire.encode_mask(masks.full(WIDE), WIDE, 1, reference=masks.full(WIDE)),
     ):
         with pytest.raises(MPFLError, match=r"payload is (for (model )?[0-9a-f]{8}|of kind)"):
             TABLE[name].local(draw_weights(WIDE), message, DATA[0], rng_for(0))
@@ -418,6 +418,6 @@ def test_names_are_told_apart():
 
 def test_what_is_cut_is_what_is_sent():
     weights = draw_weights(WIDE)
-    payload = codec.encode_weights(weights, WIDE, 2, mask=HALF, samples=5)
-    back, images = codec.decode_weights(payload, WIDE, 2, mask=HALF)
+    payload = wire.encode_weights(weights, WIDE, 2, mask=HALF, samples=5)
+    back, images = wire.decode_weights(payload, WIDE, 2, mask=HALF)
     assert images == 5 and same(back, cut(weights, HALF, WIDE))

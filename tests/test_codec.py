@@ -12,11 +12,11 @@ import safetensors.numpy
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mpfl import codec, filters, masks
-from mpfl.codec import Kind
+from mpfl import filters, masks, wire
 from mpfl.filters import Layer, Layout, Reader
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError
+from mpfl.wire import Kind
 
 VGG11 = (64, 128, 256, 256, 512, 512, 512, 512)
 
@@ -97,7 +97,7 @@ def cases(draw):
 
 
 def test_frame_by_hand():
-    payload = codec.encode_mask(ONE_EACH, TINY, 258, reference=ALL)
+    payload = wire.encode_mask(ONE_EACH, TINY, 258, reference=ALL)
     assert payload[:2] == b"MP"
     assert payload[2] == 0x15  # version 1, kind 5
     assert payload[3:5] == bytes([2, 1])  # 258 = 2 + 256
@@ -135,24 +135,24 @@ def slow_crc(data):
 )
 def test_mask_bodies_by_hand(mask, keep, kind, body):
     mask = mask_of(TINY, *mask)
-    payload = codec.encode_mask(mask, TINY, 1, reference=ALL, keep=keep)
-    assert (codec.kind_of(payload), body_of(payload)) == (kind, bytes([body]))
-    assert equal(codec.decode_mask(payload, TINY, 1, reference=ALL, keep=keep), mask)
+    payload = wire.encode_mask(mask, TINY, 1, reference=ALL, keep=keep)
+    assert (wire.kind_of(payload), body_of(payload)) == (kind, bytes([body]))
+    assert equal(wire.decode_mask(payload, TINY, 1, reference=ALL, keep=keep), mask)
 
 
 def test_only_filters_still_alive_are_counted():
     # Left of #.##/##. are {0, 2, 3} and {0, 1}; the new prune is the second of the three.
     reference, mask = ONE_EACH, mask_of(TINY, "#..#", "##.")
-    known = codec.encode_mask(mask, TINY, 1, reference=reference, keep={"c0": 2, "c1": 2})
+    known = wire.encode_mask(mask, TINY, 1, reference=reference, keep={"c0": 2, "c1": 2})
     assert body_of(known) == bytes([1])
     # Counts 1 of 0-3 and 0 of 0-2, then rank 1 of 3 and 0 of 1: 1 + 4 * (0 + 3 * 1) = 13.
-    nested = codec.encode_mask(mask, TINY, 1, reference=reference)
+    nested = wire.encode_mask(mask, TINY, 1, reference=reference)
     assert body_of(nested) == bytes([13])
 
 
 def test_nothing_new_costs_no_body_where_the_counts_are_known():
-    payload = codec.encode_mask(ALL, TINY, 1, reference=ALL, keep=7)
-    assert (codec.kind_of(payload), len(payload)) == (Kind.KNOWN, 14)
+    payload = wire.encode_mask(ALL, TINY, 1, reference=ALL, keep=7)
+    assert (wire.kind_of(payload), len(payload)) == (Kind.KNOWN, 14)
 
 
 def test_ranks_against_the_masks_written_out():
@@ -162,14 +162,14 @@ def test_ranks_against_the_masks_written_out():
     for second in combinations(range(3), 2):
         for first in combinations(range(4), 2):
             mask = {"c0": ~np.isin(range(4), first), "c1": ~np.isin(range(3), second)}
-            bodies.append(body_of(codec.encode_mask(mask, TINY, 1, reference=ALL, keep=counts)))
+            bodies.append(body_of(wire.encode_mask(mask, TINY, 1, reference=ALL, keep=counts)))
     assert bodies == [bytes([place]) for place in range(18)]
 
 
 def test_counts_by_hand():
     # 4 voters take three bits each. Alive are #.##/##.: 4, 1, 3, 2, 0, from the lowest bit:
     # 001 100 110 010 000 and a bit of padding, so 0b11001100 of the bits 0-7, then 0b00000100.
-    payload = codec.encode_counts(VOTES, 4, TINY, 3, reference=ONE_EACH)
+    payload = wire.encode_counts(VOTES, 4, TINY, 3, reference=ONE_EACH)
     assert payload[2:5] == b"\x17\3\0" and payload[5:9] != TINY.fingerprint
     bits = "001 100 110 010 000 0".replace(" ", "")
     number = int(bits[::-1], 2)
@@ -177,20 +177,20 @@ def test_counts_by_hand():
 
 
 def test_what_a_mask_is_written_inside_by_hand():
-    plain = codec.encode_mask(ONE_EACH, TINY, 3, reference=ALL)
+    plain = wire.encode_mask(ONE_EACH, TINY, 3, reference=ALL)
     assert plain[5:9] == TINY.fingerprint
     # Inside #.##/##. the bits are 1011 1100, the first the highest; then what is known.
     for keep, text in ((None, b"null"), (4, b"4"), ({"c1": 1, "c0": 2}, b"[2, 1]")):
-        payload = codec.encode_mask(ONE_EACH, TINY, 3, reference=ONE_EACH, keep=keep)
+        payload = wire.encode_mask(ONE_EACH, TINY, 3, reference=ONE_EACH, keep=keep)
         expected = slow_crc(TINY.fingerprint + text + bytes([0b10111100]))
         assert payload[5:9] == expected.to_bytes(4, "little")
-        assert codec.kind_of(payload) is Kind.NESTED and codec.round_of(payload) == 3
+        assert wire.kind_of(payload) is Kind.NESTED and wire.round_of(payload) == 3
 
 
 def test_seed_and_empty_by_hand():
-    seed = codec.encode_seed(1 + 2 * 256, TINY)
+    seed = wire.encode_seed(1 + 2 * 256, TINY)
     assert seed[2:5] == b"\x11\0\0" and body_of(seed) == bytes([1, 2, 0, 0, 0, 0, 0, 0])
-    empty = codec.encode_empty(TINY, 3)
+    empty = wire.encode_empty(TINY, 3)
     assert empty[2:5] == b"\x13\3\0" and body_of(empty) == b"" and len(empty) == 14
 
 
@@ -201,26 +201,26 @@ def test_seed_and_empty_by_hand():
 @given(cases(), st.integers(0, 65535))
 def test_masks_come_back(case, round_):
     layout, reference, mask, keep = case
-    payload = codec.encode_mask(mask, layout, round_, reference=reference, keep=keep)
-    back = codec.decode_mask(payload, layout, round_, reference=reference, keep=keep)
+    payload = wire.encode_mask(mask, layout, round_, reference=reference, keep=keep)
+    back = wire.decode_mask(payload, layout, round_, reference=reference, keep=keep)
     assert equal(back, mask)
     assert all(bits.dtype == bool and bits.flags.writeable for bits in back.values())
     assert len(payload) - len(body_of(payload)) <= 16
-    assert codec.body_length(payload) == len(body_of(payload))
+    assert wire.body_length(payload) == len(body_of(payload))
 
 
 @settings(max_examples=300, deadline=None)
 @given(cases())
 def test_no_mask_costs_more_than_a_byte_over_the_limit_of_its_kind(case):
     layout, reference, mask, keep = case
-    payload = codec.encode_mask(mask, layout, 1, reference=reference, keep=keep)
+    payload = wire.encode_mask(mask, layout, 1, reference=reference, keep=keep)
     kept, alive = masks.kept(mask), masks.kept(reference)
-    limit = codec.limit_bits(mask, reference)
+    limit = wire.limit_bits(mask, reference)
     bits = [layout.filters, limit + sum(math.log2(n + 1) for n in alive.values())]
     if keep == kept:
         bits.append(limit)
     if keep == sum(kept.values()):
-        bits.append(codec.limit_bits(mask, reference, keep))
+        bits.append(wire.limit_bits(mask, reference, keep))
     assert min(bits) / 8 - 1e-6 <= len(body_of(payload)) < min(bits) / 8 + 1 + 1e-6
 
 
@@ -228,20 +228,20 @@ def test_no_mask_costs_more_than_a_byte_over_the_limit_of_its_kind(case):
 @given(cases(), st.data(), st.sampled_from(["shortest", "packed"]))
 def test_another_reference_is_refused_also_with_equal_counts(case, data, coding):
     layout, reference, mask, keep = case
-    payload = codec.encode_mask(mask, layout, 3, reference=reference, keep=keep, coding=coding)
+    payload = wire.encode_mask(mask, layout, 3, reference=reference, keep=keep, coding=coding)
     shuffled = {n: np.array(data.draw(st.permutations(list(b)))) for n, b in reference.items()}
     assume(not equal(shuffled, reference))
     assert masks.kept(shuffled) == masks.kept(reference)
-    assert codec.kind_of(payload) is not Kind.KNOWN or keep is not None
+    assert wire.kind_of(payload) is not Kind.KNOWN or keep is not None
     with pytest.raises(MPFLError, match="for another model, reference, keep or coding"):
-        codec.decode_mask(payload, layout, 3, reference=shuffled, keep=keep, coding=coding)
+        wire.decode_mask(payload, layout, 3, reference=shuffled, keep=keep, coding=coding)
     if coding == "packed":
         with pytest.raises(MPFLError, match="for another model, reference, keep or coding"):
-            codec.packed_rows([payload], layout, 3, reference=shuffled)
+            wire.packed_rows([payload], layout, 3, reference=shuffled)
     votes = {name: bits.astype(int) for name, bits in mask.items()}
     with pytest.raises(MPFLError, match="for another model, reference, keep or coding"):
-        counts = codec.encode_counts(votes, 1, layout, 3, reference=reference)
-        codec.decode_counts(counts, layout, 3, reference=shuffled)
+        counts = wire.encode_counts(votes, 1, layout, 3, reference=reference)
+        wire.decode_counts(counts, layout, 3, reference=shuffled)
 
 
 @settings(max_examples=100, deadline=None)
@@ -251,15 +251,15 @@ def test_other_known_counts_are_refused_unless_packed(case, other):
     wrong = other[3] if not isinstance(other[3], dict) else {n: 9 for n in mask}
     assume(wrong != keep)
     both = {"reference": reference, "keep": keep}
-    payload = codec.encode_mask(mask, layout, 3, **both)
+    payload = wire.encode_mask(mask, layout, 3, **both)
     with pytest.raises(
         MPFLError, match=r"another model, reference, keep or coding|leaves the kept"
     ):
-        codec.decode_mask(payload, layout, 3, **both | {"keep": wrong})
-    packed = codec.encode_mask(mask, layout, 3, **both, coding="packed")
+        wire.decode_mask(payload, layout, 3, **both | {"keep": wrong})
+    packed = wire.encode_mask(mask, layout, 3, **both, coding="packed")
     known = both | {"keep": wrong}
-    assert packed == codec.encode_mask(mask, layout, 3, **known, coding="packed")
-    assert equal(codec.decode_mask(packed, layout, 3, **known, coding="packed"), mask)
+    assert packed == wire.encode_mask(mask, layout, 3, **known, coding="packed")
+    assert equal(wire.decode_mask(packed, layout, 3, **known, coding="packed"), mask)
 
 
 @st.composite
@@ -276,8 +276,8 @@ def histograms(draw):
 @given(histograms(), st.integers(0, 65535))
 def test_counts_come_back(case, round_):
     layout, reference, votes, voters = case
-    payload = codec.encode_counts(votes, voters, layout, round_, reference=reference)
-    back, said = codec.decode_counts(payload, layout, round_, reference=reference)
+    payload = wire.encode_counts(votes, voters, layout, round_, reference=reference)
+    back, said = wire.decode_counts(payload, layout, round_, reference=reference)
     assert equal(back, votes) and said == voters
     assert all(counts.dtype == np.int64 for counts in back.values())
     # The formula, as a check: ceil(log2(n + 1)) bits a filter alive, behind the voters.
@@ -288,7 +288,7 @@ def test_counts_come_back(case, round_):
 @settings(deadline=None)
 @given(st.integers(0, 2**64 - 1))
 def test_seeds_come_back(seed):
-    assert codec.decode_start(codec.encode_seed(seed, TINY), TINY) == seed
+    assert wire.decode_start(wire.encode_seed(seed, TINY), TINY) == seed
 
 
 @settings(max_examples=40, deadline=None)
@@ -297,15 +297,15 @@ def test_weights_come_back(case, samples, small, round_):
     layout, _, mask, _ = case
     weights = draw_weights(layout, rng_for(0, "weights"))
     mask = mask if small else None
-    payload = codec.encode_weights(weights, layout, round_, mask=mask, samples=samples)
-    back, said = codec.decode_weights(payload, layout, round_, mask=mask)
+    payload = wire.encode_weights(weights, layout, round_, mask=mask, samples=samples)
+    back, said = wire.decode_weights(payload, layout, round_, mask=mask)
     sent = filters.cut(weights, mask, layout) if small else weights
     assert equal(back, sent) and said == samples
     assert all(back[name].dtype == sent[name].dtype for name in sent)
 
 
 def test_weights_as_a_start():
-    assert equal(codec.decode_start(codec.encode_weights(WEIGHTS, TINY, 0), TINY), WEIGHTS)
+    assert equal(wire.decode_start(wire.encode_weights(WEIGHTS, TINY, 0), TINY), WEIGHTS)
 
 
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", "<f2"])
@@ -313,13 +313,13 @@ def test_weights_come_back_however_they_lie_in_memory(dtype):
     lying = {name: np.asarray(array, order="F") for name, array in WEIGHTS.items()}
     lying["c0.weight"] = np.arange(12, dtype=dtype).reshape(3, 4).T
     lying["c1.bias"] = np.arange(6, dtype=dtype)[::2]
-    back, _ = codec.decode_weights(codec.encode_weights(lying, TINY, 1), TINY, 1)
+    back, _ = wire.decode_weights(wire.encode_weights(lying, TINY, 1), TINY, 1)
     assert equal(back, {name: lying[name] for name in TINY.shapes})
     assert back["c0.weight"].dtype == np.dtype(dtype).newbyteorder("<")
 
 
 def test_empty_comes_back():
-    assert codec.decode_empty(codec.encode_empty(TINY, 9), TINY, 9) is None
+    assert wire.decode_empty(wire.encode_empty(TINY, 9), TINY, 9) is None
 
 
 # --- as short as promised --------------------------------------------------------------------
@@ -336,10 +336,10 @@ def test_nine_rounds_of_vgg11_take_at_most_1300_bytes():
             )
             for name, bits in reference.items()
         }
-        payload = codec.encode_mask(mask, layout, round_, reference=reference, keep=counts)
-        assert codec.kind_of(payload) is Kind.KNOWN
-        assert len(body_of(payload)) <= math.ceil(codec.limit_bits(mask, reference) / 8) + 1
-        back = codec.decode_mask(payload, layout, round_, reference=reference, keep=counts)
+        payload = wire.encode_mask(mask, layout, round_, reference=reference, keep=counts)
+        assert wire.kind_of(payload) is Kind.KNOWN
+        assert len(body_of(payload)) <= math.ceil(wire.limit_bits(mask, reference) / 8) + 1
+        back = wire.decode_mask(payload, layout, round_, reference=reference, keep=counts)
         assert equal(back, mask)
         reference, total = mask, total + len(payload)
     assert 1000 < total <= 1300
@@ -349,53 +349,53 @@ def test_a_network_of_4800_as_one_group():
     layout = chain(*[300] * 16)
     bits = rng_for(0, "wide").random(4800) < 0.5
     mask, keep, full = masks.unflatten(bits, layout), int(bits.sum()), masks.full(layout)
-    payload = codec.encode_mask(mask, layout, 1, reference=full, keep=keep)
-    assert codec.kind_of(payload) is Kind.KNOWN and len(payload) <= 4800 / 8 + 16
-    assert equal(codec.decode_mask(payload, layout, 1, reference=full, keep=keep), mask)
+    payload = wire.encode_mask(mask, layout, 1, reference=full, keep=keep)
+    assert wire.kind_of(payload) is Kind.KNOWN and len(payload) <= 4800 / 8 + 16
+    assert equal(wire.decode_mask(payload, layout, 1, reference=full, keep=keep), mask)
 
 
 def test_limit_by_hand():
     # Two of four are 6, one of three is 3; of filters already gone nothing is counted.
-    assert codec.limit_bits(mask_of(TINY, "#.#.", "##."), ALL) == pytest.approx(math.log2(18))
-    assert codec.limit_bits(mask_of(TINY, "#..#", "##."), ONE_EACH) == pytest.approx(math.log2(3))
-    assert codec.limit_bits(ALL, ALL) == codec.limit_bits(ALL, ALL, 7) == 0
+    assert wire.limit_bits(mask_of(TINY, "#.#.", "##."), ALL) == pytest.approx(math.log2(18))
+    assert wire.limit_bits(mask_of(TINY, "#..#", "##."), ONE_EACH) == pytest.approx(math.log2(3))
+    assert wire.limit_bits(ALL, ALL) == wire.limit_bits(ALL, ALL, 7) == 0
 
 
 def test_limit_of_one_count_for_the_whole_network_by_hand():
     # Three of seven are 35, two of five 10; counts a layer are no such count.
     mask = mask_of(TINY, "#.#.", "##.")
-    assert codec.limit_bits(mask, ALL, 4) == pytest.approx(math.log2(35))
-    assert codec.limit_bits(mask_of(TINY, "#..#", "#.."), ONE_EACH, 3) == pytest.approx(
+    assert wire.limit_bits(mask, ALL, 4) == pytest.approx(math.log2(35))
+    assert wire.limit_bits(mask_of(TINY, "#..#", "#.."), ONE_EACH, 3) == pytest.approx(
         math.log2(10)
     )
-    by_layer = codec.limit_bits(mask, ALL, {"c0": 2, "c1": 2})
-    assert by_layer == codec.limit_bits(mask, ALL) == pytest.approx(math.log2(18))
+    by_layer = wire.limit_bits(mask, ALL, {"c0": 2, "c1": 2})
+    assert by_layer == wire.limit_bits(mask, ALL) == pytest.approx(math.log2(18))
 
 
 # --- nothing else accepted -------------------------------------------------------------------
 
 MESSAGES = {
-    "seed": (codec.encode_seed(77, TINY), lambda p: codec.decode_start(p, TINY)),
-    "empty": (codec.encode_empty(TINY, 3), lambda p: codec.decode_empty(p, TINY, 3)),
+    "seed": (wire.encode_seed(77, TINY), lambda p: wire.decode_start(p, TINY)),
+    "empty": (wire.encode_empty(TINY, 3), lambda p: wire.decode_empty(p, TINY, 3)),
     "weights": (
-        codec.encode_weights(WEIGHTS, TINY, 3, mask=ONE_EACH, samples=50),
-        lambda p: codec.decode_weights(p, TINY, 3, mask=ONE_EACH),
+        wire.encode_weights(WEIGHTS, TINY, 3, mask=ONE_EACH, samples=50),
+        lambda p: wire.decode_weights(p, TINY, 3, mask=ONE_EACH),
     ),
     "packed": (
-        codec.encode_mask(mask_of(TINY, "#.#.", "##."), TINY, 3, reference=ALL),
-        lambda p: codec.decode_mask(p, TINY, 3, reference=ALL),
+        wire.encode_mask(mask_of(TINY, "#.#.", "##."), TINY, 3, reference=ALL),
+        lambda p: wire.decode_mask(p, TINY, 3, reference=ALL),
     ),
     "nested": (
-        codec.encode_mask(ONE_EACH, TINY, 3, reference=ALL),
-        lambda p: codec.decode_mask(p, TINY, 3, reference=ALL),
+        wire.encode_mask(ONE_EACH, TINY, 3, reference=ALL),
+        lambda p: wire.decode_mask(p, TINY, 3, reference=ALL),
     ),
     "known": (
-        codec.encode_mask(ONE_EACH, TINY, 3, reference=ALL, keep=5),
-        lambda p: codec.decode_mask(p, TINY, 3, reference=ALL, keep=5),
+        wire.encode_mask(ONE_EACH, TINY, 3, reference=ALL, keep=5),
+        lambda p: wire.decode_mask(p, TINY, 3, reference=ALL, keep=5),
     ),
     "counts": (
-        codec.encode_counts(VOTES, 4, TINY, 3, reference=ONE_EACH),
-        lambda p: codec.decode_counts(p, TINY, 3, reference=ONE_EACH),
+        wire.encode_counts(VOTES, 4, TINY, 3, reference=ONE_EACH),
+        lambda p: wire.decode_counts(p, TINY, 3, reference=ONE_EACH),
     ),
 }
 NAMES = pytest.mark.parametrize("name", MESSAGES)
@@ -426,7 +426,7 @@ def test_any_bytes_are_refused(noise):
         with pytest.raises(MPFLError):
             decode(noise)
     with pytest.raises(MPFLError):
-        codec.kind_of(noise)
+        wire.kind_of(noise)
 
 
 @NAMES
@@ -449,29 +449,29 @@ def test_a_sealed_message_is_refused_or_canonical(name, data):
     if name == "weights":
         weights, samples = value
         tensors = filters.expand(weights, ONE_EACH, TINY)
-        assert codec.encode_weights(tensors, TINY, 3, mask=ONE_EACH, samples=samples) == sealed
+        assert wire.encode_weights(tensors, TINY, 3, mask=ONE_EACH, samples=samples) == sealed
     elif name == "seed":
-        assert codec.encode_seed(value, TINY) == sealed
+        assert wire.encode_seed(value, TINY) == sealed
     elif name == "empty":
         assert sealed == payload
     elif name == "counts":
-        assert codec.encode_counts(*value, TINY, 3, reference=ONE_EACH) == sealed
+        assert wire.encode_counts(*value, TINY, 3, reference=ONE_EACH) == sealed
     else:
         keep = 5 if name == "known" else None
-        assert codec.encode_mask(value, TINY, 3, reference=ALL, keep=keep) == sealed
+        assert wire.encode_mask(value, TINY, 3, reference=ALL, keep=keep) == sealed
 
 
 @settings(deadline=None)
 @given(cases(), st.binary(max_size=20), st.sampled_from([Kind.PACKED, Kind.NESTED, Kind.KNOWN]))
 def test_a_sealed_mask_of_any_layout_is_refused_or_canonical(case, body, kind):
     layout, reference, mask, keep = case
-    frame = codec.encode_mask(mask, layout, 1, reference=reference, keep=keep)
+    frame = wire.encode_mask(mask, layout, 1, reference=reference, keep=keep)
     sealed = reseal(frame, body, kind)
     try:
-        back = codec.decode_mask(sealed, layout, 1, reference=reference, keep=keep)
+        back = wire.decode_mask(sealed, layout, 1, reference=reference, keep=keep)
     except MPFLError:
         return
-    assert codec.encode_mask(back, layout, 1, reference=reference, keep=keep) == sealed
+    assert wire.encode_mask(back, layout, 1, reference=reference, keep=keep) == sealed
 
 
 def safetensors_body(header, data):
@@ -480,7 +480,7 @@ def safetensors_body(header, data):
 
 
 def test_foreign_safetensors_are_refused():
-    payload = codec.encode_weights(WEIGHTS, TINY, 3)
+    payload = wire.encode_weights(WEIGHTS, TINY, 3)
     body = body_of(payload)
     size = int.from_bytes(body[:8], "little")
     header, data = json.loads(body[8 : 8 + size]), body[8 + size :]
@@ -512,14 +512,14 @@ def test_foreign_safetensors_are_refused():
     for message, each in bodies.items():
         for body in each:
             with pytest.raises(MPFLError, match=re.escape(message)):
-                codec.decode_weights(reseal(payload, body), TINY, 3)
+                wire.decode_weights(reseal(payload, body), TINY, 3)
 
 
 # --- errors say what is wrong ----------------------------------------------------------------
 
 NESTED = MESSAGES["nested"][0]
-INSIDE = codec.encode_mask(ONE_EACH, TINY, 3, reference=ONE_EACH)
-EIGHT = codec.encode_mask(ONE_EACH, TINY, 3, reference=ALL, keep=8)  # more than there are
+INSIDE = wire.encode_mask(ONE_EACH, TINY, 3, reference=ONE_EACH)
+EIGHT = wire.encode_mask(ONE_EACH, TINY, 3, reference=ALL, keep=8)  # more than there are
 COUNTED = MESSAGES["counts"][0]
 OTHER = chain(4, 3, 2)
 
@@ -543,14 +543,14 @@ def changed(payload, at, value):
         (changed(NESTED, 10, b"\0"), "checksum mismatch"),
         (reseal(NESTED, b"", kind=0), "unknown kind 0"),
         (reseal(NESTED, b"", kind=8), "unknown kind 8"),
-        (codec.encode_seed(1, TINY), "of kind SEED, but KNOWN or NESTED or PACKED is due"),
+        (wire.encode_seed(1, TINY), "of kind SEED, but KNOWN or NESTED or PACKED is due"),
         (reseal(NESTED, b"\0" * 7, kind=1), "SEED body holds 7 bytes, not 8"),
         (reseal(NESTED, b"\0", kind=3), "EMPTY body holds 1 bytes, not 0"),
         (
-            codec.encode_mask(masks.full(OTHER), OTHER, 3, reference=masks.full(OTHER)),
+            wire.encode_mask(masks.full(OTHER), OTHER, 3, reference=masks.full(OTHER)),
             f"payload is for {OTHER.fingerprint.hex()}, not {TINY.fingerprint.hex()}; was it enc",
         ),
-        (codec.encode_mask(ONE_EACH, TINY, 2, reference=ALL), "of round 2, not 3"),
+        (wire.encode_mask(ONE_EACH, TINY, 2, reference=ALL), "of round 2, not 3"),
         (reseal(NESTED, b""), "body holds 0 bytes"),
         (reseal(NESTED, b"\0\0\0"), "too long for 7 filters"),
         (reseal(NESTED, b"\xff"), "rank is out of range"),
@@ -562,64 +562,62 @@ def changed(payload, at, value):
 )
 def test_mask_errors(payload, message):
     with pytest.raises(MPFLError, match=re.escape(message)):
-        codec.decode_mask(payload, TINY, 3, reference=ALL)
+        wire.decode_mask(payload, TINY, 3, reference=ALL)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: codec.encode_mask(ALL, TINY, 3, reference=ONE_EACH), "brings back 1 pruned"),
+        (lambda: wire.encode_mask(ALL, TINY, 3, reference=ONE_EACH), "brings back 1 pruned"),
         (
-            lambda: codec.decode_mask(reseal(INSIDE, b"\x7f", kind=4), TINY, 3, reference=ONE_EACH),
+            lambda: wire.decode_mask(reseal(INSIDE, b"\x7f", kind=4), TINY, 3, reference=ONE_EACH),
             "brings back 1 pruned",
         ),
         (
-            lambda: codec.encode_mask(ALL, OTHER, 3, reference=masks.full(OTHER)),
+            lambda: wire.encode_mask(ALL, OTHER, 3, reference=masks.full(OTHER)),
             "made for another model",
         ),
         (
-            lambda: codec.decode_mask(reseal(EIGHT, b"\0", kind=6), TINY, 3, reference=ALL, keep=8),
+            lambda: wire.decode_mask(reseal(EIGHT, b"\0", kind=6), TINY, 3, reference=ALL, keep=8),
             "cannot choose -1 of 7",
         ),
         (
-            lambda: codec.decode_mask(MESSAGES["known"][0], TINY, 3, reference=ALL, keep={"c0": 2}),
+            lambda: wire.decode_mask(MESSAGES["known"][0], TINY, 3, reference=ALL, keep={"c0": 2}),
             "keep names layers ['c0'], but the model has ['c0', 'c1']",
         ),
         (
-            lambda: codec.decode_mask(
+            lambda: wire.decode_mask(
                 reseal(MESSAGES["known"][0], b"\xba", kind=5), TINY, 3, reference=ALL, keep=5
             ),
             "NESTED payload is not canonical",
         ),
         (
-            lambda: codec.encode_counts(VOTES, 3, TINY, 3, reference=ONE_EACH),
+            lambda: wire.encode_counts(VOTES, 3, TINY, 3, reference=ONE_EACH),
             "counts of layer 'c0' go beyond the 3 voters, or bring back",
         ),
-        (lambda: codec.encode_counts(VOTES, 0, TINY, 3, reference=ONE_EACH), "counts of 0 voters"),
+        (lambda: wire.encode_counts(VOTES, 0, TINY, 3, reference=ONE_EACH), "counts of 0 voters"),
         (
-            lambda: codec.encode_counts(
+            lambda: wire.encode_counts(
                 {**VOTES, "c1": np.array([2, 0, 1])}, 4, TINY, 3, reference=ONE_EACH
             ),
             "counts of layer 'c1' go beyond the 4 voters, or bring back",
         ),
         (
-            lambda: codec.encode_counts({"c0": VOTES["c0"]}, 4, TINY, 3, reference=ONE_EACH),
+            lambda: wire.encode_counts({"c0": VOTES["c0"]}, 4, TINY, 3, reference=ONE_EACH),
             "counts of layer 'c1' are not int[3]",
         ),
         (
-            lambda: codec.decode_counts(
+            lambda: wire.decode_counts(
                 reseal(COUNTED, b"\4" + body_of(COUNTED)[1:] + b"\0"), TINY, 3, reference=ONE_EACH
             ),
             "body holds 3 bytes of counts, but those of 4 voters and 5 filters take 2",
         ),
         (
-            lambda: codec.decode_counts(
-                reseal(COUNTED, b"\4\xff\xff"), TINY, 3, reference=ONE_EACH
-            ),
+            lambda: wire.decode_counts(reseal(COUNTED, b"\4\xff\xff"), TINY, 3, reference=ONE_EACH),
             "go beyond the 4 voters",
         ),
         (
-            lambda: codec.decode_counts(
+            lambda: wire.decode_counts(
                 reseal(COUNTED, body_of(COUNTED)[:2] + bytes([body_of(COUNTED)[2] | 128])),
                 TINY,
                 3,
@@ -628,48 +626,46 @@ def test_mask_errors(payload, message):
             "COUNTS payload is not canonical",  # a padding bit
         ),
         (
-            lambda: codec.decode_counts(
-                reseal(COUNTED, b"\x84\0\0\0"), TINY, 3, reference=ONE_EACH
-            ),
+            lambda: wire.decode_counts(reseal(COUNTED, b"\x84\0\0\0"), TINY, 3, reference=ONE_EACH),
             "the voters field is not canonical LEB128",
         ),
         (
-            lambda: codec.decode_counts(reseal(COUNTED, b"\0"), TINY, 3, reference=ONE_EACH),
+            lambda: wire.decode_counts(reseal(COUNTED, b"\0"), TINY, 3, reference=ONE_EACH),
             "counts of 0 voters",
         ),
         (
-            lambda: codec.decode_counts(NESTED, TINY, 3, reference=ALL),
+            lambda: wire.decode_counts(NESTED, TINY, 3, reference=ALL),
             "kind NESTED, but COUNTS is due",
         ),
-        (lambda: codec.encode_seed(-1, TINY), "seed -1 does not fit"),
-        (lambda: codec.encode_seed(2**64, TINY), "does not fit 64 bits"),
-        (lambda: codec.encode_empty(TINY, 65536), "round 65536 does not fit"),
-        (lambda: codec.encode_empty(TINY, -1), "round -1 does not fit"),
-        (lambda: codec.encode_weights(WEIGHTS, TINY, 0, samples=-1), "samples is -1"),
+        (lambda: wire.encode_seed(-1, TINY), "seed -1 does not fit"),
+        (lambda: wire.encode_seed(2**64, TINY), "does not fit 64 bits"),
+        (lambda: wire.encode_empty(TINY, 65536), "round 65536 does not fit"),
+        (lambda: wire.encode_empty(TINY, -1), "round -1 does not fit"),
+        (lambda: wire.encode_weights(WEIGHTS, TINY, 0, samples=-1), "samples is -1"),
         (
-            lambda: codec.encode_weights(
+            lambda: wire.encode_weights(
                 {**WEIGHTS, "c0.bias": np.array([0, 1, np.inf, 0])}, TINY, 0
             ),
             "tensor 'c0.bias' holds NaN or infinity",
         ),
         (
-            lambda: codec.encode_weights({"c0.bias": WEIGHTS["c0.bias"]}, TINY, 0),
+            lambda: wire.encode_weights({"c0.bias": WEIGHTS["c0.bias"]}, TINY, 0),
             "lack tensors ['c0.batches', 'c0.weight', 'c1.batches']",
         ),
         (
-            lambda: codec.encode_weights({**WEIGHTS, "c0.bias": np.zeros(4, complex)}, TINY, 0),
+            lambda: wire.encode_weights({**WEIGHTS, "c0.bias": np.zeros(4, complex)}, TINY, 0),
             "of type complex128",
         ),
         (
-            lambda: codec.decode_weights(MESSAGES["weights"][0], TINY, 3),
+            lambda: wire.decode_weights(MESSAGES["weights"][0], TINY, 3),
             "tensor 'c0.weight' is of shape [3, 3], not [4, 3]",
         ),
         (
-            lambda: codec.decode_start(codec.encode_weights(WEIGHTS, TINY, 1), TINY),
+            lambda: wire.decode_start(wire.encode_weights(WEIGHTS, TINY, 1), TINY),
             "of round 1, not 0",
         ),
-        (lambda: codec.decode_start(NESTED, TINY), "kind NESTED, but SEED or WEIGHTS is due"),
-        (lambda: codec.kind_of(NESTED[:-1]), "is cut short"),
+        (lambda: wire.decode_start(NESTED, TINY), "kind NESTED, but SEED or WEIGHTS is due"),
+        (lambda: wire.kind_of(NESTED[:-1]), "is cut short"),
     ],
 )
 def test_other_errors(call, message):

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpfl import enumerative
 from mpfl.types import MPFLError
+from mpfl.wire import enumerative
 
 SUBSETS = st.lists(st.lists(st.booleans(), max_size=40), min_size=1, max_size=6)
 

@@ -29,9 +29,9 @@ from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 from test_data import arrays, store
 
-from mpfl import codec, masks, records
+from mpfl import masks, records, wire
 from mpfl.filters import expand
-from mpfl.flower import launch, node, server, wire
+from mpfl.flower import launch, messages, node, server
 from mpfl.flower.keys import make_node_key
 from mpfl.flower.nodes import FlowerNodes
 from mpfl.flower.settings import experiment_of
@@ -103,7 +103,7 @@ class Loopback(Grid):
 
 
 def told(request: Message, **content: Any) -> Message:
-    return Message(RecordDict({wire.RECORD: ConfigRecord(content)}), reply_to=request)
+    return Message(RecordDict({messages.RECORD: ConfigRecord(content)}), reply_to=request)
 
 
 def run_on(
@@ -182,8 +182,8 @@ def test_w0_goes_out_once_and_nothing_but_masks_after_it(tmp_path: Path) -> None
     grid = Loopback(3)
     run_on(grid, tmp_path / "run")
     masks_sent = [m for _, m in grid.sent if m.metadata.group_id.startswith("masks")]
-    assert ["w0" in wire.content(m) for m in masks_sent] == [True] * 3 + [False] * 3
-    assert max(len(wire.content(m)["down"]) for m in masks_sent) < 100
+    assert ["w0" in messages.content(m) for m in masks_sent] == [True] * 3 + [False] * 3
+    assert max(len(messages.content(m)["down"]) for m in masks_sent) < 100
 
 
 def test_a_node_that_lost_its_state_is_sent_w0_again(plain: Path, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_node_that_lost_its_state_is_sent_w0_again(plain: Path, tmp_path: Path
     grid.faults[(1, "masks 1")] = forget
     run_on(grid, tmp_path / "run")
     same_run(plain, tmp_path / "run")
-    assert [n for n, m in grid.sent if "w0" in wire.content(m)] == [0, 1, 2, 1]
+    assert [n for n, m in grid.sent if "w0" in messages.content(m)] == [0, 1, 2, 1]
 
 
 def test_every_node_tests_the_network_that_is_left(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def other_model(grid: Loopback, request: Message, answer: Message) -> Message:
     strange = Loopback(3, config)
     run_on(strange, Path(grid.scratch) / "other", experiment=experiment_of(config))
     sent = next(m for n, m in strange.sent if n == 1)
-    return told(request, node=1, up=wire.content(node.app(sent, context))["up"])
+    return told(request, node=1, up=messages.content(node.app(sent, context))["up"])
 
 
 def earlier_round(grid: Loopback, request: Message, answer: Message) -> Message:
@@ -256,7 +256,7 @@ def forgets(grid: Loopback, request: Message) -> Message:
 
 def spoil(change: Callable[[bytes], Any]) -> Fault:
     return lambda grid, request, answer: told(
-        request, node=1, up=change(wire.content(answer)["up"])
+        request, node=1, up=change(messages.content(answer)["up"])
     )
 
 
@@ -282,7 +282,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "another model": (other_model, "another model"),
     "another reference": (
         spoil(
-            lambda b: codec.encode_mask(
+            lambda b: wire.encode_mask(
                 masks.full(LAYOUT), LAYOUT, 2, reference=masks.full(LAYOUT), coding="packed"
             )
         ),
@@ -323,7 +323,7 @@ def test_an_answer_for_another_round_does_not_count(tmp_path: Path) -> None:
     grid = Loopback(3)
 
     def keep(grid: Loopback, request: Message, answer: Message) -> Message:
-        grid.first_reply = wire.content(answer)["up"]
+        grid.first_reply = messages.content(answer)["up"]
         return answer
 
     grid.faults = {(1, "masks 1"): keep, (1, "masks 2"): earlier_round}
@@ -354,7 +354,7 @@ def test_of_two_answers_of_a_node_the_first_counts(plain: Path, tmp_path: Path) 
     grid = Loopback(3)
     impostor = Context(1, 103, {"partition-id": 1}, RecordDict(), dict(CONFIG))
     grid.contexts[103] = impostor
-    everything = lambda: codec.encode_mask(  # noqa: E731
+    everything = lambda: wire.encode_mask(  # noqa: E731
         masks.full(LAYOUT), LAYOUT, 1, reference=masks.full(LAYOUT), coding="packed"
     )
     grid.faults[(3, "masks 1")] = lambda g, request, answer: told(request, node=1, up=everything())
@@ -393,10 +393,10 @@ def test_weights_of_another_type_are_left_out(change: Any, says: str, tmp_path: 
 
     def retype(grid: Loopback, request: Message, answer: Message) -> Message:
         mask = records.load_mask(tmp_path / "run" / "mask.safetensors", LAYOUT)
-        payload = wire.content(answer)["up"]
-        weights, samples = codec.decode_weights(payload, LAYOUT, 1, mask=mask)
+        payload = messages.content(answer)["up"]
+        weights, samples = wire.decode_weights(payload, LAYOUT, 1, mask=mask)
         whole = {name: change(array) for name, array in expand(weights, mask, LAYOUT).items()}
-        again = codec.encode_weights(whole, LAYOUT, 1, mask=mask, samples=samples)
+        again = wire.encode_weights(whole, LAYOUT, 1, mask=mask, samples=samples)
         return told(request, node=1, up=again)
 
     grid.faults[(1, "final 1")] = retype

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import TOY, chain, draw_weights, drift, random_mask
 
-from mpfl import codec, masks
+from mpfl import masks, wire
 from mpfl.algorithm import Start
 from mpfl.allocate import power
 from mpfl.baselines.controls import random_masks
@@ -142,7 +142,7 @@ def test_simulated_messages_are_as_long_as_the_ledger_says(plan, way):
         message = consensus_message(mask, layout, plan.rounds + 1)
         how = {"start": lambda state: message, "join": lambda message: apply(w0, mask, layout)}
     if way == "pruning-fl":
-        small = codec.encode_weights(begin, layout, 0, mask=mask)
+        small = wire.encode_weights(begin, layout, 0, mask=mask)
         how = {"start": lambda state: small, "join": lambda message: begin}
     final = fedavg(layout, lambda seed: w0, train, mask=mask, **how)
     last = list(simulate(final, DATA, Start(apply(begin, mask, layout), 0), 2, seed=0))
@@ -166,7 +166,7 @@ LOGGED = ("start_bytes", "bytes_down", "bytes_up")
 )
 def test_the_length_of_weights_is_that_of_the_codec(shapes, samples):
     zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-    message = codec.encode_weights(zeros, Layout((), shapes), 1, samples=samples)
+    message = wire.encode_weights(zeros, Layout((), shapes), 1, samples=samples)
     assert weights_length(shapes, samples) == len(message)
 
 

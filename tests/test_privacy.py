@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from toys import TOY, Election, begin, draw_weights, drift, elections, inside, layouts, masks_for
 
-from mpfl import codec, masks
+from mpfl import masks, wire
 from mpfl.experiment import Experiment, changes, config_of, identity
 from mpfl.node import Plan, voter
 from mpfl.privacy import (
@@ -318,8 +318,8 @@ def test_private_votes_in_whole_rounds():
         start = lambda seed: draw_weights(TOY, seed)  # noqa: E731
         algorithm = masked_pruning(plan, start, drift(TOY), vote=rule)
         logs = list(simulate(algorithm, data, begin(TOY), 3, 0, behaviour=behaviour))
-        kinds = {codec.kind_of(ballot) for log in logs for ballot in log.ballots}
-        assert codec.Kind.KNOWN not in kinds or len(kinds) > 1, "the counts were not noisy"
+        kinds = {wire.kind_of(ballot) for log in logs for ballot in log.ballots}
+        assert wire.Kind.KNOWN not in kinds or len(kinds) > 1, "the counts were not noisy"
         if rule == budget():  # exact, whatever the noise
             kept = masks.kept(logs[-1].state.mask)
             assert kept == plan.keep(3, masks.full(TOY))

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.utils.prune import custom_from_mask
 from toys import chain, draw_weights, mask_of, random_mask, result_of, same
 
-from mpfl import codec, filters, masks, models, records
+from mpfl import filters, masks, models, records, wire
 from mpfl.algorithm import State
 from mpfl.evidence import cells_of
 from mpfl.experiment import Experiment, changes, config_of, identity
@@ -415,7 +415,7 @@ def test_unanimity_that_prunes_less_than_is_required_prunes_nothing():
         keep = plan.keep(round_, alive)
         assert keep == {"layer0": 9}
         replies = [
-            Reply(n, codec.encode_mask(mask, layout, round_, reference=alive, keep=keep))
+            Reply(n, wire.encode_mask(mask, layout, round_, reference=alive, keep=keep))
             for n, mask in enumerate(said)
         ]
         state = State(draw_weights(layout), alive)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import BY_HISTOGRAM, TOY, chain, draw_weights, layouts, mask_of, masks_for, same
 
-from mpfl import codec, masks
+from mpfl import masks, wire
 from mpfl.algorithm import State
 from mpfl.node import Plan
 from mpfl.relay import Level, count_relayed, gather, link_bytes, relay
@@ -32,7 +32,7 @@ SAID = [
 
 def ballot(plan, alive, mask, round_=2):
     keep = plan.keep(round_, alive)
-    return codec.encode_mask(
+    return wire.encode_mask(
         mask, plan.layout, round_, reference=alive, keep=keep, coding=plan.coding
     )
 
@@ -54,7 +54,7 @@ def test_every_rule_is_here_or_refused():
 
 def test_a_relay_by_hand():
     message = relay(PLAN, ALIVE, 2, numbered(SENT))
-    votes, voters = codec.decode_counts(message, TOY, 2, reference=ALIVE)
+    votes, voters = wire.decode_counts(message, TOY, 2, reference=ALIVE)
     assert voters == 3
     assert {name: counts.tolist() for name, counts in votes.items()} == {
         "conv1": [3, 2, 1, 0],
@@ -62,7 +62,7 @@ def test_a_relay_by_hand():
         "fc": [2, 1, 0, 2, 1],
     }
     # Ten filters are alive, and 3 voters take two bits: 20 bits behind the byte that says 3.
-    assert codec.body_length(message) == 1 + 3
+    assert wire.body_length(message) == 1 + 3
 
 
 def test_a_relay_of_one_node_says_its_mask():
@@ -136,7 +136,7 @@ STRANGE = mask_of(TOY, ".###", "###", "##.##")  # as many filters as are alive, 
 def counted(votes, voters, layout=TOY, round_=2, reference=ALIVE):
     flat = np.array(votes, dtype=np.int64)
     mask = masks.unflatten(flat, layout)
-    return codec.encode_counts(mask, voters, layout, round_, reference=reference)
+    return wire.encode_counts(mask, voters, layout, round_, reference=reference)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def counted(votes, voters, layout=TOY, round_=2, reference=ALIVE):
             counted([0] * 12, 3, OTHER, reference=masks.full(OTHER)),
             "for another model, reference, keep or coding",
         ),
-        (codec.encode_empty(TOY, 2), "payload is of kind EMPTY"),
+        (wire.encode_empty(TOY, 2), "payload is of kind EMPTY"),
         (ballot(PLAN, masks.full(TOY), SAID[0]), "for another model, reference, keep or coding"),
     ],
 )

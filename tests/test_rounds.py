@@ -25,7 +25,7 @@ from toys import (
     written,
 )
 
-from mpfl import codec, masks
+from mpfl import masks, wire
 from mpfl.algorithm import Start, State, joiner, start_message
 from mpfl.filters import apply
 from mpfl.node import Plan, voter
@@ -68,7 +68,7 @@ def ballots(plan, round_, alive, *sent):
     """Replies of nodes 0, 1, ... that each send a mask, as the plan's nodes would."""
     keep = plan.keep(round_, alive)
     return [
-        Reply(node, codec.encode_mask(mask, plan.layout, round_, reference=alive, keep=keep))
+        Reply(node, wire.encode_mask(mask, plan.layout, round_, reference=alive, keep=keep))
         for node, mask in enumerate(sent)
     ]
 
@@ -133,14 +133,14 @@ def test_a_floor_takes_no_more_than_a_layer_has():
 def test_a_random_w0_travels_as_its_seed():
     state = method().init(begin(WIDE, seed=7))
     message = start_message(state, WIDE)
-    assert codec.kind_of(message) is codec.Kind.SEED and len(message) == 22
+    assert wire.kind_of(message) is wire.Kind.SEED and len(message) == 22
     assert same(joiner(WIDE, initialise(WIDE))(message), draw_weights(WIDE, 7))
 
 
 def test_any_other_w0_travels_as_weights():
     w0 = draw_weights(WIDE, 3)
     message = start_message(method().init(Start(w0)), WIDE)
-    assert codec.kind_of(message) is codec.Kind.WEIGHTS
+    assert wire.kind_of(message) is wire.Kind.WEIGHTS
     assert len(message) > 4 * sum(array.size for array in w0.values())
     assert same(joiner(WIDE, initialise(TOY))(message), w0)
 
@@ -149,7 +149,7 @@ def test_any_other_w0_travels_as_weights():
 
 
 def answer(local, alive, memory, *, round_=2, layout=WIDE, seed=0):
-    message = codec.encode_mask(alive, layout, round_, reference=masks.full(layout))
+    message = wire.encode_mask(alive, layout, round_, reference=masks.full(layout))
     return local(memory, message, DATA[0], rng_for(seed, "node"))
 
 
@@ -172,10 +172,10 @@ def test_a_node_by_the_paper(rewind):
         expected[layer.name] = np.isin(np.arange(layer.filters), ranked[:keep])
         assert keep < len(ranked)
     keep = PLAN.keep(4, alive)
-    sent = codec.decode_mask(reply.payload, WIDE, 4, reference=alive, keep=keep)
+    sent = wire.decode_mask(reply.payload, WIDE, 4, reference=alive, keep=keep)
     assert same(sent, expected)
     limit = sum(np.log2(math.comb(int(alive[n].sum()), k)) for n, k in keep.items())
-    told = {"loss": 1.0, "body_bytes": codec.body_length(reply.payload), "limit_bits": limit}
+    told = {"loss": 1.0, "body_bytes": wire.body_length(reply.payload), "limit_bits": limit}
     assert reply.metrics == pytest.approx(told)
     assert same(reply.memory, w0 if rewind else update.weights)
 
@@ -185,7 +185,7 @@ def test_a_node_keeps_what_the_schedule_asks_and_brings_nothing_back():
     reply = answer(voter(PLAN, drift(WIDE), random), alive, draw_weights(WIDE), round_=3)
     keep = PLAN.keep(3, alive)
     assert keep == {"layer0": 8, "layer1": 3, "layer2": 1}  # 16 - 7.2, and what is left
-    sent = codec.decode_mask(reply.payload, WIDE, 3, reference=alive, keep=keep)
+    sent = wire.decode_mask(reply.payload, WIDE, 3, reference=alive, keep=keep)
     assert masks.kept(sent) == keep and inside(sent, alive)
 
 
@@ -205,10 +205,10 @@ def test_a_faulty_node_changes_its_vote_and_nothing_else(name):
     assert faulty.payload != honest.payload
     assert same(faulty.memory, honest.memory)
     assert faulty.metrics["loss"] == honest.metrics["loss"]
-    assert faulty.metrics["body_bytes"] == codec.body_length(faulty.payload)
+    assert faulty.metrics["body_bytes"] == wire.body_length(faulty.payload)
     keep = PLAN.keep(4, alive)
     one, other = (
-        codec.decode_mask(reply.payload, WIDE, 4, reference=alive, keep=keep)
+        wire.decode_mask(reply.payload, WIDE, 4, reference=alive, keep=keep)
         for reply in (honest, faulty)
     )
     assert inside(other, alive)
@@ -220,9 +220,9 @@ def test_a_faulty_node_changes_its_vote_and_nothing_else(name):
     ("message", "expected"),
     [
         (b"", "read the broadcast: payload is too short"),
-        (codec.encode_empty(WIDE, 1), "read the broadcast: payload is of kind EMPTY"),
+        (wire.encode_empty(WIDE, 1), "read the broadcast: payload is of kind EMPTY"),
         (
-            codec.encode_mask(masks.full(TOY), TOY, 1, reference=masks.full(TOY)),
+            wire.encode_mask(masks.full(TOY), TOY, 1, reference=masks.full(TOY)),
             "read the broadcast: payload is for .* was it encoded for another model",
         ),
     ],
@@ -370,11 +370,11 @@ GOOD = ballots(TOY_PLAN, 2, ALL, *SAID)
         (GOOD[1].payload[:-1] + b"!", "checksum mismatch"),
         (b"", "payload is too short"),
         (
-            codec.encode_mask(masks.full(OTHER), OTHER, 2, reference=masks.full(OTHER)),
+            wire.encode_mask(masks.full(OTHER), OTHER, 2, reference=masks.full(OTHER)),
             "was it encoded for another model, reference, keep or coding?",
         ),
         (ballots(TOY_PLAN, 1, ALL, *SAID)[1].payload, "payload is of round 1, not 2"),
-        (codec.encode_empty(TOY, 2), "payload is of kind EMPTY"),
+        (wire.encode_empty(TOY, 2), "payload is of kind EMPTY"),
     ],
 )
 @every_rule
@@ -421,7 +421,7 @@ def test_a_run_keeps_its_laws(rule):
     for alive, log in zip(consensus, logs, strict=False):
         sent = [payload for what, round_, payload in wire if (what, round_) == ("up", log.round)]
         keep = PLAN.keep(log.round, alive)
-        said = [codec.decode_mask(p, WIDE, log.round, reference=alive, keep=keep) for p in sent]
+        said = [wire.decode_mask(p, WIDE, log.round, reference=alive, keep=keep) for p in sent]
         assert [masks.kept(mask) for mask in said] == [keep] * len(DATA)
         for name, counts in log.state.votes.items():
             weights = rule.weights if isinstance(rule, weighted) else (1, 1, 1)

@@ -25,9 +25,8 @@ from toys import (
     same,
 )
 
-from mpfl import codec, masks
+from mpfl import masks, wire
 from mpfl.algorithm import State
-from mpfl.codec import Kind
 from mpfl.node import Plan, voter
 from mpfl.noise import colluding_veto, inverted_mask, random_mask
 from mpfl.prune import l2
@@ -35,9 +34,9 @@ from mpfl.schedules import linear
 from mpfl.seeds import rng_for
 from mpfl.server import add_up, count_votes, masked_pruning
 from mpfl.simulation import simulate
-from mpfl.tally import BLOCK, add_packed
 from mpfl.types import MPFLError, Reply
 from mpfl.vote import budget, relaxed, share, weighted
+from mpfl.wire import BLOCK, Kind, add_packed
 
 ALL = masks.full(TOY)
 WIDE = chain([16, 12, 10], norm=False)
@@ -55,7 +54,7 @@ def one_by_one(rows, filters):
 
 def packed(mask, layout=TOY, round_=2, reference=None):
     reference = masks.full(layout) if reference is None else reference
-    return codec.encode_mask(mask, layout, round_, reference=reference, coding="packed")
+    return wire.encode_mask(mask, layout, round_, reference=reference, coding="packed")
 
 
 def draw_votes(layout, votes, seed=0):
@@ -121,7 +120,7 @@ def test_packed_by_hand():
     mask = mask_of(TOY, "#.##", "##.", "....#")  # from the lowest bit: 1011 110 0, 0001
     payload = packed(mask)
     assert payload[2] == 0x14 and payload[9:-4] == bytes([2, 0b00111101, 0b00001000])
-    assert same(codec.decode_mask(payload, TOY, 2, reference=ALL, coding="packed"), mask)
+    assert same(wire.decode_mask(payload, TOY, 2, reference=ALL, coding="packed"), mask)
 
 
 @given(st.data(), layouts())
@@ -129,11 +128,11 @@ def test_packed_masks_come_back_all_equally_long(data, layout):
     reference = data.draw(masks_for(layout))
     mask = masks.intersect(data.draw(masks_for(layout)), reference)
     payload = packed(mask, layout, reference=reference)
-    assert codec.kind_of(payload) is Kind.PACKED
+    assert wire.kind_of(payload) is Kind.PACKED
     assert len(payload) == len(packed(reference, layout, reference=reference))
-    back = codec.decode_mask(payload, layout, 2, reference=reference, coding="packed")
+    back = wire.decode_mask(payload, layout, 2, reference=reference, coding="packed")
     assert same(back, mask)
-    row = codec.packed_rows([payload], layout, 2, reference=reference)
+    row = wire.packed_rows([payload], layout, 2, reference=reference)
     assert np.array_equal(one_by_one(row, layout.filters), masks.flatten(mask, layout))
 
 
@@ -141,13 +140,13 @@ def test_one_coding_refuses_the_other():
     mask = mask_of(TOY, "#.##", "###", "#####")
     keep = masks.kept(mask)
     for known, kind in ((keep, "KNOWN"), (None, "NESTED")):
-        short = codec.encode_mask(mask, TOY, 2, reference=ALL, keep=known)
+        short = wire.encode_mask(mask, TOY, 2, reference=ALL, keep=known)
         with pytest.raises(MPFLError, match=f"^{kind} payload is not canonical .*'packed'"):
-            codec.decode_mask(short, TOY, 2, reference=ALL, keep=known, coding="packed")
+            wire.decode_mask(short, TOY, 2, reference=ALL, keep=known, coding="packed")
     with pytest.raises(MPFLError, match=r"^PACKED payload is not canonical: .*coding\?$"):
-        codec.decode_mask(packed(mask), TOY, 2, reference=ALL)
+        wire.decode_mask(packed(mask), TOY, 2, reference=ALL)
     with pytest.raises(MPFLError, match=r"another model, reference, keep or coding\?$"):
-        codec.decode_mask(packed(mask), TOY, 2, reference=ALL, keep=keep)
+        wire.decode_mask(packed(mask), TOY, 2, reference=ALL, keep=keep)
 
 
 # --- a stream of payloads ----------------------------------------------------------------------
@@ -166,7 +165,7 @@ def test_a_stream_is_added_up_and_never_held():
 def test_no_payload_is_no_vote():
     histogram = add_up([], TOY, 2, ALL)
     assert same(histogram, {n: np.zeros(b.size, np.int64) for n, b in ALL.items()})
-    assert codec.packed_rows([], TOY, 2, reference=ALL).shape == (0, 2)
+    assert wire.packed_rows([], TOY, 2, reference=ALL).shape == (0, 2)
 
 
 @given(st.data(), layouts(), st.integers(0, 9))
@@ -211,9 +210,9 @@ BAD = {
     "other version": (SAID[:2] + b"\x24" + SAID[3:], "payload is of version 2, not 1"),
     "other kind": (sealed(SAID, SAID[10:-4], Kind.NESTED), "NESTED payload is not canonical"),
     "unknown kind": (sealed(SAID, SAID[10:-4], 9), "payload is of unknown kind 9"),
-    "not a mask": (codec.encode_empty(TOY, 2), "payload is of kind EMPTY"),
+    "not a mask": (wire.encode_empty(TOY, 2), "payload is of kind EMPTY"),
     "shortest": (
-        codec.encode_mask(REFERENCE, TOY, 2, reference=REFERENCE),
+        wire.encode_mask(REFERENCE, TOY, 2, reference=REFERENCE),
         "NESTED payload is not canonical",
     ),
     "other reference": (packed(mask_of(TOY, "#.#.", "##.", "##.#.")), "for another model, refer"),
@@ -234,7 +233,7 @@ BAD = {
 def test_a_bad_payload_in_a_block_is_refused_in_the_usual_words(name):
     payload, message = BAD[name]
     with pytest.raises(MPFLError, match=re.escape(message)) as alone:
-        codec.decode_mask(payload, TOY, 2, reference=REFERENCE, coding="packed")
+        wire.decode_mask(payload, TOY, 2, reference=REFERENCE, coding="packed")
     usual = re.escape(f"round 2, decode: {alone.value}")
     # In the middle, with a second bad one behind it; and behind a whole good block.
     for place in (20, BLOCK + 20):
@@ -279,7 +278,7 @@ def test_a_block_is_refused_exactly_where_one_of_its_masks_is(bodies):
         return False
 
     alone = [
-        refused(lambda p=p: codec.decode_mask(p, TOY, 2, reference=REFERENCE, coding="packed"))
+        refused(lambda p=p: wire.decode_mask(p, TOY, 2, reference=REFERENCE, coding="packed"))
         for p in payloads
     ]
     assert refused(lambda: add_up(payloads, TOY, 2, REFERENCE)) == any(alone)
@@ -325,7 +324,7 @@ def test_both_codings_give_the_same_states(rule, scope, faults):
     plan = Plan(WIDE, linear(0.6), rounds=3, scope=scope, floor=2)
     shortest, _ = run(plan, rule, faults)
     whole, sent = run(replace(plan, coding="packed"), rule, faults)
-    assert {codec.kind_of(payload) for payload in sent} == {Kind.PACKED}
+    assert {wire.kind_of(payload) for payload in sent} == {Kind.PACKED}
     assert len(set(map(len, sent))) == 1
     for one, other in zip(shortest, whole, strict=True):
         assert same(one.state.mask, other.state.mask)
@@ -346,7 +345,7 @@ def test_both_codings_give_the_same_state_of_any_votes(data, layout, rule):
     decided = []
     for coding in ("shortest", "packed"):
         replies = [
-            Reply(n, codec.encode_mask(m, layout, 2, reference=alive, keep=keep, coding=coding))
+            Reply(n, wire.encode_mask(m, layout, 2, reference=alive, keep=keep, coding=coding))
             for n, m in enumerate(sent)
         ]
         decided.append(count_votes(replace(plan, coding=coding), rule, state, 2, replies))

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mpfl import codec, masks
+from mpfl import masks, wire
 from mpfl.algorithm import (
     Algorithm,
     Data,
@@ -60,7 +60,7 @@ def decode_replies(
     samples: list[int] = []
     for reply in replies:
         with located(f"node {reply.node}", f"round {round_}", "decode"):
-            weights, count = codec.decode_weights(reply.payload, layout, round_, mask=mask)
+            weights, count = wire.decode_weights(reply.payload, layout, round_, mask=mask)
             if count is None:
                 raise MPFLError("weights came without their number of images")
             for name, array in weights.items():
@@ -74,19 +74,19 @@ def decode_replies(
 def broadcast_weights(state: State, round_: int, layout: Layout, mask: Mask | None = None) -> bytes:
     """The weights down; in the first round nothing, as nodes hold w0 already."""
     if round_ == 1:
-        return codec.encode_empty(layout, round_)
-    return codec.encode_weights(state.weights, layout, round_, mask=mask)
+        return wire.encode_empty(layout, round_)
+    return wire.encode_weights(state.weights, layout, round_, mask=mask)
 
 
 def read_weights(
     memory: Weights, message: bytes, layout: Layout, mask: Mask | None = None
 ) -> tuple[Weights, int]:
     """What a node starts the round from, in full shapes, and which round it is."""
-    round_ = codec.round_of(message)
-    if codec.kind_of(message) == codec.Kind.EMPTY:
-        codec.decode_empty(message, layout, round_)
+    round_ = wire.round_of(message)
+    if wire.kind_of(message) == wire.Kind.EMPTY:
+        wire.decode_empty(message, layout, round_)
         return (memory if mask is None else apply(memory, mask, layout)), round_
-    weights, _ = codec.decode_weights(message, layout, round_, mask=mask)
+    weights, _ = wire.decode_weights(message, layout, round_, mask=mask)
     return (weights if mask is None else expand(weights, mask, layout)), round_
 
 
@@ -110,7 +110,7 @@ def fedavg(
     def local(memory: Weights, message: bytes, data: Data, rng: np.random.Generator) -> Reply:
         weights, round_ = read_weights(memory, message, layout, mask)
         update = local_train(weights, held, data, rng)
-        payload = codec.encode_weights(update.weights, layout, round_, mask=mask, samples=len(data))
+        payload = wire.encode_weights(update.weights, layout, round_, mask=mask, samples=len(data))
         return Reply(0, payload, memory, update.metrics)
 
     def aggregate(state: State, round_: int, replies: Sequence[Reply]) -> State:

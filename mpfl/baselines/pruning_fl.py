@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mpfl import codec, masks
+from mpfl import masks, wire
 from mpfl.algorithm import (
     Algorithm,
     Data,
@@ -47,7 +47,7 @@ def pruning_fl(
     def local(memory: Weights, message: bytes, data: Data, rng: np.random.Generator) -> Reply:
         weights, round_ = read_weights(memory, message, layout)
         update = local_train(weights, implied_mask(weights, layout), data, rng)
-        payload = codec.encode_weights(update.weights, layout, round_, samples=len(data))
+        payload = wire.encode_weights(update.weights, layout, round_, samples=len(data))
         return Reply(0, payload, memory, update.metrics)
 
     def aggregate(state: State, round_: int, replies: Sequence[Reply]) -> State:

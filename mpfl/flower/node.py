@@ -19,11 +19,11 @@ import safetensors.numpy
 from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
 
-from mpfl import codec, masks
+from mpfl import masks, wire
 from mpfl.algorithm import joiner
 from mpfl.experiment import Experiment
 from mpfl.filters import apply, expand
-from mpfl.flower import wire
+from mpfl.flower import messages
 from mpfl.flower.settings import experiment_of
 from mpfl.node import read_consensus
 from mpfl.train import keep_freed_memory
@@ -40,7 +40,7 @@ def turn(message: Message, context: Context) -> Message:
     What comes once, w0 and the last consensus, is kept in the node's state. A node that lost
     it says so and is sent it again.
     """
-    sent, kept = wire.content(message), _kept(context)
+    sent, kept = messages.content(message), _kept(context)
     for name in ("w0", "mask"):
         if name in sent:
             kept[name] = sent[name]
@@ -53,12 +53,12 @@ def turn(message: Message, context: Context) -> Message:
 @app.query("evaluate")
 def evaluate(message: Message, context: Context) -> Message:
     """How the network that is left does on test images of this node's own."""
-    sent = wire.content(message)
+    sent = messages.content(message)
 
     def told() -> dict[str, Any]:
         bench = _bench(context)
         _, mask = read_consensus(sent["mask"], bench.layout)
-        weights, _ = codec.decode_weights(sent["weights"], bench.layout, 0, mask=mask)
+        weights, _ = wire.decode_weights(sent["weights"], bench.layout, 0, mask=mask)
         own = bench.test if _owns(context) else bench.node_tests[_number(context)]
         accuracy = bench.trainer.accuracy(expand(weights, mask, bench.layout), mask, own)
         return {"accuracy": accuracy, "images": len(own)}
@@ -79,7 +79,7 @@ def _payload(context: Context, sent: Mapping[str, Any], kept: ConfigRecord) -> b
         memory = apply(w0, mask, bench.layout)
     elif "memory" in kept:
         memory = safetensors.numpy.load(_bytes(kept, "memory"))
-    number, round_ = _number(context), codec.round_of(sent["down"])
+    number, round_ = _number(context), wire.round_of(sent["down"])
     own = bench.pooled if _owns(context) else None
     reply = bench.turn(mask, round_, number, memory, sent["down"], own)
     if reply.memory is not memory:  # weights carried on
@@ -99,7 +99,7 @@ def _guarded(message: Message, context: Context, work: Callable[[], Mapping[str,
             told |= work()
         except MPFLError as error:
             told["failed"] = str(error)
-    return wire.answer(message, told)
+    return messages.answer(message, told)
 
 
 @contextmanager
@@ -114,9 +114,9 @@ def _watchdog(seconds: float) -> Iterator[None]:
 
 
 def _kept(context: Context) -> ConfigRecord:
-    if wire.RECORD not in context.state:
-        context.state[wire.RECORD] = ConfigRecord()
-    found = context.state[wire.RECORD]
+    if messages.RECORD not in context.state:
+        context.state[messages.RECORD] = ConfigRecord()
+    found = context.state[messages.RECORD]
     assert isinstance(found, ConfigRecord)
     return found
 

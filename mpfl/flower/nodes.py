@@ -16,11 +16,11 @@ from flwr.app import Message
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 
-from mpfl import codec, ledger, masks
+from mpfl import ledger, masks, wire
 from mpfl.algorithm import State, start_message
 from mpfl.baselines.fedavg import decode_replies
 from mpfl.filters import Layout, cut_shapes
-from mpfl.flower import wire
+from mpfl.flower import messages
 from mpfl.node import Plan, read_consensus
 from mpfl.server import consensus_message, read_ballots
 from mpfl.simulation import RunNodes
@@ -84,7 +84,7 @@ class FlowerNodes:
                 group = f"final {round_}"
                 check = _weights_check(bench.start.w0, layout, round_, mask)
             heard = self.ask(
-                wire.TURN, group, content, once, check, lambda done: on_turn(round_, done)
+                messages.TURN, group, content, once, check, lambda done: on_turn(round_, done)
             )
             log(INFO, "%s: %d of %d nodes count", group, len(heard.good), nodes)
             self._require_quorum(round_, heard)
@@ -123,7 +123,7 @@ class FlowerNodes:
                 told = self._told if node not in again else ()
                 new = {k: v for k, v in once.items() if (node, k) not in told}
                 self._told |= {(node, name) for name in new}
-                made = wire.request(kind, node, group, left, {**content, **new})
+                made = messages.request(kind, node, group, left, {**content, **new})
                 waiting.update(dict.fromkeys(grid.push_messages([made]), node))  # none: it has left
             asked.update(nodes)
 
@@ -134,7 +134,7 @@ class FlowerNodes:
             send(new)
             for message in grid.pull_messages(list(waiting)):
                 node = waiting.pop(message.metadata.reply_to_message_id)
-                if wire.content(message).get("lacks") and node not in again:
+                if messages.content(message).get("lacks") and node not in again:
                     again.add(node)
                     send([node])
                 else:
@@ -153,7 +153,7 @@ class FlowerNodes:
         return heard
 
     def _hear(self, message: Message, node: int, check: Check, heard: Answers) -> None:
-        told = wire.content(message)
+        told = messages.content(message)
         number = told.get("node", self._numbers.get(node))
         if message.has_error():
             said = f"the engine: {message.error.reason}"
@@ -197,7 +197,7 @@ class FlowerNodes:
 
 def _ballot_check(plan: Plan, down: bytes) -> Check:
     round_, alive = read_consensus(down, plan.layout)
-    longest = len(codec.encode_mask(alive, plan.layout, round_, reference=alive, coding="packed"))
+    longest = len(wire.encode_mask(alive, plan.layout, round_, reference=alive, coding="packed"))
 
     def check(node: int, told: Mapping[str, Any]) -> None:
         list(read_ballots(plan, alive, round_, [(node, _payload(told, longest))]))

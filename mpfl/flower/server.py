@@ -17,8 +17,8 @@ from typing import Any
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from mpfl import codec, records
-from mpfl.flower import wire
+from mpfl import records, wire
+from mpfl.flower import messages
 from mpfl.flower.nodes import FlowerNodes
 from mpfl.flower.settings import experiment_of
 from mpfl.runner import run
@@ -85,9 +85,9 @@ def _ask_nodes(nodes: FlowerNodes, bench: Workbench, folder: Path) -> dict[str, 
     weights = records.load_tensors(folder / "model.safetensors")
     content = {
         "mask": consensus_message(mask, bench.layout, 0),
-        "weights": codec.encode_weights(weights, bench.layout, 0, mask=mask),
+        "weights": wire.encode_weights(weights, bench.layout, 0, mask=mask),
     }
-    heard = nodes.ask(wire.EVALUATE, "evaluation", content, {}, _accuracy_check)
+    heard = nodes.ask(messages.EVALUATE, "evaluation", content, {}, _accuracy_check)
     return {
         "accuracy": {
             str(node): {"accuracy": told["accuracy"], "images": told["images"]}

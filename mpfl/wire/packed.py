@@ -1,4 +1,4 @@
-"""Adding up votes as they come off the wire: packed, 64 filters to a machine word.
+"""Votes that are all equally long: checked all at once, added up 64 filters to a machine word.
 
 A bit cannot count beyond 1, so the sum is kept as rows of bits of weight 1, 2, 4 and so on.
 Three rows of one weight are replaced by two with the same sum: their parity, of that weight,
@@ -11,10 +11,58 @@ Addison-Wesley 2013, chapter 5.
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Int64, UInt8, UInt64
 
-from mpfl.types import MPFLError
+from mpfl import masks
+from mpfl.filters import Layout
+from mpfl.types import Mask, MPFLError, located
+from mpfl.wire import frame
+from mpfl.wire.frame import Kind
+from mpfl.wire.masks import _inside, decode_mask
+
+
+def packed_rows(
+    payloads: Sequence[bytes],
+    layout: Layout,
+    round_: int,
+    *,
+    reference: Mask,
+    nodes: Sequence[int] | None = None,
+) -> UInt8[np.ndarray, "votes bytes"]:
+    """The bodies of masks written with ``coding="packed"``, one a row, checked all at once.
+
+    Law: refused is exactly what :func:`decode_mask` refuses, in its words; row ``i`` packs
+    the mask that it reads in ``payloads[i]``. The error names the node of the first bad
+    payload, ``nodes[i]`` or else ``i``.
+    """
+    masks.check(reference, layout)
+    alive = np.packbits(masks.flatten(reference, layout), bitorder="little")
+    fingerprint = _inside(layout, reference)
+    expected = frame.write(Kind.PACKED, fingerprint, round_, alive.tobytes())
+    end = len(expected) - frame.CRC.size
+    start = end - alive.size
+
+    def refuse_the_first_bad() -> None:
+        senders = range(len(payloads)) if nodes is None else nodes
+        for node, payload in zip(senders, payloads, strict=True):
+            with located(f"node {node}", f"round {round_}", "decode"):
+                decode_mask(payload, layout, round_, reference=reference, coding="packed")
+
+    equally_long = set(map(len, payloads)) <= {len(expected)}
+    if not (equally_long and set(map(zlib.crc32, payloads)) <= {frame.SEALED}):
+        refuse_the_first_bad()
+    frames = np.frombuffer(b"".join(payloads), np.uint8).reshape(len(payloads), len(expected))
+    heads, rows = frames[:, :start], frames[:, start:end]
+    # The padding behind the last filter is set in no reference either.
+    back = np.bitwise_or.reduce(rows, axis=0) & ~alive
+    if (heads != np.frombuffer(expected, np.uint8, start)).any() or back.any():
+        refuse_the_first_bad()
+    return rows
+
 
 BLOCK = 4096
 """How many votes are added up at once: enough to keep numpy busy, few enough for its caches."""
@@ -47,19 +95,6 @@ def add_packed(
             counts += weight * bits.sum(axis=0, dtype=np.int64)
             weight *= 2
     return counts
-
-
-def pack_counts(counts: Int64[np.ndarray, " filters"], bits: int) -> bytes:
-    """Whole numbers below ``2**bits``, ``bits`` each, the lowest first, padded to a byte."""
-    digits = counts[:, None] >> np.arange(bits) & 1
-    return np.packbits(digits.astype(np.uint8), bitorder="little").tobytes()
-
-
-def unpack_counts(body: bytes, bits: int, filters: int) -> Int64[np.ndarray, " filters"]:
-    """The inverse of :func:`pack_counts`; padding is not looked at."""
-    packed = np.frombuffer(body, np.uint8)
-    digits = np.unpackbits(packed, count=bits * filters, bitorder="little").reshape(filters, bits)
-    return digits.astype(np.int64) @ (1 << np.arange(bits))
 
 
 def _add_by_threes(

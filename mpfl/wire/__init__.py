@@ -1,0 +1,43 @@
+"""What crosses the wire: every message as bytes, and back.
+
+A message is a body in a frame (:mod:`mpfl.wire.frame`) of 14 or 15 bytes. Each kind of body has
+its file, where encoding and decoding stand side by side.
+"""
+
+from mpfl.wire.counts import decode_counts, encode_counts, pack_counts, unpack_counts
+from mpfl.wire.frame import Kind, body_length, kind_of, round_of
+from mpfl.wire.masks import Coding, Keep, decode_mask, encode_mask, limit_bits
+from mpfl.wire.packed import BLOCK, add_packed, packed_rows
+from mpfl.wire.weights import (
+    decode_empty,
+    decode_start,
+    decode_weights,
+    encode_empty,
+    encode_seed,
+    encode_weights,
+)
+
+__all__ = [
+    "BLOCK",
+    "Coding",
+    "Keep",
+    "Kind",
+    "add_packed",
+    "body_length",
+    "decode_counts",
+    "decode_empty",
+    "decode_mask",
+    "decode_start",
+    "decode_weights",
+    "encode_counts",
+    "encode_empty",
+    "encode_mask",
+    "encode_seed",
+    "encode_weights",
+    "kind_of",
+    "limit_bits",
+    "pack_counts",
+    "packed_rows",
+    "round_of",
+    "unpack_counts",
+]

@@ -1,0 +1,111 @@
+"""Weights as bytes, and back; and how w0 reaches the nodes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from mpfl import filters, masks
+from mpfl.filters import Layout
+from mpfl.types import Mask, MPFLError, Weights
+from mpfl.wire import frame
+from mpfl.wire.frame import Kind
+
+
+def encode_seed(seed: int, layout: Layout) -> bytes:
+    """The start, as the seed that every party can draw ``w0`` from; 22 bytes."""
+    if not 0 <= seed < 1 << 64:
+        raise MPFLError(f"seed {seed} does not fit 64 bits; use one from 0 to 2**64 - 1")
+    return frame.write(Kind.SEED, layout.fingerprint, 0, seed.to_bytes(8, "little"))
+
+
+def encode_empty(layout: Layout, round_: int) -> bytes:
+    """Say that there is nothing new, go on from what you have; 14 bytes."""
+    return frame.write(Kind.EMPTY, layout.fingerprint, round_, b"")
+
+
+def decode_empty(payload: bytes, layout: Layout, round_: int) -> None:
+    """Refuse all but the :func:`encode_empty` of this model and round."""
+    frame.read(payload, layout.fingerprint, round_, Kind.EMPTY)
+
+
+def _check_weights(weights: Weights, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    if missing := sorted(shapes.keys() - weights.keys()):
+        raise MPFLError(f"weights lack tensors {missing[:3]}; are they of another model?")
+    if extra := sorted(weights.keys() - shapes.keys()):
+        raise MPFLError(f"weights hold unknown tensors {extra[:3]}; are they of another model?")
+    for name, shape in shapes.items():
+        array = weights[name]
+        if array.shape != tuple(shape):
+            raise MPFLError(
+                f"tensor {name!r} is of shape {list(array.shape)}, not {list(shape)}; "
+                "do both sides hold the same mask?"
+            )
+        if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+            raise MPFLError(f"tensor {name!r} is of type {array.dtype}; send floats or integers")
+        if not np.isfinite(array).all():
+            raise MPFLError(f"tensor {name!r} holds NaN or infinity; did the training diverge?")
+
+
+def _weights_body(weights: Weights, samples: int | None) -> bytes:
+    if samples is not None and not 0 <= samples < 1 << 63:
+        raise MPFLError(f"samples is {samples}; give how many the weights were trained on")
+    # safetensors reads the memory as it lies: transposed views would come out scrambled.
+    dense = {
+        name: np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+        for name, array in weights.items()
+    }
+    return safetensors.numpy.save(dense, None if samples is None else {"samples": str(samples)})
+
+
+def encode_weights(
+    weights: Weights,
+    layout: Layout,
+    round_: int,
+    *,
+    mask: Mask | None = None,
+    samples: int | None = None,
+) -> bytes:
+    """All tensors in their own types, or with ``mask`` those of the small network only.
+
+    ``samples`` is how many samples they were trained on. Raises :class:`MPFLError` where
+    names or shapes are not the layout's, or a value is not finite.
+    """
+    _check_weights(weights, layout.shapes)
+    if mask is not None:
+        masks.check(mask, layout)
+        weights = filters.cut(weights, mask, layout)
+    return frame.write(Kind.WEIGHTS, layout.fingerprint, round_, _weights_body(weights, samples))
+
+
+def decode_weights(
+    payload: bytes, layout: Layout, round_: int, *, mask: Mask | None = None
+) -> tuple[dict[str, np.ndarray], int | None]:
+    """The tensors as sent (``mask``: of the small network, not expanded) and the samples."""
+    _, body = frame.read(payload, layout.fingerprint, round_, Kind.WEIGHTS)
+    if mask is not None:
+        masks.check(mask, layout)
+    shapes = layout.shapes if mask is None else filters.cut_shapes(layout, mask)
+    try:
+        tensors = safetensors.numpy.load(body)
+        header = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])
+        text = (header.get("__metadata__") or {}).get("samples")
+        samples = None if text is None else int(text)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise MPFLError(f"weights are not readable safetensors ({error}); send again") from error
+    _check_weights(tensors, shapes)
+    if _weights_body(tensors, samples) != body:
+        raise MPFLError("weights are not canonical safetensors; encode them with encode_weights")
+    return {name: tensors[name] for name in shapes}, samples
+
+
+def decode_start(payload: bytes, layout: Layout) -> int | dict[str, np.ndarray]:
+    """What ``w0`` is: a seed to draw it from, or the weights themselves (round 0)."""
+    kind, body = frame.read(payload, layout.fingerprint, 0, Kind.SEED, Kind.WEIGHTS)
+    if kind is Kind.SEED:
+        return int.from_bytes(body, "little")
+    return decode_weights(payload, layout, 0)[0]
