@@ -24,7 +24,7 @@ from benchmarks import (
     wire,
 )
 from benchmarks.timing import Figure
-from mpfl.records import provenance
+from mpfl.runs.provenance import provenance
 
 HERE = Path(__file__).parent
 BENCHMARKS: dict[str, Callable[[Path], Iterable[Figure]]] = {

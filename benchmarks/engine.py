@@ -14,7 +14,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mpfl.records import provenance, write_json
+from mpfl.runs.folder import write_json
+from mpfl.runs.provenance import provenance
 
 FILE = Path(__file__).parent / "engine.json"
 

@@ -21,8 +21,8 @@ from benchmarks.engine import row
 from benchmarks.engine_sizes import worked_out
 from benchmarks.engine_table import Exchange, Overhead, message_bytes, overhead, told_apart
 from benchmarks.proxy import Passed, Proxy, bursts
-from mpfl import records
 from mpfl.flower import launch
+from mpfl.runs.folder import read_lines
 
 NODES = 3
 IDLE = 90.0
@@ -50,7 +50,7 @@ class Counted:
         for phase in ("rounds", "federated"):
             path = self.folder / f"{phase}.jsonl"
             known = sum(name == phase for _, name, _ in self.closed)
-            for line in records.read_lines(path)[known:]:
+            for line in read_lines(path)[known:]:
                 self.closed.append((path.stat().st_mtime, phase, line))
 
     def exchanges(self, passed: Sequence[Passed], node: int, poll: float) -> Iterator[Any]:

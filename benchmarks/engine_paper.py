@@ -18,9 +18,9 @@ from benchmarks.engine import row
 from benchmarks.engine_table import Overhead
 from benchmarks.timing import seconds
 from mpfl import masks, wire
-from mpfl.models import blueprint
+from mpfl.analysis.relay import gather, link_bytes, relay
+from mpfl.nets.networks import blueprint
 from mpfl.node import Plan
-from mpfl.relay import gather, link_bytes, relay
 from mpfl.schedules import geometric
 from mpfl.seeds import rng_for
 from mpfl.server import add_up

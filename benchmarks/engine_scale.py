@@ -17,8 +17,8 @@ from typing import Any
 from benchmarks import engine
 from benchmarks.engine import row
 from benchmarks.processes import Watch
-from mpfl import records
 from mpfl.flower import launch
+from mpfl.runs.folder import read_lines
 from mpfl.types import MPFLError
 
 ROUNDS = {10: 6, 100: 4, 1000: 2}
@@ -70,7 +70,7 @@ def virtual(root: Path) -> Iterator[dict[str, Any]]:
             with tempfile.TemporaryDirectory() as scratch:
                 folder, began = Path(scratch) / "run", time.time()
                 seen = run(nodes, rounds, folder, root)
-                took = [line["seconds"] for line in records.read_lines(folder / "rounds.jsonl")]
+                took = [line["seconds"] for line in read_lines(folder / "rounds.jsonl")]
             print(f"  {nodes} nodes, {what}: rounds of {took} s", flush=True)
             name = f"{nodes:,} virtual nodes, {what}"
             detail = f"{len(took)} of {rounds} rounds"

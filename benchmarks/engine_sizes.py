@@ -7,11 +7,12 @@ from typing import Any
 
 from benchmarks.engine import row
 from benchmarks.engine_table import Overhead
-from mpfl import ledger, masks, wire
+from mpfl import masks, wire
+from mpfl.analysis import ledger
 from mpfl.filters import Layout
-from mpfl.models import blueprint
+from mpfl.nets.networks import blueprint
 from mpfl.node import Plan
-from mpfl.recipes import recipe
+from mpfl.runs.recipes import recipe
 
 SIZES = {"toy": ("toy", 0.125), "half width": ("laptop", 0.5), "full width": ("laptop", 1.0)}
 """Of VGG11 on CIFAR-10: the budget whose nodes and rounds are taken, and the width."""

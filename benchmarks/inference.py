@@ -7,10 +7,13 @@ from pathlib import Path
 
 from benchmarks.timing import Figure
 from mpfl import masks
-from mpfl.compact import compact
-from mpfl.export import latency
-from mpfl.models import build, initial_weights, layout_of, load_weights
-from mpfl.onnx_file import exported
+from mpfl.nets.cutting import compact
+from mpfl.nets.networks import build
+from mpfl.nets.onnx import exported
+from mpfl.nets.start import initial_weights
+from mpfl.nets.tensors import load_weights
+from mpfl.nets.tracing import layout_of
+from mpfl.runs.export import latency
 from mpfl.seeds import rng_for
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.training import experiment
-from mpfl.experiment import Experiment
+from mpfl.runs.experiment import Experiment
+from mpfl.runs.workbench import Workbench
 from mpfl.schedules import linear
 from mpfl.simulation import simulate
-from mpfl.workbench import Workbench
 
 IMAGES = 2560
 

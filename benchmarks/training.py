@@ -12,17 +12,19 @@ from torch import nn
 from benchmarks.timing import Figure, paired
 from mpfl import masks
 from mpfl.algorithm import State
-from mpfl.compact import skeleton
-from mpfl.experiment import Experiment
 from mpfl.filters import apply, cut
-from mpfl.models import load_weights
-from mpfl.recipes import recipe
+from mpfl.nets.augment import shift_and_mirror
+from mpfl.nets.cutting import skeleton
+from mpfl.nets.hardware import has_bfloat16, on_threads
+from mpfl.nets.tensors import load_weights
+from mpfl.nets.trainer import Trainer
+from mpfl.runs.experiment import Experiment
+from mpfl.runs.recipes import recipe
+from mpfl.runs.workbench import Workbench
+from mpfl.runs.workers import Workers
 from mpfl.seeds import rng_for
 from mpfl.simulation import Resume, RunNodes, simulate
-from mpfl.train import Trainer, has_bfloat16, on_threads, shift_and_mirror
 from mpfl.types import Mask
-from mpfl.workbench import Workbench
-from mpfl.workers import Workers
 
 
 def experiment(width: float, nodes: int, images: int) -> Experiment:

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.timing import Figure, seconds
 from mpfl import masks, wire
-from mpfl.models import blueprint
+from mpfl.nets.networks import blueprint
 from mpfl.prune import select_by_layer
 from mpfl.seeds import rng_for
 from mpfl.server import add_up

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from mpfl.data import NAMES
+from mpfl.data.catalogue import NAMES
 from mpfl.types import MPFLError
 
 
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _data(options: argparse.Namespace) -> None:
-    from mpfl.download import fetch
+    from mpfl.data.fetch import fetch
 
     found = fetch(options.name, options.root, options.source, force=options.force)
     height, width = found.train_images.shape[2:]
@@ -128,16 +128,16 @@ def _data(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from mpfl.console import LiveProgress, print_summary
-    from mpfl.experiment import identity
-    from mpfl.recipes import recipe
-    from mpfl.records import read_run
-    from mpfl.settings import changed
+    from mpfl.runs.experiment import identity
+    from mpfl.runs.recipes import recipe
+    from mpfl.runs.record import read_run
+    from mpfl.runs.text import changed
+    from mpfl.show.terminal import LiveProgress, print_summary
 
     experiment = changed(recipe(options.recipe, options.budget, options.seed), options.changes)
-    from mpfl.runner import run
-    from mpfl.train import keep_freed_memory
-    from mpfl.workers import default_workers
+    from mpfl.nets.hardware import keep_freed_memory
+    from mpfl.runs.runner import run
+    from mpfl.runs.workers import default_workers
 
     keep_freed_memory()
 
@@ -163,27 +163,27 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _list(options: argparse.Namespace) -> None:
-    from mpfl.console import print_recipes
-    from mpfl.figures import FIGURES
+    from mpfl.show.figures import FIGURES
+    from mpfl.show.terminal import print_recipes
 
     print_recipes(FIGURES)
 
 
 def _record(options: argparse.Namespace) -> None:
-    from mpfl.records import read_run, record
+    from mpfl.runs.record import keep_record, read_run
 
     for folder in options.runs:
-        print(record(read_run(folder), options.to))
+        print(keep_record(read_run(folder), options.to))
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from mpfl.console import print_comparison
-    from mpfl.records import read_run
+    from mpfl.runs.record import read_run
+    from mpfl.show.terminal import print_comparison
 
     runs = [read_run(folder) for folder in options.runs]
     print_comparison(runs)
     if options.figure is not None:
-        from mpfl.plots import comparison
+        from mpfl.show.plots import comparison
 
         try:
             comparison(runs).savefig(options.figure, bbox_inches="tight")
@@ -193,8 +193,8 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from mpfl.console import print_export, print_latency
-    from mpfl.export import export, latency
+    from mpfl.runs.export import export, latency
+    from mpfl.show.terminal import print_export, print_latency
 
     pair = export(options.folder, options.onnx, weights=options.weights, root=options.root)
     print_export(pair.sizes, options.onnx, pair.difference)
@@ -203,10 +203,10 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _reproduce(options: argparse.Namespace) -> None:
-    from mpfl.console import print_cells, print_repeat, print_step
-    from mpfl.figures import cells_behind, draw
-    from mpfl.reproduce import chosen, repeat, reproduce
-    from mpfl.workers import default_workers
+    from mpfl.evidence.reproduce import chosen, repeat, reproduce
+    from mpfl.runs.workers import default_workers
+    from mpfl.show.figures import cells_behind, draw
+    from mpfl.show.terminal import print_cells, print_repeat, print_step
 
     cells = cells_behind(options.what, options.budget)
     if options.draw is not None:

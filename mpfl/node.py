@@ -11,8 +11,8 @@ import numpy as np
 from mpfl import masks, wire
 from mpfl.algorithm import Data, Local, LocalTrain
 from mpfl.allocate import Allocation, even
+from mpfl.analysis.faults import Fault
 from mpfl.filters import Layout, apply
-from mpfl.noise import VoterFault
 from mpfl.prune import Score, score_layers, select_by_layer, select_over_network
 from mpfl.schedules import Schedule
 from mpfl.types import Mask, MPFLError, Reply, Scores, Weights, located
@@ -130,7 +130,7 @@ def voter(
     score: Score,
     *,
     rewind: bool = True,
-    fault: VoterFault | None = None,
+    fault: Fault | None = None,
 ) -> Local:
     """What an MPFL node does in a round (the paper's Algorithm 1, node side).
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TypeAlias
 
 import numpy as np
+
+Rng: TypeAlias = np.random.Generator
 
 
 def rng_for(seed: int, *path: str | int) -> np.random.Generator:

@@ -48,7 +48,7 @@ def types_unchecked() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def quick() -> Callable[..., Any]:
     """``quick(method, **changes)``: the digits recipe, cut down to a fraction of a second."""
-    from mpfl.recipes import recipe
+    from mpfl.runs.recipes import recipe
 
     small = {
         "images": 120,
@@ -70,7 +70,7 @@ def quick() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def finished(quick: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished quick run; to be read, not written."""
-    from mpfl.runner import run
+    from mpfl.runs.runner import run
 
     folder = tmp_path_factory.mktemp("finished") / "run"
     run(quick(), folder)

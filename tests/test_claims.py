@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from mpfl.claims import CLAIMS, COMPUTED, SEEDS, findings, judged
-from mpfl.evidence import TABLES, Cell, cells_of
-from mpfl.figures import FIGURES, cells_behind, draw
-from mpfl.findings import Sample, rows_of
+from mpfl.evidence.cells import TABLES, Cell, cells_of
+from mpfl.evidence.claims import CLAIMS, COMPUTED, LEAST_SEEDS, judged, tested
+from mpfl.evidence.samples import Sample, rows_of
+from mpfl.show.figures import FIGURES, cells_behind, draw
 from mpfl.types import MPFLError
 
 NAMES = [claim.name for claim in CLAIMS]
@@ -67,7 +67,7 @@ def test_every_claim_has_a_table_a_source_and_a_name_of_its_own(tmp_path):
     assert len(set(NAMES)) == len(NAMES)
     for claim in CLAIMS:
         assert claim.table in (*TABLES, COMPUTED) and claim.text and claim.source and claim.change
-    found = findings(tmp_path)
+    found = tested(tmp_path)
     assert list(found) == NAMES
     run = {c.name: found[c.name].verdict for c in CLAIMS if c.table != COMPUTED}
     assert run.pop("imagenet100-convergence-lth") == "untestable here"
@@ -77,9 +77,9 @@ def test_every_claim_has_a_table_a_source_and_a_name_of_its_own(tmp_path):
 @pytest.mark.parametrize(("vote", "verdict"), [(75, "reproduced"), (69, "refuted here")])
 def test_a_verdict_follows_the_runs(tmp_path, vote, verdict):
     folder = records(tmp_path, "cifar10", {"vote": vote, "random masks": 72, "LTH": 71.5})
-    found = findings(folder)
+    found = tested(folder)
     assert found["lottery"].verdict == found["accuracy-lth"].verdict == verdict
-    assert found["lottery"].sample.n == SEEDS
+    assert found["lottery"].sample.n == LEAST_SEEDS
     assert found["lottery"].sample.mean == pytest.approx(vote - 72)
     assert found["accuracy-central"].verdict == "not run yet"
 
@@ -87,7 +87,7 @@ def test_a_verdict_follows_the_runs(tmp_path, vote, verdict):
 def test_robustness_is_what_is_lost_less(tmp_path):
     records(tmp_path, "cifar10", {"vote": 57, "pruning-FL": 64})
     spoilt = {"vote, permuted labels": 55, "pruning-FL, permuted labels": 60}
-    found = findings(records(tmp_path, "robustness", spoilt))["robust-labels-pruning-fl"]
+    found = tested(records(tmp_path, "robustness", spoilt))["robust-labels-pruning-fl"]
     assert found.sample.mean == pytest.approx(2)  # 2 points lost, where the other lost 4
     assert found.verdict == "reproduced"
 
@@ -109,12 +109,12 @@ def test_convergence_counts_epochs_to_what_both_reach(tmp_path, rival, epochs, v
             write(tmp_path, cell, {}, rival[:1], rival[1:])
     claim = next(claim for claim in CLAIMS if claim.name == "imagenet100-convergence")
     found = claim.test(lambda table: rows_of(table, "laptop", tmp_path))
-    assert found.sample.values == (epochs,) * SEEDS
+    assert found.sample.values == (epochs,) * LEAST_SEEDS
     assert (found.verdict, found.unit) == (verdict, "epochs")
 
 
 def test_traffic_at_full_size_is_computed(tmp_path):
-    finding = findings(tmp_path)["traffic-large"]
+    finding = tested(tmp_path)["traffic-large"]
     assert finding.verdict == "partly"
     # The votes on ResNet18's 4,800 filters, against 11.2 million floats, both ways.
     assert finding.figure.startswith("0.00073 % for the votes")
@@ -123,9 +123,9 @@ def test_traffic_at_full_size_is_computed(tmp_path):
 def test_traffic_of_two_seeds_decides_nothing(tmp_path):
     folder = records(tmp_path, "cifar10", {"vote": 50, "dense FedAvg": 50}, {"dense FedAvg": 10**6})
     vote = next(cell for cell in cells_of("cifar10", "laptop") if cell.label == "vote")
-    assert findings(folder)["traffic"].verdict == "reproduced"
+    assert tested(folder)["traffic"].verdict == "reproduced"
     (folder / vote.file).unlink()
-    assert findings(folder)["traffic"].verdict == "not run yet"
+    assert tested(folder)["traffic"].verdict == "not run yet"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_traffic_of_two_seeds_decides_nothing(tmp_path):
 def test_traffic_is_counted_with_and_without_the_final_training(tmp_path, final, verdict):
     rows = {"vote": 50, "dense FedAvg": 50} if final is not None else {"vote": 50}
     folder = records(tmp_path, "cifar10", rows, {"vote": final or 0, "dense FedAvg": 1_000_000})
-    assert findings(folder)["traffic"].verdict == verdict
+    assert tested(folder)["traffic"].verdict == verdict
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -16,28 +16,21 @@ import pytest
 from rich.console import Console
 from toys import BY_HISTOGRAM
 
-from mpfl import console, records
 from mpfl.__main__ import main
-from mpfl.experiment import Experiment, config_of, identity
-from mpfl.noise import (
-    DATA_NOISES,
-    VOTER_FAULTS,
-    colluding_veto,
-    gaussian,
-    inverted_mask,
-    label_noise,
-    permuted_labels,
-    random_mask,
-    shuffled_pixels,
-)
-from mpfl.partition import PARTITIONS, dirichlet, iid, shards
-from mpfl.privacy import PRIVATE_VOTES, WRAPPERS, randomised_response
+from mpfl.analysis.faults import FAULTS, colluding_veto, inverted_mask, random_mask
+from mpfl.analysis.privacy import PRIVATE_VOTES, WRAPPERS, randomised_response
+from mpfl.data.noise import DATA_NOISES, gaussian, label_noise, permuted_labels, shuffled_pixels
+from mpfl.data.partition import PARTITIONS, dirichlet, iid, shards
+from mpfl.nets.shard import Settings
 from mpfl.prune import SCORES
-from mpfl.recipes import RECIPES, recipe
-from mpfl.runner import Progress
+from mpfl.runs.experiment import Experiment, config_of, identity
+from mpfl.runs.folder import read_json, read_lines
+from mpfl.runs.recipes import RECIPES, recipe
+from mpfl.runs.record import read_run
+from mpfl.runs.runner import Progress
+from mpfl.runs.text import changed
 from mpfl.schedules import SCHEDULES, arithmetic, cubic, geometric, linear, one_shot
-from mpfl.settings import changed
-from mpfl.train import Settings
+from mpfl.show import terminal
 from mpfl.types import MPFLError
 from mpfl.vote import (
     RULES,
@@ -92,7 +85,7 @@ def test_the_first_command_a_reader_types(tmp_path):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert (done.returncode, done.stderr) == (0, "")
     assert after.ru_utime - before.ru_utime < 20
-    summary = records.read_json(folder / "summary.json")
+    summary = read_json(folder / "summary.json")
     for shown in (
         "digits, toy, seed 0",
         f"{summary['sparsity']:.3f}",
@@ -131,7 +124,7 @@ def test_a_run_without_out_goes_into_a_folder_of_its_own(tmp_path, monkeypatch, 
     changes = [word.removeprefix("--set=") for word in words if word.startswith("--set=")]
     made = changed(recipe("digits", "toy", 3), changes)
     folder = Path("runs") / f"digits-toy-{identity(made)}"
-    assert records.read_json(folder / "config.json") == config_of(made)
+    assert read_json(folder / "config.json") == config_of(made)
     assert f"run folder: {folder}" in capsys.readouterr().out
 
 
@@ -205,12 +198,12 @@ def test_ctrl_c_stops_in_one_line_and_resume_goes_on(tmp_path, capsys):
     _, err = process.communicate()
     assert process.returncode == 130, "it ended before it could be stopped"
     assert err == "mpfl: stopped; add --resume to the same command to go on\n"
-    first = len(records.read_lines(log))
+    first = len(read_lines(log))
     assert 1 <= first < 40 and not (folder / "summary.json").exists()
 
     assert "add --resume" in refused(capsys, *words)
     assert main([*words, "--resume"]) == 0
-    assert [line["round"] for line in records.read_lines(log)] == list(range(1, 41))
+    assert [line["round"] for line in read_lines(log)] == list(range(1, 41))
 
 
 # --- list --------------------------------------------------------------------------------
@@ -227,7 +220,7 @@ def test_list_names_everything_that_may_be_given(capsys):
         assert any(line.startswith(f"  {each.name} = ") for line in lines)
     assert "  score = l2" in lines and "  vote = budget(k=None)" in lines
     tables = (RULES, WRAPPERS, SCHEDULES, SCORES, PARTITIONS)
-    for known in (*tables, DATA_NOISES, VOTER_FAULTS, PRIVATE_VOTES):
+    for known in (*tables, DATA_NOISES, FAULTS, PRIVATE_VOTES):
         assert ", ".join(known) in shown
 
 
@@ -236,7 +229,7 @@ def test_list_names_everything_that_may_be_given(capsys):
 
 @pytest.fixture
 def runs(finished):
-    run = records.read_run(finished)
+    run = read_run(finished)
     long = {"recipe": "imagenet100-resnet18", "vote": "published_threshold(required=None)"}
     sent = dict.fromkeys(run.summary["bytes"], 123_456_789)
     huge = {"parameters": 11_227_812, "bytes": sent, "accuracy_central": None}
@@ -246,7 +239,7 @@ def runs(finished):
 @pytest.mark.parametrize("columns", ["40", "80", "200"])
 def test_compare_reads_the_same_at_any_width(runs, capsys, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", columns)
-    console.print_comparison(runs)
+    terminal.print_comparison(runs)
     head, names, *rows = capsys.readouterr().out.splitlines()
     assert head.split() == ["accuracy,", "trained", "bytes,", "both", "ways"]
     labels, numbers = rows[::2], rows[1::2]
@@ -276,7 +269,7 @@ def test_compare_refuses_what_is_no_finished_run(finished, tmp_path, capsys):
 
 
 def test_compare_draws_a_figure(finished, tmp_path, capsys):
-    pytest.importorskip("mpfl.plots")
+    pytest.importorskip("mpfl.show.plots")
     path = tmp_path / "figure.png"
     assert main(["compare", str(finished), "--figure", str(path)]) == 0
     assert capsys.readouterr().out.endswith(f"figure: {path}\n")
@@ -300,7 +293,7 @@ def test_compare_draws_a_figure(finished, tmp_path, capsys):
     ],
 )
 def test_bytes_have_a_unit(count, shown):
-    assert console.size(count) == shown
+    assert terminal.size(count) == shown
 
 
 # --- progress ----------------------------------------------------------------------------
@@ -314,8 +307,8 @@ STEPS = [
 
 def test_progress_in_a_terminal_stays_on_its_lines(monkeypatch):
     screen = io.StringIO()
-    monkeypatch.setattr(console, "console", Console(file=screen, force_terminal=True, width=80))
-    with console.LiveProgress("digits") as progress:
+    monkeypatch.setattr(terminal, "console", Console(file=screen, force_terminal=True, width=80))
+    with terminal.LiveProgress("digits") as progress:
         for step in STEPS:
             progress.show(step)
             time.sleep(0.2)  # it draws ten times a second
@@ -329,8 +322,8 @@ def test_progress_in_a_terminal_stays_on_its_lines(monkeypatch):
 
 def test_progress_outside_a_terminal_is_a_line_now_and_then(capsys, monkeypatch):
     clock = iter([100, 100, 110, 140, 140])  # asked once a step, and again where a line is due
-    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    with console.LiveProgress("digits") as progress:
+    monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with terminal.LiveProgress("digits") as progress:
         for step in STEPS:
             progress.show(step)
     assert capsys.readouterr().out.splitlines() == [
@@ -389,7 +382,7 @@ def test_every_rule_schedule_partition_and_noise_is_covered_here():
         "vote": RULES,
         "schedule": SCHEDULES,
         "partition": PARTITIONS,
-        "noise": DATA_NOISES | VOTER_FAULTS | PRIVATE_VOTES,
+        "noise": DATA_NOISES | FAULTS | PRIVATE_VOTES,
     }
     for name, table in tables.items():
         assert {type(value) for value in WRITTEN[name] if value is not None} == {*table.values()}

@@ -12,14 +12,16 @@ from torchvision.models.resnet import BasicBlock
 from toys import mask_of, random_mask, same
 
 from mpfl import masks
-from mpfl.compact import JoinedBlock, compact, macs, skeleton
 from mpfl.filters import apply, cut, expand
-from mpfl.models import DigitsCNN, SmallVGG, build, float_state, layout_of, load_weights
+from mpfl.nets.cutting import JoinedBlock, compact, macs, skeleton
+from mpfl.nets.networks import DigitsCNN, SmallVGG, build
+from mpfl.nets.tensors import float_state, load_weights
+from mpfl.nets.tracing import layout_of
+from mpfl.nets.trainer import Trainer
+from mpfl.runs.workbench import Workbench
 from mpfl.seeds import rng_for
 from mpfl.simulation import simulate
-from mpfl.train import Trainer
 from mpfl.types import MPFLError
-from mpfl.workbench import Workbench
 
 
 def torchvision_vgg11():

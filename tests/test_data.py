@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpfl import data
-from mpfl.data import ARRAYS, Dataset, channel_stats, load, read, seal, staging
+from mpfl.data import imagenet
+from mpfl.data import store as store_module
+from mpfl.data.catalogue import load
+from mpfl.data.dataset import ARRAYS, Dataset, channel_stats
+from mpfl.data.pictures import read_picture
+from mpfl.data.store import open_sealed, seal, sha256, staging
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError
 
@@ -138,7 +142,7 @@ def test_round_trip(tmp_path):
 
 
 def test_large_arrays_are_mapped_and_the_file_is_safe(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "HASHED_BYTES", 0)
+    monkeypatch.setattr(store_module, "HASHED_BYTES", 0)
     store(tmp_path / "cifar10", arrays())
     loaded = load("cifar10", tmp_path)
     assert isinstance(loaded.train_images, np.memmap)
@@ -171,12 +175,12 @@ def test_damage_is_an_error_that_names_the_flag(damage, tmp_path):
 
 
 def test_a_flipped_bit_in_a_mapped_file_is_found_by_the_full_check(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "HASHED_BYTES", 0)
+    monkeypatch.setattr(store_module, "HASHED_BYTES", 0)
     store(tmp_path / "cifar10", arrays())
     flip(tmp_path / "cifar10" / "train_images.npy")
     load("cifar10", tmp_path)
     with pytest.raises(MPFLError, match="SHA-256"):
-        read(tmp_path / "cifar10", "fetch again", full=True)
+        open_sealed(tmp_path / "cifar10", "fetch again", full=True)
 
 
 def test_a_pickled_array_is_refused(tmp_path):
@@ -184,7 +188,7 @@ def test_a_pickled_array_is_refused(tmp_path):
     path = tmp_path / "cifar10" / "train_labels.npy"
     np.save(path, np.array([{}], dtype=object), allow_pickle=True)
     manifest = json.loads((tmp_path / "cifar10" / "manifest.json").read_text())
-    entry = {"bytes": path.stat().st_size, "sha256": data.sha256(path)}
+    entry = {"bytes": path.stat().st_size, "sha256": sha256(path)}
     manifest["files"]["train_labels.npy"] = entry
     (tmp_path / "cifar10" / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(MPFLError, match="damaged"):
@@ -210,14 +214,14 @@ def test_a_failed_write_changes_nothing(failure, before, tmp_path):
 
 def test_the_old_copy_comes_back_when_the_last_step_fails(tmp_path, monkeypatch):
     store(tmp_path / "cifar10", arrays())
-    real = data.os.replace
+    real = store_module.os.replace
 
     def replace(source, target):
         if Path(source).name == "new":
             raise OSError("no")
         real(source, target)
 
-    monkeypatch.setattr(data.os, "replace", replace)
+    monkeypatch.setattr(store_module.os, "replace", replace)
     with pytest.raises(OSError, match="no"):
         store(tmp_path / "cifar10", arrays(24))
     assert len(load("cifar10", tmp_path).train_images) == 12
@@ -251,7 +255,7 @@ def test_imagenet100_is_packed_once_in_the_order_of_wnids(kaggle, monkeypatch):
     assert near.mean() < 12
     # Grey pictures have three equal channels.
     assert (loaded.test_images == loaded.test_images[:, :1]).all()
-    monkeypatch.setattr(data, "pack", None)
+    monkeypatch.setattr(imagenet, "pack", None)
     again = load("imagenet100", root, pixels=16)
     np.testing.assert_array_equal(again.train_images, loaded.train_images)
     assert sorted(path.name for path in kaggle.iterdir() if "px" in path.name) == ["16px"]
@@ -273,7 +277,7 @@ def test_a_picture_of_the_right_size_is_not_touched(tmp_path):
     picture(tmp_path / "a.JPEG", 0)
     with Image.open(tmp_path / "a.JPEG") as right:
         expected = np.asarray(right).transpose(2, 0, 1)
-    np.testing.assert_array_equal(data.read_picture(tmp_path / "a.JPEG", 64), expected)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.JPEG", 64), expected)
 
 
 def cut(path: Path) -> None:

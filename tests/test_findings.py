@@ -8,25 +8,25 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mpfl.evidence import Cell, cells_of
-from mpfl.findings import (
+from mpfl.evidence.cells import Cell, cells_of
+from mpfl.evidence.samples import (
+    CurvePoint,
     Row,
     Sample,
-    Step,
     difference,
+    learning_curve,
     points,
     reached,
     rounds_alike,
     rows_of,
-    steps,
 )
-from mpfl.records import Run, read_run
-from mpfl.runner import run
+from mpfl.nets.shard import Settings
+from mpfl.runs.record import Run, read_run
+from mpfl.runs.runner import run
+from mpfl.runs.workbench import Workbench
 from mpfl.server import filter_norms
-from mpfl.train import Settings
 from mpfl.types import MPFLError
 from mpfl.vote import published_percentile, published_threshold, relaxed, share
-from mpfl.workbench import Workbench
 
 DIGITS = cells_of("digits", "toy")
 
@@ -112,14 +112,14 @@ def way(method: str, pruned: float = 0.8) -> Run:
     ("method", "epochs"), [("mpfl", 6), ("pruning-fl", 6), ("random-masks", 0), ("w0-norms", 0)]
 )
 def test_the_way_of_a_run_counts_what_its_mask_rounds_spent(method, epochs):
-    final = [Step(50.0, 0.8, epochs + 3, 50, 3.0), Step(25.0, 0.8, epochs + 6, 80, 5.0)]
-    tested = [Step(12.5, 0.8, 6, 20, 1.0)] if method == "pruning-fl" else []
-    assert steps(way(method)) == tested + final
+    final = [CurvePoint(50.0, 0.8, epochs + 3, 50, 3.0), CurvePoint(25.0, 0.8, epochs + 6, 80, 5.0)]
+    tested = [CurvePoint(12.5, 0.8, 6, 20, 1.0)] if method == "pruning-fl" else []
+    assert learning_curve(way(method)) == tested + final
 
 
 def test_the_first_step_that_is_as_good():
     run = way("pruning-fl")
-    pruned, trained, _ = steps(run)
+    pruned, trained, _ = learning_curve(run)
     found = [reached(run, level) for level in (10, 20, 50, 51)]
     assert found == [pruned, trained, trained, None]
     assert reached(way("pruning-fl", pruned=0.7), 10) == trained, "not as small yet"
@@ -130,7 +130,7 @@ def test_the_way_of_a_recorded_run_ends_at_its_summary():
     assert recorded
     for path in recorded:
         run = read_run(path)
-        if way := steps(run):
+        if way := learning_curve(run):
             assert way[-1].accuracy == pytest.approx(100 * run.summary["accuracy_federated"])
             assert way[-1].sent == run.bytes_all, path
 

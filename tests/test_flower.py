@@ -29,15 +29,17 @@ from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 from test_data import arrays, store
 
-from mpfl import masks, records, wire
+from mpfl import masks, wire
 from mpfl.filters import expand
 from mpfl.flower import launch, messages, node, server
+from mpfl.flower.config import experiment_of
 from mpfl.flower.keys import make_node_key
 from mpfl.flower.nodes import FlowerNodes
-from mpfl.flower.settings import experiment_of
-from mpfl.runner import run
+from mpfl.runs.folder import load_mask, load_tensors, read_json, read_lines
+from mpfl.runs.record import read_run
+from mpfl.runs.runner import run
+from mpfl.runs.workbench import Workbench
 from mpfl.types import MPFLError
-from mpfl.workbench import Workbench
 
 CONFIG = {
     "recipe": "digits",
@@ -114,7 +116,7 @@ def run_on(
 
     experiment = how.pop("experiment", EXPERIMENT)
     run(experiment, folder, machines=machines, **how)
-    return records.read_run(folder)
+    return read_run(folder)
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +129,10 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def same_run(one: Path, other: Path) -> None:
     """Masks, weights, votes and bytes of two run folders are equal, bit for bit."""
     for file in ("mask", "model", "central"):
-        a, b = (records.load_tensors(f / f"{file}.safetensors") for f in (one, other))
+        a, b = (load_tensors(f / f"{file}.safetensors") for f in (one, other))
         assert a.keys() == b.keys()
         assert all(np.array_equal(a[name], b[name]) for name in a), file
-    a, b = records.read_run(one), records.read_run(other)
+    a, b = read_run(one), read_run(other)
     assert a.summary["bytes"] == b.summary["bytes"]
     lines = zip([*a.rounds, *a.federated], [*b.rounds, *b.federated], strict=True)
     for x, y in lines:
@@ -169,12 +171,10 @@ def test_every_kind_of_run_is_the_same(changes: dict[str, Any], tmp_path: Path) 
     experiment = dataclasses.replace(experiment_of(config), central_epochs=0)
     run(experiment, tmp_path / "plain")
     run_on(Loopback(3, config), tmp_path / "run", experiment=experiment)
-    a, b = records.read_run(tmp_path / "plain"), records.read_run(tmp_path / "run")
+    a, b = read_run(tmp_path / "plain"), read_run(tmp_path / "run")
     assert a.summary["bytes"] == b.summary["bytes"]
     for file in ("mask", "model"):
-        one, other = (
-            records.load_tensors(tmp_path / f / f"{file}.safetensors") for f in ("plain", "run")
-        )
+        one, other = (load_tensors(tmp_path / f / f"{file}.safetensors") for f in ("plain", "run"))
         assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
@@ -211,9 +211,9 @@ def test_every_node_tests_the_network_that_is_left(tmp_path: Path) -> None:
     server.main(*served(tmp_path / "run", **config))
 
     bench = Workbench(experiment_of(CONFIG | config), root)
-    mask = records.load_mask(tmp_path / "run" / "mask.safetensors", bench.layout)
-    weights = records.load_tensors(tmp_path / "run" / "model.safetensors")
-    told = records.read_json(tmp_path / "run" / "nodes.json")
+    mask = load_mask(tmp_path / "run" / "mask.safetensors", bench.layout)
+    weights = load_tensors(tmp_path / "run" / "model.safetensors")
+    told = read_json(tmp_path / "run" / "nodes.json")
     assert told["accuracy"] == {
         str(node): {"accuracy": bench.trainer.accuracy(weights, mask, own), "images": len(own)}
         for node, own in enumerate(bench.node_tests)
@@ -227,7 +227,7 @@ def test_a_node_uses_all_of_its_own_data(tmp_path: Path) -> None:
         each.node_config["own-data"] = True
     run_on(grid, tmp_path / "own")
     run_on(other, tmp_path / "part")
-    a, b = (records.load_tensors(tmp_path / n / "model.safetensors") for n in ("own", "part"))
+    a, b = (load_tensors(tmp_path / n / "model.safetensors") for n in ("own", "part"))
     assert any(not np.array_equal(a[name], b[name]) for name in a)
 
 
@@ -297,7 +297,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def layout() -> Iterator[None]:
-    from mpfl.workbench import Workbench
+    from mpfl.runs.workbench import Workbench
 
     global LAYOUT
     LAYOUT = Workbench(EXPERIMENT, Path("data")).layout
@@ -392,7 +392,7 @@ def test_weights_of_another_type_are_left_out(change: Any, says: str, tmp_path: 
     grid = Loopback(3)
 
     def retype(grid: Loopback, request: Message, answer: Message) -> Message:
-        mask = records.load_mask(tmp_path / "run" / "mask.safetensors", LAYOUT)
+        mask = load_mask(tmp_path / "run" / "mask.safetensors", LAYOUT)
         payload = messages.content(answer)["up"]
         weights, samples = wire.decode_weights(payload, LAYOUT, 1, mask=mask)
         whole = {name: change(array) for name, array in expand(weights, mask, LAYOUT).items()}
@@ -402,7 +402,7 @@ def test_weights_of_another_type_are_left_out(change: Any, says: str, tmp_path: 
     grid.faults[(1, "final 1")] = retype
     found = run_on(grid, tmp_path / "run")
     assert says in found.federated[0]["left_out"]["1"]
-    final = records.load_tensors(tmp_path / "run" / "model.safetensors")
+    final = load_tensors(tmp_path / "run" / "model.safetensors")
     assert {array.dtype for array in final.values()} == {np.dtype(np.float32)}
 
 
@@ -417,7 +417,7 @@ def test_a_test_result_without_its_images_is_left_out(tmp_path: Path) -> None:
     grid, context = served(tmp_path / "run")
     grid.faults[(1, "evaluation")] = lambda g, request, answer: told(request, node=1, accuracy=0.5)
     server.main(grid, context)
-    found = records.read_json(tmp_path / "run" / "nodes.json")
+    found = read_json(tmp_path / "run" / "nodes.json")
     assert found["left_out"] == {"1": "images is None, but a number of test images is due"}
     assert found["accuracy"].keys() == {"0", "2"}
 
@@ -468,7 +468,7 @@ def test_too_few_answers_stop_the_run_which_goes_on_from_its_last_round(
     grid.faults[(2, "masks 2")] = FAULTS["raises"][0]
     with pytest.raises(MPFLError, match=r"round 2: 1 valid replies, the quorum is 2.*it broke"):
         run_on(grid, tmp_path / "run", deadline=2.0)
-    assert len(records.read_lines(tmp_path / "run" / "rounds.jsonl")) == 1
+    assert len(read_lines(tmp_path / "run" / "rounds.jsonl")) == 1
     run_on(grid, tmp_path / "run", resume=True)
     same_run(plain, tmp_path / "run")
 
@@ -532,6 +532,6 @@ def test_a_deployment_is_the_simulation_bit_for_bit_and_refuses_a_stranger(
         processes = list(engine.processes.values())
     assert all(process.poll() is not None for process in processes), "none is left"
     same_run(plain, tmp_path / "run")
-    told = records.read_json(tmp_path / "run" / "nodes.json")
+    told = read_json(tmp_path / "run" / "nodes.json")
     assert told["left_out"] == {}
     assert sum(each["images"] for each in told["accuracy"].values()) == 150

@@ -18,9 +18,9 @@ pytest.importorskip("flwr", reason="the engine is not installed")
 
 from test_flower import CONFIG, EXPERIMENT, same_run, submit, wait_until
 
-from mpfl import records
 from mpfl.flower import launch
-from mpfl.runner import run
+from mpfl.runs.folder import read_json, read_lines
+from mpfl.runs.runner import run
 from mpfl.types import MPFLError
 
 pytestmark = pytest.mark.endurance
@@ -43,7 +43,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rounds(folder: Path) -> int:
-    return len(records.read_lines(folder / "rounds.jsonl"))
+    return len(read_lines(folder / "rounds.jsonl"))
 
 
 def test_a_killed_node_is_left_out_and_counts_again_when_it_is_back(
@@ -60,11 +60,11 @@ def test_a_killed_node_is_left_out_and_counts_again_when_it_is_back(
     missing = [set(line.get("left_out", {})) for line in lines(out)]
     assert {"1"} in missing
     assert all(each <= {"1"} for each in missing)
-    assert records.read_json(out / "nodes.json")["left_out"] == {}, "it is back by then"
+    assert read_json(out / "nodes.json")["left_out"] == {}, "it is back by then"
 
 
 def lines(folder: Path) -> list[dict[str, object]]:
-    return records.read_lines(folder / "rounds.jsonl")
+    return read_lines(folder / "rounds.jsonl")
 
 
 def test_a_killed_server_goes_on_from_its_last_closed_round(plain: Path, tmp_path: Path) -> None:

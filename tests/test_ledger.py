@@ -14,23 +14,25 @@ from toys import TOY, chain, draw_weights, drift, random_mask
 from mpfl import masks, wire
 from mpfl.algorithm import Start
 from mpfl.allocate import power
+from mpfl.analysis.ledger import WAYS, Bill, bill, weights_length
 from mpfl.baselines.controls import random_masks
 from mpfl.baselines.fedavg import fedavg
 from mpfl.baselines.pruning_fl import pruning_fl
-from mpfl.evidence import TABLES, Cell, cells_of
+from mpfl.data.partition import iid
+from mpfl.evidence.cells import TABLES, Cell, cells_of
 from mpfl.filters import Layout, apply
-from mpfl.ledger import WAYS, Bill, bill, weights_length
-from mpfl.models import blueprint, build, initial_weights
+from mpfl.nets.networks import blueprint, build
+from mpfl.nets.start import initial_weights
 from mpfl.node import Plan
-from mpfl.partition import iid
-from mpfl.records import bits_of, load_tensors, read_run, save_weights
-from mpfl.runner import run
+from mpfl.runs.folder import load_tensors, save_weights
+from mpfl.runs.record import bits_of, read_run
+from mpfl.runs.runner import run
+from mpfl.runs.workbench import Workbench
 from mpfl.schedules import arithmetic, geometric, linear, one_shot
 from mpfl.seeds import rng_for
 from mpfl.server import consensus_message, masked_pruning
 from mpfl.simulation import simulate
 from mpfl.types import MPFLError
-from mpfl.workbench import Workbench
 
 RESULTS = Path(__file__).parent.parent / "data" / "results"
 IMAGES = {"cifar10": 50_000, "imagenet100-64": 50_000}

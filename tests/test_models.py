@@ -13,19 +13,10 @@ from torchvision.models.resnet import BasicBlock
 from toys import random_mask
 
 from mpfl import filters, masks
-from mpfl.models import (
-    MODELS,
-    DigitsCNN,
-    SmallResNet18,
-    SmallVGG,
-    blueprint,
-    build,
-    initial_weights,
-    layout_of,
-    load_weights,
-    pretrained_weights,
-    to_numpy,
-)
+from mpfl.nets.networks import MODELS, DigitsCNN, SmallResNet18, SmallVGG, blueprint, build
+from mpfl.nets.start import initial_weights, pretrained_weights
+from mpfl.nets.tensors import load_weights, to_numpy
+from mpfl.nets.tracing import layout_of
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError
 

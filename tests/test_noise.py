@@ -9,18 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mpfl import noise
-from mpfl.noise import (
+from mpfl.analysis import faults
+from mpfl.analysis.faults import FAULTS, Fault, colluding_veto, inverted_mask, random_mask
+from mpfl.data import noise
+from mpfl.data.noise import (
     DATA_NOISES,
-    VOTER_FAULTS,
     DataNoise,
-    VoterFault,
-    colluding_veto,
     gaussian,
-    inverted_mask,
     label_noise,
     permuted_labels,
-    random_mask,
     shuffled_pixels,
 )
 from mpfl.seeds import rng_for
@@ -33,7 +30,7 @@ DATA: dict[str, st.SearchStrategy[DataNoise]] = {
     "gaussian": st.builds(gaussian, st.floats(0, 2)),
     "label_noise": st.builds(label_noise, st.floats(0, 1)),
 }
-VOTES: dict[str, st.SearchStrategy[VoterFault]] = {
+VOTES: dict[str, st.SearchStrategy[Fault]] = {
     "random_mask": st.builds(random_mask),
     "inverted_mask": st.builds(inverted_mask),
     "colluding_veto": st.builds(colluding_veto, st.floats(0, 1), st.integers(0, 99)),
@@ -61,11 +58,12 @@ def votes(draw: st.DrawFn) -> Vote:
 def test_the_tables_cover_every_method() -> None:
     public = {
         name
-        for name, value in vars(noise).items()
-        if isinstance(value, type) and value.__module__ == noise.__name__
+        for module in (noise, faults)
+        for name, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == module.__name__
     }
     assert set(DATA) == set(DATA_NOISES) == {type(m).__name__ for m in DATA_EXAMPLES}
-    assert set(VOTES) == set(VOTER_FAULTS) == {type(m).__name__ for m in VOTE_EXAMPLES}
+    assert set(VOTES) == set(FAULTS) == {type(m).__name__ for m in VOTE_EXAMPLES}
     assert set(DATA) | set(VOTES) == public
 
 
@@ -258,7 +256,7 @@ def test_laws_of_voter_faults(name: str, data: st.DataObject, vote: Vote, seed: 
         assert kept is not alive[layer] and kept is not mask[layer]
     again = method(mask, alive, rng_for(seed))
     assert all((again[layer] == result[layer]).all() for layer in result)
-    assert eval(repr(method), dict(VOTER_FAULTS)) == method
+    assert eval(repr(method), dict(FAULTS)) == method
 
 
 @settings(max_examples=50)
@@ -352,7 +350,7 @@ BAD_VOTES = [
 @every_fault
 @pytest.mark.parametrize(("mask", "alive", "message"), BAD_VOTES)
 def test_a_mask_that_is_not_honest_is_refused(
-    method: VoterFault, mask: Masks, alive: Masks, message: str
+    method: Fault, mask: Masks, alive: Masks, message: str
 ) -> None:
     with pytest.raises(MPFLError, match=f"^{type(method).__name__}: .*{message}"):
         method(mask, alive, rng_for(0))

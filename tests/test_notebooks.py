@@ -26,11 +26,11 @@ CORE = (
 )  # fmt: skip
 PLUMBING = {  # but for these, which other modules share and no reader calls
     "masks.check": "the codec's door; notebooks meet what it says",
-    "noise.check_vote": "the door of every fault, and of mpfl.privacy",
+    "noise.check_vote": "the door of every fault, and of mpfl.analysis.privacy",
     "node.read_consensus": "the first step of a voter's turn, for mpfl.flower too",
     "relay.Level": "what link_bytes returns: met as a value",
-    "server.outcome": "half of count_votes, for mpfl.replay and mpfl.relay",
-    "server.add_ballots": "half of count_votes, for mpfl.replay",
+    "server.outcome": "half of count_votes, for mpfl.analysis.replay and mpfl.analysis.relay",
+    "server.add_ballots": "half of count_votes, for mpfl.analysis.replay",
     "simulation.RoundLog": "what simulate yields: met as a value",
     "baselines.fedavg.decode_replies": "shared with pruning-FL",
     "baselines.fedavg.broadcast_weights": "shared with pruning-FL",

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mpfl import partition
-from mpfl.partition import PARTITIONS, dirichlet, iid, shards
+from mpfl.data import partition
+from mpfl.data.partition import PARTITIONS, dirichlet, iid, shards
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError
 

@@ -13,9 +13,7 @@ from hypothesis.extra.numpy import arrays
 from toys import TOY, Election, begin, draw_weights, drift, elections, inside, layouts, masks_for
 
 from mpfl import masks, wire
-from mpfl.experiment import Experiment, changes, config_of, identity
-from mpfl.node import Plan, voter
-from mpfl.privacy import (
+from mpfl.analysis.privacy import (
     bits_told,
     chance_kept,
     chance_true,
@@ -27,11 +25,13 @@ from mpfl.privacy import (
     sum_of_masked,
     unbiased,
 )
+from mpfl.node import Plan, voter
 from mpfl.prune import l2
+from mpfl.runs.experiment import Experiment, changes, config_of, identity
+from mpfl.runs.text import changed
 from mpfl.schedules import linear
 from mpfl.seeds import rng_for
 from mpfl.server import masked_pruning
-from mpfl.settings import changed
 from mpfl.simulation import simulate
 from mpfl.types import MPFLError
 from mpfl.vote import (

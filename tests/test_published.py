@@ -14,22 +14,29 @@ from torch import nn
 from torch.nn.utils.prune import custom_from_mask
 from toys import chain, draw_weights, mask_of, random_mask, result_of, same
 
-from mpfl import filters, masks, models, records, wire
+from mpfl import filters, masks, wire
 from mpfl.algorithm import State
-from mpfl.evidence import cells_of
-from mpfl.experiment import Experiment, changes, config_of, identity
-from mpfl.models import DigitsCNN, build, fresh_head, initial_weights, layout_of, load_weights
+from mpfl.evidence.cells import cells_of
+from mpfl.nets.hardware import keep_freed_memory
+from mpfl.nets.networks import DigitsCNN, build
+from mpfl.nets.shard import Settings, Shard
+from mpfl.nets.start import fresh_head, initial_weights
+from mpfl.nets.tensors import load_weights
+from mpfl.nets.tracing import layout_of
+from mpfl.nets.trainer import Trainer, _optimiser
 from mpfl.node import Plan
-from mpfl.recipes import BUDGETS, recipe
-from mpfl.runner import run
+from mpfl.runs.experiment import Experiment, changes, config_of, identity
+from mpfl.runs.folder import read_lines
+from mpfl.runs.recipes import BUDGETS, recipe
+from mpfl.runs.record import read_run
+from mpfl.runs.runner import run
+from mpfl.runs.workbench import Workbench
 from mpfl.schedules import arithmetic, geometric
 from mpfl.seeds import rng_for
 from mpfl.server import count_votes
 from mpfl.simulation import simulate
-from mpfl.train import Settings, Shard, Trainer, _optimiser, keep_freed_memory
 from mpfl.types import MPFLError, Reply
 from mpfl.vote import published_percentile, published_threshold
-from mpfl.workbench import Workbench
 
 RESULTS = Path(__file__).parents[1] / "data" / "results"
 ADAM = Settings("adam", lr=1e-3, weight_decay=5e-5, batch=16)
@@ -102,7 +109,7 @@ def test_recorded_runs_keep_their_names():
     recorded = sorted(RESULTS.glob("*.json"))
     assert len(recorded) >= 12
     for path in recorded:
-        experiment, run = cells[path.name].experiment, records.read_run(path)
+        experiment, run = cells[path.name].experiment, read_run(path)
         assert identity(experiment) == run.summary["identity"], path
         assert changes(config_of(experiment)) == changes(run.config), path
 
@@ -477,7 +484,7 @@ def test_both_published_rules_run_end_to_end(thumbnail, tmp_path, vote):
         vote=vote, w0=str(tmp_path / "w0.safetensors"), local=rough, central_epochs=2
     )
     summary = run(experiment, tmp_path / "run")
-    first, *later = (line["sparsity"] for line in records.read_lines(tmp_path / "run/rounds.jsonl"))
+    first, *later = (line["sparsity"] for line in read_lines(tmp_path / "run/rounds.jsonl"))
     assert first == 0 and 0.1 < later[0] < later[1] == summary["sparsity"]
     assert summary["accuracy_federated"] is None and 0 < summary["accuracy_central"] < 1
     assert not (tmp_path / "run" / "federated.jsonl").exists()
@@ -523,7 +530,7 @@ def test_the_other_methods_run_too(thumbnail, tmp_path, method):
 
 
 def test_such_a_network_is_not_exported(thumbnail, tmp_path):
-    from mpfl.export import export
+    from mpfl.runs.export import export
 
     run(thumbnail(rounds=2), tmp_path / "run")
     with pytest.raises(MPFLError, match="no smaller network computes the same"):
@@ -534,4 +541,4 @@ def test_a_fields_default_changes_nothing():
     made = Experiment()
     assert (made.head, made.prunes, made.share_of, made.required) == ("w0", "filter", "full", None)
     assert Settings().keep == "last"
-    assert Workbench(made).trainer.layout == layout_of(models.build("digits-cnn", 10))
+    assert Workbench(made).trainer.layout == layout_of(build("digits-cnn", 10))

@@ -21,20 +21,22 @@ import pytest
 
 from mpfl import masks
 from mpfl.__main__ import main, parser
-from mpfl.claims import Finding, findings
-from mpfl.console import size
-from mpfl.data import NAMES
-from mpfl.evidence import PRETRAINED, TABLES
-from mpfl.figures import FIGURES, cells_behind
-from mpfl.findings import TRAININGS, rows_of
-from mpfl.models import build, layout_of, pretrained_weights
+from mpfl.data.catalogue import NAMES
+from mpfl.evidence.cells import PRETRAINED, TABLES
+from mpfl.evidence.claims import Finding, tested
+from mpfl.evidence.samples import TRAININGS, rows_of
+from mpfl.nets.networks import build
+from mpfl.nets.start import pretrained_weights
+from mpfl.nets.tracing import layout_of
 from mpfl.node import Plan
 from mpfl.prune import select_by_layer
-from mpfl.recipes import recipe
-from mpfl.records import ballots_of
+from mpfl.runs.recipes import recipe
+from mpfl.runs.record import ballots_of
+from mpfl.runs.text import changed
+from mpfl.runs.workbench import Workbench
 from mpfl.server import filter_norms
-from mpfl.settings import changed
-from mpfl.workbench import Workbench
+from mpfl.show.figures import FIGURES, cells_behind
+from mpfl.show.terminal import size
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -289,7 +291,7 @@ def test_a_difference_is_what_the_records_say(claim: str) -> None:
 
 @cache
 def recorded() -> dict[str, Finding]:
-    return findings(ROOT / "data" / "results")
+    return tested(ROOT / "data" / "results")
 
 
 @pytest.mark.parametrize(("said", "claim", "verdicts"), HEADLINES)

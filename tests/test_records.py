@@ -10,9 +10,30 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpfl import masks, records
+from mpfl import masks
 from mpfl.algorithm import State
 from mpfl.filters import Layer, Layout
+from mpfl.runs.checkpoint import load_checkpoint, save_checkpoint
+from mpfl.runs.folder import (
+    append_round,
+    read_json,
+    read_lines,
+    save_mask,
+    save_weights,
+    write_atomically,
+    write_json,
+)
+from mpfl.runs.provenance import provenance
+from mpfl.runs.record import (
+    ballots_of,
+    bits_of,
+    filters_of,
+    hex_of,
+    keep_record,
+    kept_counts,
+    line_of,
+    read_run,
+)
 from mpfl.seeds import rng_for
 from mpfl.simulation import RoundLog
 from mpfl.types import MPFLError
@@ -54,7 +75,7 @@ def equal(one, other):
 
 def test_a_write_that_dies_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
-    records.write_atomically(path, b"old")
+    write_atomically(path, b"old")
 
     def die(*_):
         raise RuntimeError("killed")
@@ -62,25 +83,25 @@ def test_a_write_that_dies_leaves_the_old_file(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", die)
         with pytest.raises(RuntimeError):
-            records.write_atomically(path, b"new")
+            write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
-    records.write_atomically(path, b"new")
+    write_atomically(path, b"new")
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_json_there_and_back(tmp_path):
     value = {"a": [1, 2.5, None, True], "b": {"c": "ü"}}
-    records.write_json(tmp_path / "x.json", value)
-    assert records.read_json(tmp_path / "x.json") == value
+    write_json(tmp_path / "x.json", value)
+    assert read_json(tmp_path / "x.json") == value
 
 
 def test_json_that_is_missing_or_damaged(tmp_path):
     with pytest.raises(MPFLError, match=r"no summary\.json; is it a finished run folder\?"):
-        records.read_json(tmp_path / "summary.json")
+        read_json(tmp_path / "summary.json")
     (tmp_path / "summary.json").write_text('{"a": ')
     with pytest.raises(MPFLError, match=r"summary\.json: damaged .* run it again"):
-        records.read_json(tmp_path / "summary.json")
+        read_json(tmp_path / "summary.json")
 
 
 # --- a line a round ----------------------------------------------------------------------
@@ -88,17 +109,17 @@ def test_json_that_is_missing_or_damaged(tmp_path):
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40))
 def test_hex_there_and_back(bits):
-    text = records.hex_of(np.array(bits))
+    text = hex_of(np.array(bits))
     assert len(text) == 2 * -(-len(bits) // 8)
-    assert records.bits_of(text, len(bits)).tolist() == bits
+    assert bits_of(text, len(bits)).tolist() == bits
 
 
 def test_hex_by_hand():
-    assert records.hex_of(np.array([1, 0, 0, 0, 1, 1, 0, 0, 1], bool)) == "3101"
+    assert hex_of(np.array([1, 0, 0, 0, 1, 1, 0, 0, 1], bool)) == "3101"
 
 
 def test_a_line_holds_everything_observed():
-    line = json.loads(json.dumps(records.line_of(log(), wire=True)))
+    line = json.loads(json.dumps(line_of(log(), wire=True)))
     assert line["round"] == 3 and line["seconds"] == 1.23
     assert (line["bytes_down"], line["bytes_up"], line["payloads"]) == (20, 33, [16, 17])
     assert line["agreement"] == {"0": 0.5, "1": 1.0}
@@ -108,27 +129,27 @@ def test_a_line_holds_everything_observed():
     state = log().state
     assert line["votes"] == {name: counts.tolist() for name, counts in state.votes.items()}
     for name, bits in state.mask.items():
-        np.testing.assert_array_equal(records.bits_of(line["mask"][name], bits.size), bits)
+        np.testing.assert_array_equal(bits_of(line["mask"][name], bits.size), bits)
 
 
 def test_without_a_wire_nothing_was_sent():
-    line = records.line_of(log(start_bytes=9), wire=False)
+    line = line_of(log(start_bytes=9), wire=False)
     assert [line[k] for k in ("start_bytes", "bytes_down", "bytes_up")] == [0, 0, 0]
     assert line["payloads"] == []
 
 
 def test_a_line_cut_off_is_left_out(tmp_path):
     path = tmp_path / "rounds.jsonl"
-    assert records.read_lines(path) == []
+    assert read_lines(path) == []
     path.write_text('{"round": 1}\n{"round": 2}\n{"rou')
-    assert records.read_lines(path) == [{"round": 1}, {"round": 2}]
+    assert read_lines(path) == [{"round": 1}, {"round": 2}]
 
 
 def test_a_round_repeated_replaces_its_line_and_those_after(tmp_path):
     path = tmp_path / "rounds.jsonl"
     for line in ({"round": 1}, {"round": 2}, {"round": 3}, {"round": 2, "again": True}):
-        records.append_round(path, line)
-    assert records.read_lines(path) == [{"round": 1}, {"round": 2, "again": True}]
+        append_round(path, line)
+    assert read_lines(path) == [{"round": 1}, {"round": 2, "again": True}]
 
 
 # --- checkpoints -------------------------------------------------------------------------
@@ -144,8 +165,8 @@ def test_checkpoint_there_and_back(tmp_path, seed, owners):
     """``owners``: which weights each node remembers; number 0 are the state's own."""
     path = tmp_path / "checkpoint"
     made = log(seed=seed, memories=tuple(weights(i) for i in owners))
-    records.save_checkpoint(path, made)
-    found = records.load_checkpoint(path, LAYOUT)
+    save_checkpoint(path, made)
+    found = load_checkpoint(path, LAYOUT)
     assert found.round == 3
     assert found.state.seed == seed
     assert equal(found.state.weights, made.state.weights)
@@ -160,24 +181,24 @@ def test_checkpoint_there_and_back(tmp_path, seed, owners):
 
 
 def test_no_checkpoint_is_no_error(tmp_path):
-    assert records.load_checkpoint(tmp_path / "none", LAYOUT) is None
+    assert load_checkpoint(tmp_path / "none", LAYOUT) is None
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, -1])
 def test_a_damaged_checkpoint_is_refused(tmp_path, keep):
     path = tmp_path / "checkpoint"
-    records.save_checkpoint(path, log())
+    save_checkpoint(path, log())
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(MPFLError, match=r"checkpoint: damaged .* start the run again elsewhere"):
-        records.load_checkpoint(path, LAYOUT)
+        load_checkpoint(path, LAYOUT)
 
 
 def test_weights_and_masks_there_and_back(tmp_path):
     turned = {name: array.T for name, array in weights(1).items()}  # not contiguous
-    records.save_weights(tmp_path / "w", turned)
+    save_weights(tmp_path / "w", turned)
     assert equal(safetensors.numpy.load_file(tmp_path / "w"), turned)
     mask = log().state.mask
-    records.save_mask(tmp_path / "m", mask)
+    save_mask(tmp_path / "m", mask)
     found = safetensors.numpy.load_file(tmp_path / "m")
     assert equal(found, mask) and all(bits.dtype == bool for bits in found.values())
 
@@ -187,9 +208,9 @@ def test_weights_and_masks_there_and_back(tmp_path):
 
 def test_counts_of_a_recorded_run(tmp_path):
     for round_ in (1, 2):
-        line = records.line_of(log(round_), wire=True)
-        records.append_round(tmp_path / "rounds.jsonl", line)
-    counts = records.kept_counts(tmp_path, LAYOUT)
+        line = line_of(log(round_), wire=True)
+        append_round(tmp_path / "rounds.jsonl", line)
+    counts = kept_counts(tmp_path, LAYOUT)
     for round_ in (1, 2):
         assert counts(round_) == masks.kept(log(round_).state.mask)
     with pytest.raises(MPFLError, match="has no round 3; ask for at most 2"):
@@ -198,15 +219,15 @@ def test_counts_of_a_recorded_run(tmp_path):
 
 def test_counts_of_no_run_and_of_another_model(tmp_path):
     with pytest.raises(MPFLError, match="holds no rounds of this model"):
-        records.kept_counts(tmp_path, LAYOUT)
-    records.append_round(tmp_path / "rounds.jsonl", records.line_of(log(1), wire=True))
+        kept_counts(tmp_path, LAYOUT)
+    append_round(tmp_path / "rounds.jsonl", line_of(log(1), wire=True))
     other = Layout(LAYOUT.layers[:1], {"a.weight": (5, 2)})
     with pytest.raises(MPFLError, match="holds no rounds of this model"):
-        records.kept_counts(tmp_path, other)
+        kept_counts(tmp_path, other)
 
 
 def test_a_finished_run_is_read_back(finished):
-    run = records.read_run(finished)
+    run = read_run(finished)
     assert run.label == "digits, toy, budget(k=None), seed 0"
     assert [line["round"] for line in run.rounds] == [1, 2]
     assert [line["round"] for line in run.federated] == [1, 2]
@@ -216,39 +237,39 @@ def test_a_finished_run_is_read_back(finished):
 
 
 def test_the_ballots_of_a_recorded_run_add_up_to_its_votes(finished, tmp_path):
-    run = records.read_run(records.record(records.read_run(finished), tmp_path))
+    run = read_run(keep_record(read_run(finished), tmp_path))
     for line in run.rounds:
-        ballots = records.ballots_of(run, line["round"])
-        assert ballots.shape == (run.config["nodes"], sum(records.filters_of(run).values()))
+        ballots = ballots_of(run, line["round"])
+        assert ballots.shape == (run.config["nodes"], sum(filters_of(run).values()))
         assert ballots.sum(axis=0).tolist() == np.concatenate([*line["votes"].values()]).tolist()
 
 
 def test_a_run_recorded_without_ballots_says_so(finished):
-    run = records.read_run(finished)
+    run = read_run(finished)
     old = replace(
         run, rounds=[{k: v for k, v in line.items() if k != "ballots"} for line in run.rounds]
     )
     with pytest.raises(MPFLError, match="holds no ballots of round 1"):
-        records.ballots_of(old, 1)
+        ballots_of(old, 1)
 
 
 def test_a_run_that_is_missing_or_unfinished(tmp_path):
     with pytest.raises(MPFLError, match="nowhere: no such run"):
-        records.read_run(tmp_path / "nowhere")
-    records.write_json(tmp_path / "config.json", {})
+        read_run(tmp_path / "nowhere")
+    write_json(tmp_path / "config.json", {})
     with pytest.raises(MPFLError, match=r"no summary\.json"):
-        records.read_run(tmp_path)
+        read_run(tmp_path)
 
 
 def test_a_recorded_run_equals_its_folder(finished, tmp_path):
-    run = records.read_run(finished)
-    path = records.record(run, tmp_path)
+    run = read_run(finished)
+    path = keep_record(run, tmp_path)
     assert path.name == f"digits-toy-{run.summary['identity']}.json"
-    assert replace(records.read_run(path), folder=run.folder) == run
+    assert replace(read_run(path), folder=run.folder) == run
 
 
 def test_a_result_says_what_made_it():
-    made = records.provenance("python -m mpfl run digits")
+    made = provenance("python -m mpfl run digits")
     assert made["command"] == "python -m mpfl run digits"
     assert made["versions"].keys() >= {"mpfl", "torch", "numpy", "safetensors"}
     assert made["machine"]["cores"] >= 1 and made["machine"]["cpu"]

@@ -13,8 +13,8 @@ from toys import BY_HISTOGRAM, TOY, chain, draw_weights, layouts, mask_of, masks
 
 from mpfl import masks, wire
 from mpfl.algorithm import State
+from mpfl.analysis.relay import Level, count_relayed, gather, link_bytes, relay
 from mpfl.node import Plan
-from mpfl.relay import Level, count_relayed, gather, link_bytes, relay
 from mpfl.schedules import linear
 from mpfl.seeds import rng_for
 from mpfl.server import consensus_message, count_votes

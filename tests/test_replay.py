@@ -12,17 +12,18 @@ from hypothesis.extra.numpy import arrays
 from toys import TOY, draw_weights
 
 from mpfl import masks
-from mpfl.experiment import Experiment
-from mpfl.noise import colluding_veto, inverted_mask, permuted_labels, random_mask
-from mpfl.records import Run, ballots_of, bits_of, filters_of, read_run
-from mpfl.replay import consensus, jaccard, lost, mixed, swing, tampered
-from mpfl.runner import run
+from mpfl.analysis.faults import colluding_veto, inverted_mask, random_mask
+from mpfl.analysis.replay import consensus, jaccard, lost, mixed, swing, tampered
+from mpfl.data.noise import permuted_labels
+from mpfl.nets.shard import Settings
+from mpfl.runs.experiment import Experiment
+from mpfl.runs.record import Run, ballots_of, bits_of, filters_of, read_run
+from mpfl.runs.runner import run
+from mpfl.runs.workbench import Workbench
 from mpfl.schedules import one_shot
 from mpfl.server import filter_norms
-from mpfl.train import Settings
 from mpfl.types import MPFLError
 from mpfl.vote import budget, relaxed, share, weighted
-from mpfl.workbench import Workbench
 
 Recorded: TypeAlias = tuple[Experiment, Run]
 FAULTY = 2

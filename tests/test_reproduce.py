@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from mpfl import masks
-from mpfl import reproduce as module
 from mpfl.__main__ import main, parser
-from mpfl.evidence import TABLES, Cell, cells_of
-from mpfl.models import blueprint
+from mpfl.evidence import reproduce as module
+from mpfl.evidence.cells import TABLES, Cell, cells_of
+from mpfl.evidence.reproduce import Repeat, chosen, missing, repeat, reproduce
+from mpfl.nets.networks import blueprint
 from mpfl.node import Plan
-from mpfl.recipes import recipe
-from mpfl.reproduce import chosen, missing, repeat, reproduce
-from mpfl.settings import changed
+from mpfl.runs.recipes import recipe
+from mpfl.runs.text import changed
 from mpfl.types import MPFLError
 
 RECORDED = Path(__file__).parent.parent / "data" / "results"
@@ -172,7 +172,7 @@ def test_a_check_that_fails_is_an_error(monkeypatch, places, capsys):
     repeats = iter([True, False])
 
     def again(cell, **where):
-        return module.Repeat(cell, 3, 112, {"central": -9.0}, next(repeats))
+        return Repeat(cell, 3, 112, {"central": -9.0}, next(repeats))
 
     monkeypatch.setattr(module, "repeat", again)
     monkeypatch.setattr(module, "chosen", lambda *_: [FIRST, VOTE])

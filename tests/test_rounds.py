@@ -27,9 +27,9 @@ from toys import (
 
 from mpfl import masks, wire
 from mpfl.algorithm import Start, State, joiner, start_message
+from mpfl.analysis.faults import FAULTS, colluding_veto, inverted_mask, random_mask
 from mpfl.filters import apply
 from mpfl.node import Plan, voter
-from mpfl.noise import VOTER_FAULTS, colluding_veto, inverted_mask, random_mask
 from mpfl.prune import l2, random, rms_weight, select_by_layer
 from mpfl.schedules import cubic, geometric, linear, one_shot
 from mpfl.seeds import rng_for
@@ -196,9 +196,9 @@ def test_the_same_node_says_the_same_and_another_draw_another():
     assert first.payload != answer(local, alive, w0, seed=1).payload
 
 
-@pytest.mark.parametrize("name", VOTER_FAULTS)
+@pytest.mark.parametrize("name", FAULTS)
 def test_a_faulty_node_changes_its_vote_and_nothing_else(name):
-    fault = {"colluding_veto": colluding_veto(0.4)}.get(name) or VOTER_FAULTS[name]()
+    fault = {"colluding_veto": colluding_veto(0.4)}.get(name) or FAULTS[name]()
     alive, w0 = half(WIDE), draw_weights(WIDE)
     honest = answer(voter(PLAN, drift(WIDE), l2, rewind=False), alive, w0, round_=4)
     faulty = answer(voter(PLAN, drift(WIDE), l2, rewind=False, fault=fault), alive, w0, round_=4)

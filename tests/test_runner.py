@@ -20,15 +20,21 @@ import torch
 from toys import result_of
 
 import mpfl
-from mpfl import masks, noise, records, runner
-from mpfl.experiment import METHODS, config_of
-from mpfl.partition import dirichlet
+from mpfl import masks
+from mpfl.analysis.faults import random_mask
+from mpfl.data.noise import gaussian
+from mpfl.data.partition import dirichlet
 from mpfl.prune import bn_scale
-from mpfl.runner import LOCK, run
+from mpfl.runs import folder as folder_module
+from mpfl.runs import runner
+from mpfl.runs.experiment import METHODS, config_of
+from mpfl.runs.folder import read_json, read_lines, write_json
+from mpfl.runs.record import bits_of
+from mpfl.runs.runner import LOCK, run
+from mpfl.runs.workbench import Workbench
 from mpfl.schedules import one_shot
 from mpfl.types import MPFLError
 from mpfl.vote import share, weighted
-from mpfl.workbench import Workbench
 
 PACKAGE = Path(mpfl.__file__).parent
 
@@ -65,10 +71,10 @@ def interrupted(experiment, folder, calls):
 def test_every_method_runs_and_its_bytes_are_those_of_its_log(quick, tmp_path, method):
     folder, experiment = tmp_path / "run", quick(method)
     summary = run(experiment, folder)
-    assert summary == records.read_json(folder / "summary.json")
-    assert records.read_json(folder / "config.json") == config_of(experiment)
-    rounds = records.read_lines(folder / "rounds.jsonl")
-    final = records.read_lines(folder / "federated.jsonl")
+    assert summary == read_json(folder / "summary.json")
+    assert read_json(folder / "config.json") == config_of(experiment)
+    rounds = read_lines(folder / "rounds.jsonl")
+    final = read_lines(folder / "federated.jsonl")
     sums = {
         "start": sum(line["start_bytes"] for line in rounds),
         "mask_rounds_down": sum(line["bytes_down"] for line in rounds),
@@ -144,7 +150,7 @@ def test_the_bodies_of_the_masks_are_set_against_the_fewest_bytes_there_could_be
     only = {"central_epochs": 0, "federated_rounds": 0}
     experiment = quick(width=1.0, nodes=3, **only)
     found = run(experiment, tmp_path / "run")["mask_bodies"]
-    lines = records.read_lines(tmp_path / "run" / "rounds.jsonl")
+    lines = read_lines(tmp_path / "run" / "rounds.jsonl")
     sent = [payload for line in lines for payload in line["payloads"]]
     assert len(sent) == 6
     # A frame is 14 bytes, as long as a body has fewer than 128.
@@ -155,7 +161,7 @@ def test_the_bodies_of_the_masks_are_set_against_the_fewest_bytes_there_could_be
     for line in lines:
         for name, keep in plan.keep(line["round"], alive).items():
             limit += 3 * math.log2(math.comb(int(alive[name].sum()), keep))
-        alive = {n: records.bits_of(text, alive[n].size) for n, text in line["mask"].items()}
+        alive = {n: bits_of(text, alive[n].size) for n, text in line["mask"].items()}
     assert found["limit_bytes"] == pytest.approx(limit / 8, abs=0.05)
     assert found["limit_bytes"] <= found["bytes"] <= found["limit_bytes"] + len(sent)
 
@@ -167,12 +173,12 @@ def test_where_no_node_sends_a_mask_there_are_no_bodies(quick, tmp_path, method)
 
 
 def test_the_result_is_a_function_of_the_experiment(quick, tmp_path):
-    experiment = quick(noise=noise.gaussian(0.2), partition=dirichlet(1.0))
+    experiment = quick(noise=gaussian(0.2), partition=dirichlet(1.0))
     torch.manual_seed(1)
     run(experiment, tmp_path / "a")
     torch.manual_seed(2)
     run(experiment, tmp_path / "b")
-    run(quick(noise=noise.gaussian(0.2), partition=dirichlet(1.0), seed=1), tmp_path / "c")
+    run(quick(noise=gaussian(0.2), partition=dirichlet(1.0), seed=1), tmp_path / "c")
     first, second, other = (result_of(tmp_path / name) for name in "abc")
     assert first == second
     assert first["model.safetensors"] != other["model.safetensors"]
@@ -205,7 +211,7 @@ def test_weights_of_votes_count(quick, tmp_path):
     both = run(quick(vote=share(1.0)), tmp_path / "both")
     assert one["sparsity"] == pytest.approx(1 - 0.75**2, abs=0.05)
     assert both["sparsity"] >= one["sparsity"]
-    votes = records.read_lines(tmp_path / "one" / "rounds.jsonl")[0]["votes"]
+    votes = read_lines(tmp_path / "one" / "rounds.jsonl")[0]["votes"]
     assert {count for counts in votes.values() for count in counts} == {0.0, 1.0}
 
 
@@ -217,7 +223,7 @@ KILLABLE = {
     "mpfl": {},
     "carry": {"rewind": False},
     "pruning-fl": {"method": "pruning-fl"},
-    "faulty": {"noise": noise.random_mask(), "score": bn_scale},
+    "faulty": {"noise": random_mask(), "score": bn_scale},
 }
 
 
@@ -243,13 +249,13 @@ def test_stopped_at_any_epoch_a_run_ends_the_same(quick, tmp_path, name):
 def test_stopped_at_any_write_a_run_ends_the_same(quick, tmp_path, monkeypatch):
     """The last moment before a file is renamed into place: its scratch file stays behind."""
     experiment = quick(rewind=False)
-    replace, names = records.os.replace, []
+    replace, names = folder_module.os.replace, []
 
     def count(scratch, path):
         names.append(Path(path).name)
         replace(scratch, path)
 
-    monkeypatch.setattr(records.os, "replace", count)
+    monkeypatch.setattr(folder_module.os, "replace", count)
     run(experiment, tmp_path / "whole")
     whole, writes = result_of(tmp_path / "whole"), list(names)
     assert writes[0] == "config.json" and writes[-1] == "summary.json" and len(writes) >= 14
@@ -263,10 +269,10 @@ def test_stopped_at_any_write_a_run_ends_the_same(quick, tmp_path, monkeypatch):
             count(scratch, path)
 
         folder = tmp_path / str(stop)
-        monkeypatch.setattr(records.os, "replace", die)
+        monkeypatch.setattr(folder_module.os, "replace", die)
         with pytest.raises(Killed):
             run(experiment, folder)
-        monkeypatch.setattr(records.os, "replace", count)
+        monkeypatch.setattr(folder_module.os, "replace", count)
         run(experiment, folder, resume=True)
         assert result_of(folder) == whole, f"stopped at write {stop}, {writes[stop]}"
 
@@ -278,10 +284,10 @@ def test_killed_by_the_system_a_run_ends_the_same(quick, tmp_path):
     run(experiment, tmp_path / "whole")
     folder = tmp_path / "killed"
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mpfl.runner", "sklearn.datasets"])
+    context.set_forkserver_preload(["mpfl.runs.runner", "sklearn.datasets"])
 
     def lines(name):
-        return len(records.read_lines(folder / name))
+        return len(read_lines(folder / name))
 
     moments = {
         "it has a configuration": lambda: (folder / "config.json").exists(),
@@ -425,11 +431,11 @@ def test_a_finished_run_is_not_run_again(quick, tmp_path):
 def test_a_run_from_before_a_field_was_added_goes_on(quick, tmp_path):
     interrupted(quick(), tmp_path / "run", 3)
     path = tmp_path / "run" / "config.json"
-    config = records.read_json(path)
+    config = read_json(path)
     del config["floor"], config["local"]["momentum"]
-    records.write_json(path, config)
+    write_json(path, config)
     run(quick(), tmp_path / "run", resume=True)
-    assert records.read_json(path) == config_of(quick())
+    assert read_json(path) == config_of(quick())
 
 
 def test_a_folder_of_other_files_is_left_alone(quick, tmp_path):
@@ -474,13 +480,13 @@ def test_what_cannot_run_leaves_no_folder(quick, tmp_path, changes, says):
 @pytest.mark.parametrize("method", ["random-masks", "w0-norms"])
 def test_a_control_takes_over_the_counts_of_a_run(quick, tmp_path, method):
     only = {"central_epochs": 0, "federated_rounds": 0}
-    spoilt = {"noise": noise.random_mask(), "vote": share(1.0)}  # more goes than was planned
+    spoilt = {"noise": random_mask(), "vote": share(1.0)}  # more goes than was planned
     run(quick(**spoilt, **only), tmp_path / "run")
     matched = quick(method, match=str(tmp_path / "run"), **only)
     run(matched, tmp_path / "control")
     run(quick(method, **only), tmp_path / "planned")
     lines = [
-        [line["mask"] for line in records.read_lines(tmp_path / name / "rounds.jsonl")]
+        [line["mask"] for line in read_lines(tmp_path / name / "rounds.jsonl")]
         for name in ("run", "control", "planned")
     ]
 

@@ -27,8 +27,8 @@ from toys import (
 
 from mpfl import masks, wire
 from mpfl.algorithm import State
+from mpfl.analysis.faults import colluding_veto, inverted_mask, random_mask
 from mpfl.node import Plan, voter
-from mpfl.noise import colluding_veto, inverted_mask, random_mask
 from mpfl.prune import l2
 from mpfl.schedules import linear
 from mpfl.seeds import rng_for
@@ -295,8 +295,8 @@ def test_a_plan_knows_two_codings(types_unchecked):
 
 
 def test_an_experiment_hands_its_coding_to_the_plan(quick):
-    from mpfl.experiment import changes, config_of
-    from mpfl.workbench import Workbench
+    from mpfl.runs.experiment import changes, config_of
+    from mpfl.runs.workbench import Workbench
 
     assert "coding" not in changes(config_of(quick()))
     assert Workbench(quick(coding="packed")).plan.coding == "packed"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from mpfl.analysis.theory import chance_pruned, chance_pruned_of, votes_needed
 from mpfl.seeds import rng_for
-from mpfl.theory import chance_pruned, chance_pruned_of, votes_needed
 from mpfl.types import MPFLError
 from mpfl.vote import Ballot, share
 

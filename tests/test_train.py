@@ -11,9 +11,14 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from toys import random_mask
 
 from mpfl import filters, masks
-from mpfl.models import DigitsCNN, build, initial_weights, layout_of, load_weights, to_numpy
+from mpfl.nets.augment import shift_and_mirror
+from mpfl.nets.networks import DigitsCNN, build
+from mpfl.nets.shard import Settings, Shard
+from mpfl.nets.start import initial_weights
+from mpfl.nets.tensors import load_weights, to_numpy
+from mpfl.nets.tracing import layout_of
+from mpfl.nets.trainer import Trainer
 from mpfl.seeds import rng_for
-from mpfl.train import Settings, Shard, Trainer, shift_and_mirror
 from mpfl.types import MPFLError
 
 MODULES = {

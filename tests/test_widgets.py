@@ -17,22 +17,24 @@ import pytest
 from toys import chain
 
 from mpfl import masks
-from mpfl.findings import Row, rows_of
-from mpfl.ledger import bill
-from mpfl.models import build, initial_weights, layout_of
+from mpfl.analysis.ledger import bill
+from mpfl.evidence.samples import Row, rows_of
+from mpfl.nets.networks import build
+from mpfl.nets.start import initial_weights
+from mpfl.nets.tracing import layout_of
 from mpfl.node import Plan
-from mpfl.plots import look
-from mpfl.records import Run, ballots_of, bits_of, filters_of, hex_of, read_run, record
-from mpfl.runner import run
+from mpfl.runs.record import Run, ballots_of, bits_of, filters_of, hex_of, keep_record, read_run
+from mpfl.runs.runner import run
 from mpfl.schedules import geometric
 from mpfl.seeds import rng_for
 from mpfl.server import filter_norms
+from mpfl.show.plots import look
+from mpfl.show.widgets.bytes import WAYS, BandwidthCalculator, Network, networks
+from mpfl.show.widgets.playable import Playable, module
+from mpfl.show.widgets.rounds import RoundPlayer
+from mpfl.show.widgets.runs import AXES, RunExplorer, axes_of
+from mpfl.show.widgets.vote import VoteExplorer
 from mpfl.types import MPFLError
-from mpfl.widgets.bytes import WAYS, BandwidthCalculator, Network, networks
-from mpfl.widgets.playable import Playable, module
-from mpfl.widgets.rounds import RoundPlayer
-from mpfl.widgets.runs import AXES, RunExplorer, axes_of
-from mpfl.widgets.vote import VoteExplorer
 
 FIELDS = ("start", "mask_rounds_down", "mask_rounds_up", "final_start", "final_down", "final_up")
 TOYS = {
@@ -517,7 +519,7 @@ def recording(quick: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of five rounds between three nodes, read back from what it recorded."""
     few = {"nodes": 3, "rounds": 5, "width": 0.5, "central_epochs": 0, "federated_rounds": 0}
     run(quick(**few), folder := tmp_path_factory.mktemp("recording") / "run")
-    return read_run(record(read_run(folder), folder))
+    return read_run(keep_record(read_run(folder), folder))
 
 
 def test_the_player_holds_plain_state_and_escapes_it(recording):

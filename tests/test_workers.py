@@ -12,18 +12,20 @@ import pytest
 import torch
 from toys import result_of
 
-from mpfl import noise, records
-from mpfl.runner import Progress, run
-from mpfl.train import Settings
+from mpfl.analysis.faults import random_mask
+from mpfl.data.noise import gaussian
+from mpfl.nets.shard import Settings
+from mpfl.runs.folder import read_lines
+from mpfl.runs.runner import Progress, run
+from mpfl.runs.workbench import Workbench
+from mpfl.runs.workers import Workers, default_workers
 from mpfl.types import MPFLError
-from mpfl.workbench import Workbench
-from mpfl.workers import Workers, default_workers
 
 slow = pytest.mark.slow  # each process imports torch for itself
 
 RUNS = {
-    "faulty": {"nodes": 3, "noise": noise.random_mask()},  # and more nodes than workers
-    "carry": {"rewind": False, "noise": noise.gaussian(0.2)},
+    "faulty": {"nodes": 3, "noise": random_mask()},  # and more nodes than workers
+    "carry": {"rewind": False, "noise": gaussian(0.2)},
     "pruning-fl": {"method": "pruning-fl"},
     "lth": {"method": "lth"},
     "published": {"head": "fresh", "prunes": "weight", "share_of": "kept"},
@@ -111,7 +113,7 @@ def test_a_worker_that_dies_is_told_and_the_run_goes_on_later(quick, tmp_path):
 
     with pytest.raises(MPFLError, match=r"a worker process died, .* --resume and fewer --workers"):
         run(experiment, tmp_path / "run", workers=2, watch=die)
-    assert len(records.read_lines(tmp_path / "run" / "rounds.jsonl")) == 1
+    assert len(read_lines(tmp_path / "run" / "rounds.jsonl")) == 1
     run(experiment, tmp_path / "run", resume=True)
     assert result_of(tmp_path / "run") == result_of(tmp_path / "whole")
 

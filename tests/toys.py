@@ -9,9 +9,9 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mpfl import records
 from mpfl.algorithm import Algorithm, LocalTrain, Start
 from mpfl.filters import Layer, Layout, Reader, apply
+from mpfl.runs.folder import read_json, read_lines
 from mpfl.seeds import rng_for
 from mpfl.types import Mask, Update, Weights
 from mpfl.vote import budget, published_percentile, published_threshold, relaxed, share
@@ -268,9 +268,9 @@ def result_of(folder: Path) -> dict[str, Any]:
         if path.suffix == ".safetensors":
             found[path.name] = path.read_bytes()
         elif path.suffix == ".jsonl":
-            found[path.name] = [{**line, "seconds": 0} for line in records.read_lines(path)]
+            found[path.name] = [{**line, "seconds": 0} for line in read_lines(path)]
         else:
-            content = records.read_json(path)
+            content = read_json(path)
             for key in ("seconds", "provenance", "workers"):
                 content.pop(key, None)
             found[path.name] = content

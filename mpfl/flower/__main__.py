@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mpfl import records
-from mpfl.console import print_summary
-from mpfl.experiment import Experiment, identity
 from mpfl.flower import launch
-from mpfl.flower.settings import experiment_of
+from mpfl.flower.config import experiment_of
+from mpfl.runs.experiment import Experiment, identity
+from mpfl.runs.folder import read_json, read_lines
+from mpfl.runs.record import read_run
+from mpfl.show.terminal import print_summary
 from mpfl.types import MPFLError
 
 
@@ -96,9 +97,9 @@ def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
                 launch.add_node(engine, node, root)
         run = launch.submit(engine, config, nodes=experiment.nodes if virtual else None)
         launch.wait(engine, run, seconds=float("inf"), look=_Rounds(folder, experiment).show)
-    print_summary(records.read_run(folder))
+    print_summary(read_run(folder))
     if (folder / "nodes.json").exists():  # not where only masks were asked for
-        for node, told in records.read_json(folder / "nodes.json")["accuracy"].items():
+        for node, told in read_json(folder / "nodes.json")["accuracy"].items():
             print(f"node {node}: {told['accuracy']:.1%} of its own {told['images']} test images")
     print(f"{time.monotonic() - began:.0f} s in all, engine included")
 
@@ -115,7 +116,7 @@ class _Rounds:
         lines = [
             (name, line)
             for name in ("rounds", "federated")
-            for line in records.read_lines(self.folder / f"{name}.jsonl")
+            for line in read_lines(self.folder / f"{name}.jsonl")
         ]
         for name, line in lines[self.told :]:
             what = "mask round" if name == "rounds" else "final training, round"

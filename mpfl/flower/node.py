@@ -21,14 +21,14 @@ from flwr.clientapp import ClientApp
 
 from mpfl import masks, wire
 from mpfl.algorithm import joiner
-from mpfl.experiment import Experiment
 from mpfl.filters import apply, expand
 from mpfl.flower import messages
-from mpfl.flower.settings import experiment_of
+from mpfl.flower.config import experiment_of
+from mpfl.nets.hardware import keep_freed_memory
 from mpfl.node import read_consensus
-from mpfl.train import keep_freed_memory
+from mpfl.runs.experiment import Experiment
+from mpfl.runs.workbench import Workbench
 from mpfl.types import Mask, MPFLError
-from mpfl.workbench import Workbench
 
 app = ClientApp()
 

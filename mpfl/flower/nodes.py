@@ -16,17 +16,18 @@ from flwr.app import Message
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 
-from mpfl import ledger, masks, wire
+from mpfl import masks, wire
 from mpfl.algorithm import State, start_message
+from mpfl.analysis import ledger
 from mpfl.baselines.fedavg import decode_replies
 from mpfl.filters import Layout, cut_shapes
 from mpfl.flower import messages
 from mpfl.node import Plan, read_consensus
+from mpfl.runs.workbench import Workbench
+from mpfl.runs.workers import OnTurn
 from mpfl.server import consensus_message, read_ballots
 from mpfl.simulation import RunNodes
 from mpfl.types import Absent, Mask, MPFLError, Reply, Weights
-from mpfl.workbench import Workbench
-from mpfl.workers import OnTurn
 
 POLL = 0.2
 """Seconds between two looks at what has come."""
@@ -48,7 +49,7 @@ class Answers:
 
 
 class FlowerNodes:
-    """Nodes behind a Flower ``grid``; see :class:`mpfl.runner.Elsewhere`.
+    """Nodes behind a Flower ``grid``; see :class:`mpfl.runs.runner.Elsewhere`.
 
     ``deadline`` and ``patience`` are in seconds: how long a round may take, and how long the
     first one waits for all nodes to connect. ``quorum`` replies close a round; 0 asks for a

@@ -17,14 +17,15 @@ from typing import Any
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from mpfl import records, wire
+from mpfl import wire
 from mpfl.flower import messages
+from mpfl.flower.config import experiment_of
 from mpfl.flower.nodes import FlowerNodes
-from mpfl.flower.settings import experiment_of
-from mpfl.runner import run
+from mpfl.runs.folder import load_mask, load_tensors, write_json
+from mpfl.runs.runner import run
+from mpfl.runs.workbench import Workbench
 from mpfl.server import consensus_message
 from mpfl.types import MPFLError
-from mpfl.workbench import Workbench
 
 app = ServerApp()
 
@@ -60,7 +61,7 @@ def main(grid: Grid, context: Context) -> None:
     )
     if (folder / "model.safetensors").exists() and not (folder / "nodes.json").exists():
         bench = Workbench(experiment, Path(str(config["root"])))
-        records.write_json(folder / "nodes.json", _ask_nodes(machines(bench), bench, folder))
+        write_json(folder / "nodes.json", _ask_nodes(machines(bench), bench, folder))
 
 
 def end_with_parent() -> None:
@@ -81,8 +82,8 @@ def end_with_parent() -> None:
 
 def _ask_nodes(nodes: FlowerNodes, bench: Workbench, folder: Path) -> dict[str, Any]:
     """The accuracy of the final network on each node's own test images."""
-    mask = records.load_mask(folder / "mask.safetensors", bench.layout)
-    weights = records.load_tensors(folder / "model.safetensors")
+    mask = load_mask(folder / "mask.safetensors", bench.layout)
+    weights = load_tensors(folder / "model.safetensors")
     content = {
         "mask": consensus_message(mask, bench.layout, 0),
         "weights": wire.encode_weights(weights, bench.layout, 0, mask=mask),

@@ -1,0 +1,92 @@
+"""Voter faults: what a node does wrong, on purpose or not, with its vote.
+
+A *fault* replaces the mask that a node is about to send: ``(mask, alive, rng) -> mask``, with
+``mask`` the honest one and ``alive`` the consensus that it must stay within. None is in the paper.
+
+Laws: the result stays within ``alive``, so that it is a legal vote even if it leaves a layer
+with nothing; the inputs are never changed; equal generators give equal faults.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mpfl.prune import keep_best
+from mpfl.seeds import Rng, rng_for
+from mpfl.types import Mask, MPFLError
+
+Fault: TypeAlias = Callable[[Mask, Mask, Rng], Mask]
+
+
+def check_vote(where: str, mask: Mask, alive: Mask) -> None:
+    """Refuse, naming ``where``, a mask that is not within ``alive``, layer by layer."""
+    for name in {**alive, **mask}:
+        if name not in mask or name not in alive or mask[name].shape != alive[name].shape:
+            raise MPFLError(
+                f"{where}: mask and consensus differ in layer {name!r}; take both from one model"
+            )
+        if (mask[name] & ~alive[name]).any():
+            raise MPFLError(
+                f"{where}: the honest mask of layer {name!r} brings back pruned filters; "
+                "hand over the mask that the node would send"
+            )
+
+
+@dataclass(frozen=True)
+class random_mask:  # noqa: N801
+    """The node votes without looking: in each layer as many filters as it honestly keeps.
+
+    They are drawn uniformly among those alive, so no count gives the node away.
+    """
+
+    def __call__(self, mask: Mask, alive: Mask, rng: Rng) -> Mask:
+        check_vote("random_mask", mask, alive)
+        return {
+            name: keep_best(rng.random(bits.size), bits, int(mask[name].sum()))
+            for name, bits in alive.items()
+        }
+
+
+@dataclass(frozen=True)
+class inverted_mask:  # noqa: N801
+    """The node votes against itself: for what it would drop, against what it would keep.
+
+    Its count gives it away: where the honest mask drops nothing, this one keeps nothing.
+    """
+
+    def __call__(self, mask: Mask, alive: Mask, rng: Rng) -> Mask:
+        check_vote("inverted_mask", mask, alive)
+        return {name: bits & ~mask[name] for name, bits in alive.items()}
+
+
+@dataclass(frozen=True)
+class colluding_veto:  # noqa: N801
+    """All colluders drop the same chosen filters and keep everything else alive.
+
+    The choice is a ``share`` of each full layer, fixed by the ``seed`` that the colluders
+    share: it depends neither on the round, nor on what any of them found honestly, nor on
+    ``rng``. Law: with one seed, a larger share drops a superset. Raises for a share
+    outside 0-1 and a negative seed.
+    """
+
+    share: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.share <= 1 and self.seed >= 0):
+            raise MPFLError(f"{self!r}: give a share of 0 to 1 and a seed of 0 or more")
+
+    def chosen(self, layer: str, filters: int) -> np.ndarray:
+        """Which of a layer's filters are to go, ``bool [filters]``, rounded up."""
+        count = math.ceil(self.share * filters - 1e-9)
+        return rng_for(self.seed, "veto", layer).permutation(filters) < count
+
+    def __call__(self, mask: Mask, alive: Mask, rng: Rng) -> Mask:
+        check_vote("colluding_veto", mask, alive)
+        return {name: bits & ~self.chosen(name, bits.size) for name, bits in alive.items()}
+
+
+FAULTS = {fault.__name__: fault for fault in (random_mask, inverted_mask, colluding_veto)}

@@ -1,0 +1,102 @@
+"""What the vote would have been: other ballots, another rule, and no training again.
+
+A node's turn is a function of the seed, the round, the node and its data, and in the first round
+every node is sent the same. So the ballot that node ``i`` casts in a run where all nodes are
+spoilt is, bit for bit, the one it casts where only some are: put among the honest ballots of
+the others, it makes the very votes of that run. This holds of the first round alone. After it
+nodes train what the consensus left, and that differs.
+
+Ballots are ``bool [nodes, filters]`` and a consensus is ``bool [filters]``, the layers in the
+layout's order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Bool
+
+from mpfl import masks
+from mpfl.analysis.faults import Fault
+from mpfl.filters import Layout
+from mpfl.node import Plan
+from mpfl.seeds import rng_for
+from mpfl.server import add_ballots, outcome
+from mpfl.types import MPFLError
+from mpfl.vote import Rule
+
+
+def mixed(
+    honest: Bool[np.ndarray, "nodes filters"],
+    spoilt: Bool[np.ndarray, "nodes filters"],
+    faulty: int,
+) -> Bool[np.ndarray, "nodes filters"]:
+    """The first ``faulty`` nodes' spoilt ballots, and the honest ones of all others.
+
+    A run spoils its first nodes too. Raises for more faulty nodes than there are.
+    """
+    if not 0 <= faulty <= len(honest):
+        raise MPFLError(f"replay: {faulty} faulty nodes, but there are {len(honest)} nodes")
+    return np.concatenate([spoilt[:faulty], honest[faulty:]])
+
+
+def tampered(
+    fault: Fault, honest: Bool[np.ndarray, "nodes filters"], layout: Layout, seed: int
+) -> Bool[np.ndarray, "nodes filters"]:
+    """Every honest ballot of a first round after ``fault``.
+
+    A fault that draws nothing gives the ballots of a run, bit for bit. One that draws gives
+    others, equally likely: in a run the node's generator has trained before.
+    """
+    alive = masks.full(layout)
+    return np.array(
+        [
+            masks.flatten(
+                fault(masks.unflatten(ballot, layout), alive, rng_for(seed, "replay", node)), layout
+            )
+            for node, ballot in enumerate(honest)
+        ]
+    )
+
+
+def consensus(
+    plan: Plan,
+    vote: Rule,
+    ballots: Bool[np.ndarray, "nodes filters"],
+    norms: Mapping[str, np.ndarray],
+) -> Bool[np.ndarray, " filters"]:
+    """The consensus of the first round, decided as the server of a run decides it.
+
+    ``norms`` of the filters of w0, by layer, are those of :func:`mpfl.server.filter_norms`.
+    Raises :class:`~mpfl.types.MPFLError` under a ``weighted`` that lacks a node.
+    """
+    layout = plan.layout
+    cast = enumerate(masks.unflatten(ballot, layout) for ballot in ballots)
+    votes, voters = add_ballots(layout, vote, cast)
+    mask, _ = outcome(plan, vote, masks.full(layout), 1, votes, voters, norms)
+    return masks.flatten(mask, layout)
+
+
+def jaccard(one: Bool[np.ndarray, " filters"], other: Bool[np.ndarray, " filters"]) -> float:
+    """Jaccard distance: of the filters that either mask keeps, the share that only one keeps.
+
+    ``1 - |A and B| / |A or B|``, from 0 (equal) to 1 (nothing in common); 0 where both are
+    empty. It is a metric (Levandowsky & Winter, Nature 234, 1971).
+    """
+    either = int((one | other).sum())
+    return float((one ^ other).sum() / either) if either else 0.0
+
+
+def lost(clean: Bool[np.ndarray, " filters"], now: Bool[np.ndarray, " filters"]) -> float:
+    """Share of the clean consensus that is gone, 0-1."""
+    return float((clean & ~now).sum() / clean.sum())
+
+
+def swing(clean: Bool[np.ndarray, " filters"], now: Bool[np.ndarray, " filters"]) -> float:
+    """What the faulty nodes decided: share of all filters with another fate, 0-1.
+
+    With ``clean`` the consensus of the same nodes when all are honest, these are the filters
+    whose outcome flips when the faulty ballots are replaced by honest ones.
+    """
+    return float((clean ^ now).mean())

@@ -1,0 +1,49 @@
+"""Getting a data set: ``fetch`` leaves the folder that ``load`` reads, or what was there before."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mpfl.data.catalogue import check_known, fetch_command, folder_of, load
+from mpfl.data.cifar10 import fetch_cifar10
+from mpfl.data.dataset import Dataset
+from mpfl.data.fetch_imagenet import fetch_imagenet64, fetch_imagenet100
+from mpfl.data.store import open_sealed
+from mpfl.types import MPFLError
+
+
+def fetch(
+    name: str,
+    root: Path = Path("data"),
+    source: Path | None = None,
+    *,
+    force: bool = False,
+    progress: bool = True,
+    pixels: int = 64,
+    url: str | None = None,
+) -> Dataset:
+    """Get a data set into ``root``, and load it; a good copy already there is kept.
+
+    ``source`` is a file or folder already got by hand (data/README.md), used instead of the
+    network; ``force`` fetches again over what is there; ``url`` is another address of
+    cifar-10-python.tar.gz (default: the environment's ``MPFL_CIFAR10_URL``).
+
+    Raises :class:`MPFLError` that names every way tried and why it failed; what was at
+    the target before is then still there.
+    """
+    check_known(name)
+    root, source = Path(root), None if source is None else Path(source)
+    if name == "digits":
+        return load(name)
+    target = folder_of(name, root, pixels)
+    if force or not target.exists():
+        if source is not None and not source.exists():
+            raise MPFLError(f"--from {source} does not exist: name the file or folder you got")
+        if name == "cifar10":
+            fetch_cifar10(target, source, url or os.environ.get("MPFL_CIFAR10_URL"), progress)
+        elif name == "imagenet100-64":
+            fetch_imagenet64(target, source, progress)
+        else:
+            fetch_imagenet100(target, source, progress, pixels)
+    return open_sealed(target, f"run '{fetch_command(name, root, '--force')}'", full=True)

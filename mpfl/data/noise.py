@@ -1,0 +1,120 @@
+"""Data noise: what spoils a node's own data.
+
+A *noise* is ``(images, labels, classes, rng) -> (images, labels)`` with images
+``uint8 [n, c, h, w]`` and labels ``int [n]`` in ``0..classes-1``. Each one is a frozen
+dataclass that is called like a function.
+
+Laws: the inputs are never changed in place (what a noise leaves alone comes back as it is);
+shapes and dtypes stay; equal generators give equal noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from mpfl.seeds import Rng
+from mpfl.types import MPFLError
+
+Array: TypeAlias = np.ndarray
+Pair: TypeAlias = tuple[np.ndarray, np.ndarray]
+DataNoise: TypeAlias = Callable[[Array, Array, int, Rng], Pair]
+
+
+def _check_data(where: str, images: Array, labels: Array, classes: int, least: int = 1) -> None:
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise MPFLError(
+            f"{where}: images are {images.dtype}{list(images.shape)}, not uint8[n, c, h, w]; "
+            "add the noise before the images are scaled"
+        )
+    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+        raise MPFLError(
+            f"{where}: labels are {labels.dtype}{list(labels.shape)} for {len(images)} images; "
+            "give one whole number an image"
+        )
+    if classes < least or (labels.size and not 0 <= labels.min() <= labels.max() < classes):
+        raise MPFLError(
+            f"{where}: {classes} classes do not do for labels {np.unique(labels)[:9].tolist()}; "
+            f"give at least {least} classes, and labels in 0..classes-1"
+        )
+
+
+@dataclass(frozen=True)
+class permuted_labels:  # noqa: N801
+    """The node has its classes mixed up, consistently: all its cats are called ships.
+
+    One permutation of the classes without a fixed point is drawn, uniformly, and every
+    label goes through it. Source: Gez & Cohen, arXiv 2312.03889; their released code also
+    allows fixed points (one class on average stays right). Raises below two classes.
+    """
+
+    def __call__(self, images: Array, labels: Array, classes: int, rng: Rng) -> Pair:
+        _check_data("permuted_labels", images, labels, classes, least=2)
+        # About one permutation in e = 2.7 has no fixed point: draw until one comes.
+        while ((mapped := rng.permutation(classes)) == np.arange(classes)).any():
+            pass
+        return images, mapped.astype(labels.dtype)[labels]
+
+
+@dataclass(frozen=True)
+class shuffled_pixels:  # noqa: N801
+    """The node's images show nothing: each channel of each image is shuffled on its own.
+
+    Every channel keeps its pixel values, so its histogram, but no shape survives.
+    Source: Gez & Cohen, arXiv 2312.03889, and their released code.
+    """
+
+    def __call__(self, images: Array, labels: Array, classes: int, rng: Rng) -> Pair:
+        _check_data("shuffled_pixels", images, labels, classes)
+        n, c, h, w = images.shape
+        return rng.permuted(images.reshape(n, c, h * w), axis=2).reshape(images.shape), labels
+
+
+@dataclass(frozen=True)
+class gaussian:  # noqa: N801
+    """The node's camera is bad: every pixel gets normal noise of its own.
+
+    ``sigma`` is the standard deviation, 0-1 from black to white; the result is rounded and
+    clipped. Source: Hendrycks & Dietterich, arXiv 1903.12261. Raises for a negative sigma.
+    """
+
+    sigma: float
+
+    def __post_init__(self) -> None:
+        if not (self.sigma >= 0 and math.isfinite(self.sigma)):
+            raise MPFLError(f"gaussian: sigma={self.sigma!r} is no deviation; give 0 or more")
+
+    def __call__(self, images: Array, labels: Array, classes: int, rng: Rng) -> Pair:
+        _check_data("gaussian", images, labels, classes)
+        noisy = rng.standard_normal(images.shape, np.float32) * (255 * self.sigma) + images
+        return np.clip(np.rint(noisy), 0, 255).astype(np.uint8), labels
+
+
+@dataclass(frozen=True)
+class label_noise:  # noqa: N801
+    """The node labels carelessly: each label is wrong with probability ``rate``.
+
+    A wrong label is any of the other classes, uniformly. Source: symmetric label noise, van
+    Rooyen et al., NeurIPS 2015. Raises for a rate outside 0-1 and below two classes.
+    """
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate <= 1:
+            raise MPFLError(f"label_noise: rate={self.rate!r} is no probability; give 0 to 1")
+
+    def __call__(self, images: Array, labels: Array, classes: int, rng: Rng) -> Pair:
+        _check_data("label_noise", images, labels, classes, least=2)
+        wrong = rng.random(len(labels)) < self.rate
+        other = (labels + rng.integers(1, classes, len(labels))) % classes
+        return images, np.where(wrong, other, labels).astype(labels.dtype)
+
+
+DATA_NOISES = {
+    noise.__name__: noise for noise in (permuted_labels, shuffled_pixels, gaussian, label_noise)
+}

@@ -1,0 +1,100 @@
+"""A fetched set on disk: one sealed folder, written whole or not at all, checked when read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from mpfl.data.dataset import ARRAYS, Dataset, channel_stats
+from mpfl.types import MPFLError
+
+# A file up to this size is hashed at every load (0.2 s at most). A larger one is memory-mapped
+# and checked by size and header; its hash is checked when it is fetched, and by ``full=True``.
+HASHED_BYTES = 256 * 2**20
+
+
+# --- the folder of a set -------------------------------------------------------------------
+
+
+@contextmanager
+def staging(target: Path) -> Iterator[Path]:
+    """An empty folder beside ``target`` that takes its place when the block ends well.
+
+    Law: whatever goes wrong inside, ``target`` stays as it was. Its parent is scratch space
+    that goes away in the end.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+        new, old = Path(scratch, "new"), Path(scratch, "old")
+        new.mkdir()
+        yield new
+        if target.exists():  # a full folder cannot be replaced in one step
+            os.replace(target, old)
+        try:
+            os.replace(new, target)
+        except OSError:
+            if old.exists():
+                os.replace(old, target)
+            raise
+
+
+def seal(new: Path, name: str, classes: Sequence[str], origin: str) -> None:
+    """Write the manifest of a folder whose four arrays are in place."""
+    arrays = {array: np.load(new / f"{array}.npy", mmap_mode="r") for array in ARRAYS}
+    mean, std = channel_stats(arrays["train_images"])
+    Dataset(name, **arrays, classes=tuple(classes), mean=mean, std=std)
+    manifest = {
+        "name": name,
+        "origin": origin,
+        "mean": mean,
+        "std": std,
+        "files": {
+            path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
+            for path in (new / f"{array}.npy" for array in ARRAYS)
+        },
+        "classes": list(classes),
+    }
+    (new / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def open_sealed(target: Path, remedy: str, *, full: bool = False) -> Dataset:
+    """Load a sealed folder; ``full`` hashes the large files too.
+
+    Raises :class:`MPFLError` naming the damaged file and ``remedy``.
+    """
+    try:
+        manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
+        files = {array: manifest["files"][f"{array}.npy"] for array in ARRAYS}
+        classes, mean, std = (tuple(manifest[key]) for key in ("classes", "mean", "std"))
+        name = manifest["name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        path = target / "manifest.json"
+        raise MPFLError(f"{path} is missing or damaged ({error!r}): {remedy}") from error
+    arrays = {}
+    for array, entry in files.items():
+        path = target / f"{array}.npy"
+        size = path.stat().st_size if path.exists() else 0
+        if size != entry["bytes"]:
+            raise MPFLError(f"{path} is damaged ({size} bytes, not {entry['bytes']}): {remedy}")
+        large = size > HASHED_BYTES
+        if (full or not large) and (digest := sha256(path)) != entry["sha256"]:
+            wrong = f"SHA-256 {digest[:12]}…, not {entry['sha256'][:12]}…"
+            raise MPFLError(f"{path} is damaged ({wrong}): {remedy}")
+        try:
+            arrays[array] = np.load(path, mmap_mode="c" if large else None, allow_pickle=False)
+        except ValueError as error:
+            raise MPFLError(f"{path} is damaged ({error}): {remedy}") from error
+    return Dataset(name, **arrays, classes=classes, mean=mean, std=std)
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,144 @@
+"""Run the cells of an evidence table that are missing, side by side, and keep each as it ends.
+
+Killed at any moment and started again it goes on: a finished cell is a file in
+``data/results/``, an unfinished one a run folder that resumes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpfl.evidence.cells import Cell
+from mpfl.runs.record import consensus_of, filters_of, keep_record, read_run
+from mpfl.seeds import rng_for
+from mpfl.types import MPFLError
+
+
+@dataclass(frozen=True)
+class CellDone:
+    """A cell that has ended: ``done`` of ``total``, and how long the others may take."""
+
+    cell: Cell
+    done: int
+    total: int
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A recorded cell and the same run again: how far apart they are.
+
+    ``bits`` are filters on which the last masks differ, of ``filters``; None where nobody
+    voted. ``points`` are differences of accuracy in percentage points, by evaluation.
+    ``holds`` where every layer keeps as many filters (where the schedule alone says how many)
+    and no accuracy is more than ``TOLERANCE`` points away. Masks and weights repeat bit for bit
+    on one kind of processor with one version of torch; elsewhere sums are rounded otherwise.
+    """
+
+    cell: Cell
+    bits: int | None
+    filters: int
+    points: dict[str, float]
+    holds: bool
+
+
+TOLERANCE = 3.0
+
+
+def missing(cells: Sequence[Cell], results: Path) -> list[Cell]:
+    """The cells without a recorded result, in their order."""
+    return [cell for cell in cells if not (results / cell.file).exists()]
+
+
+def reproduce(
+    cells: Sequence[Cell],
+    *,
+    results: Path = Path("data/results"),
+    runs: Path = Path("runs"),
+    root: Path = Path("data"),
+    workers: int = 1,
+    on_step: Callable[[CellDone], None] = lambda step: None,
+) -> None:
+    """Run what is missing, ``workers`` cells at a time, each the command that a reader would give.
+
+    A control that matches another cell's counts waits for it. Raises
+    :class:`~mpfl.types.MPFLError` with the command of the first cell that failed, after those
+    that had begun have ended.
+    """
+    if workers < 1:
+        raise MPFLError(f"workers is {workers}; give at least 1")
+    todo = missing(cells, results)
+    total, began, failed = len(todo), time.monotonic(), ""
+    running: dict[Future[str], Cell] = {}
+    with ThreadPoolExecutor(workers) as pool:
+        while not failed or running:
+            ready = [c for c in todo if c.match is None or (results / c.match.file).exists()]
+            for cell in ready[: 0 if failed else workers - len(running)]:
+                todo.remove(cell)
+                running[pool.submit(_run, cell, results, runs, root)] = cell
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                cell = running.pop(future)
+                failed = failed or future.result()
+                done = total - len(todo) - len(running)
+                each = (time.monotonic() - began) / done
+                on_step(CellDone(cell, done, total, each * (total - done)))
+    if failed:
+        raise MPFLError(failed)
+    if todo:
+        match = todo[0].match
+        assert match is not None
+        raise MPFLError(f"{todo[0].command}: needs another result first: {match.command}")
+
+
+def _run(cell: Cell, results: Path, runs: Path, root: Path) -> str:
+    """Run one cell in a process of its own and keep its result; the error's text, or nothing."""
+    folder = runs / cell.file.removesuffix(".json")
+    words = [sys.executable, "-m", "mpfl", *cell.words, "--workers", "1"]
+    words += ["--out", str(folder), "--root", str(root), "--resume"]
+    process = subprocess.run(words, capture_output=True, text=True, check=False)
+    if process.returncode:
+        last = (process.stderr.strip() or "no message").splitlines()[-1]
+        return f"{cell.command}: failed ({last})"
+    keep_record(read_run(folder), results)
+    shutil.rmtree(folder)
+    return ""
+
+
+def chosen(cells: Sequence[Cell], count: int, seed: int, results: Path) -> list[Cell]:
+    """``count`` of the recorded cells, drawn by ``seed``; all of them if there are fewer."""
+    there = [cell for cell in cells if (results / cell.file).exists()]
+    order = rng_for(seed, "check").permutation(len(there))
+    return [there[place] for place in order[:count]]
+
+
+def repeat(cell: Cell, *, results: Path, runs: Path, root: Path) -> Repeat:
+    """Run a recorded cell again, beside its record, and compare the two."""
+    again = runs / "again"
+    if text := _run(cell, again, again, root):
+        raise MPFLError(text)
+    old, new = (read_run(folder / cell.file) for folder in (results, again))
+    shutil.rmtree(again)
+    bits, filters = None, 0
+    if old.rounds and old.rounds[0]["votes"] is not None:
+        sizes = filters_of(old)
+        bits = int(
+            (consensus_of(old.rounds[-1], sizes) != consensus_of(new.rounds[-1], sizes)).sum()
+        )
+        filters = sum(sizes.values())
+    points = {
+        kind: 100 * (new.summary[key] - old.summary[key])
+        for kind in ("central", "federated")
+        if old.summary[key := f"accuracy_{kind}"] is not None
+    }
+    alike = old.summary["kept"] == new.summary["kept"] or not cell.keeps_its_counts
+    holds = alike and all(abs(each) <= TOLERANCE for each in points.values())
+    return Repeat(cell, bits, filters, points, holds)

@@ -1,0 +1,207 @@
+"""What the recorded cells say: rows of a table, their spread, and differences seed by seed."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from mpfl import masks
+from mpfl.evidence.cells import Cell, cells_of
+from mpfl.node import Plan
+from mpfl.runs.record import Run, consensus_of, read_run
+from mpfl.server import outcome
+from mpfl.types import MPFLError
+from mpfl.vote import Rule
+
+Training = Literal["central", "federated"]
+TRAININGS: tuple[Training, ...] = ("central", "federated")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One figure, measured once a seed."""
+
+    values: tuple[float, ...]
+
+    @property
+    def n(self) -> int:
+        """How many seeds."""
+        return len(self.values)
+
+    @property
+    def mean(self) -> float:
+        """The mean; not a number where nothing was measured."""
+        return float(np.mean(self.values)) if self.values else math.nan
+
+    @property
+    def deviation(self) -> float:
+        """The sample standard deviation; not a number below two values."""
+        return float(np.std(self.values, ddof=1)) if self.n > 1 else math.nan
+
+    @property
+    def half(self) -> float:
+        """Half the width of Student's 95 % interval of the mean; without end below two values."""
+        if self.n < 2:
+            return math.inf
+        return float(stats.t.ppf(0.975, self.n - 1)) * self.deviation / math.sqrt(self.n)
+
+    @property
+    def low(self) -> float:
+        """The lower end of that interval."""
+        return self.mean - self.half
+
+    @property
+    def high(self) -> float:
+        """The upper end of that interval."""
+        return self.mean + self.half
+
+    def __str__(self) -> str:
+        """Mean ± standard deviation; of a single value, the value; of none, a dash."""
+        if not self.n:
+            return "-"
+        return f"{self.mean:.2f}" + (f" ± {self.deviation:.2f}" if self.n > 1 else "")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The cells of one label, and the runs that are recorded of them, by seed."""
+
+    label: str
+    cells: tuple[Cell, ...]
+    runs: Mapping[int, Run]
+
+    @property
+    def missing(self) -> list[Cell]:
+        """The cells that were not run yet."""
+        return [cell for cell in self.cells if cell.seed not in self.runs]
+
+    def each(self, figure: Callable[[Run], float | None]) -> dict[int, float]:
+        """``figure`` of every recorded run that has it, by seed."""
+        found = {seed: figure(run) for seed, run in self.runs.items()}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+    def sample(self, figure: Callable[[Run], float | None]) -> Sample:
+        """``figure`` over the seeds."""
+        return Sample(tuple(self.each(figure).values()))
+
+    def accuracy(self, training: Training) -> Sample:
+        """Test accuracy in per cent after one of the final trainings."""
+        return self.sample(points(training))
+
+
+def points(training: Training) -> Callable[[Run], float | None]:
+    """The figure that a run's accuracy in per cent is; None where it has not been trained so."""
+
+    def figure(run: Run) -> float | None:
+        found = run.summary[f"accuracy_{training}"]
+        return None if found is None else 100 * found
+
+    return figure
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """How good a run's federated network was after a round, and what had been spent until then.
+
+    ``accuracy`` is on the test images, in per cent; ``sparsity`` 0-1; ``epochs`` are local
+    ones, a node; ``sent`` is in bytes, both ways, over all nodes; ``seconds`` are those of the
+    rounds.
+    """
+
+    accuracy: float
+    sparsity: float
+    epochs: int
+    sent: int
+    seconds: float
+
+
+def learning_curve(run: Run) -> list[CurvePoint]:
+    """The way of a run's federated network; mask rounds are spent, whether it is tested or not."""
+    trains = run.config["method"] in ("mpfl", "pruning-fl")  # a control's rounds train nobody
+    found, epochs, sent, seconds = [], 0, 0, 0.0
+    for line in (*run.rounds, *run.federated):
+        epochs += run.config["epochs"] if trains or "mask" not in line else 0
+        sent += line["start_bytes"] + line["bytes_down"] + line["bytes_up"]
+        seconds += line["seconds"]
+        if line["accuracy"] is not None:
+            found.append(
+                CurvePoint(100 * line["accuracy"], line["sparsity"], epochs, sent, seconds)
+            )
+    return found
+
+
+def reached(run: Run, accuracy: float) -> CurvePoint | None:
+    """The first step at least as accurate, in per cent, with a network as small as the last."""
+    way = learning_curve(run)
+    small = (step for step in way if step.sparsity >= way[-1].sparsity)
+    return next((step for step in small if step.accuracy >= accuracy), None)
+
+
+def rows_of(
+    table: str, budget: str = "laptop", results: Path = Path("data/results")
+) -> dict[str, Row]:
+    """The rows of an evidence table by label, in its order, with what is recorded of them."""
+    cells: dict[str, list[Cell]] = {}
+    for cell in cells_of(table, budget):
+        cells.setdefault(cell.label, []).append(cell)
+    return {
+        label: Row(
+            label,
+            tuple(mine),
+            {c.seed: read_run(results / c.file) for c in mine if (results / c.file).exists()},
+        )
+        for label, mine in cells.items()
+    }
+
+
+def difference(one: Row, other: Row, figure: Callable[[Run], float | None]) -> Sample:
+    """``figure`` of ``one`` minus that of ``other``, for each seed that both have.
+
+    Paired by seed where that pairs something: one seed is one partition of the data, one
+    order of the pictures and, where w0 is drawn, one w0 in both. Where w0 is a file, all
+    seeds share it, and the spread says nothing about other starts. Raises for a row compared
+    with itself.
+    """
+    if one.label == other.label:
+        raise MPFLError(f"row {one.label!r} cannot be compared with itself")
+    return Sample(tuple(paired(one.each(figure), other.each(figure)).values()))
+
+
+def paired(
+    one: Mapping[int, float],
+    other: Mapping[int, float],
+    how: Callable[[float, float], float] = operator.sub,
+) -> dict[int, float]:
+    """``how`` of two figures, by seed, for each seed that both have."""
+    return {seed: how(one[seed], other[seed]) for seed in sorted(one.keys() & other.keys())}
+
+
+def rounds_alike(run: Run, plan: Plan, vote: Rule, norms: Mapping[str, np.ndarray]) -> int:
+    """In how many rounds, from the first, ``vote`` answers a run's votes as its own rule did.
+
+    Where it is all of them, a run under ``vote`` by the same code on such a machine would be this
+    one, bit for bit: what the nodes are sent decides what they answer. ``run`` is one of method
+    ``mpfl``, ``plan`` its own, ``norms`` those of the filters of its w0, by layer
+    (:func:`mpfl.server.filter_norms`). A node counts as one vote, so ``weighted`` is beyond it.
+    Raises :class:`~mpfl.types.MPFLError` for a run in which nobody voted.
+    """
+    if run.config["method"] != "mpfl":
+        raise MPFLError(f"{run.folder}: nobody voted in it; give a run of method mpfl")
+    layout, alive = plan.layout, masks.full(plan.layout)
+    sizes = {layer.name: layer.filters for layer in layout.layers}
+    for before, line in enumerate(run.rounds):
+        votes = {name: np.array(counts) for name, counts in line["votes"].items()}
+        voters = len(line["payloads"])
+        answer, _ = outcome(plan, vote, alive, line["round"], votes, voters, norms)
+        told = consensus_of(line, sizes)
+        if (masks.flatten(answer, layout) != told).any():
+            return before
+        alive = masks.unflatten(told, layout)
+    return len(run.rounds)

@@ -1,0 +1,32 @@
+"""A run's settings as Flower carries them: plain values, the same for every party.
+
+The keys and their defaults stand in ``pyproject.toml`` under ``tool.flwr.app.config``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mpfl.runs.experiment import Experiment
+from mpfl.runs.recipes import recipe
+from mpfl.runs.text import changed
+from mpfl.types import MPFLError
+
+METHODS = ("mpfl", "fedavg")
+
+
+def experiment_of(config: Mapping[str, Any]) -> Experiment:
+    """What is run: ``recipe``, ``budget``, ``seed`` and the changes in ``set``, apart by ``;``.
+
+    Raises :class:`~mpfl.types.MPFLError` for a method that does not run between machines.
+    """
+    changes = [change for change in str(config["set"]).split(";") if change.strip()]
+    made = recipe(str(config["recipe"]), str(config["budget"]), int(config["seed"]))
+    experiment = changed(made, changes)
+    if experiment.method not in METHODS:
+        raise MPFLError(
+            f"method {experiment.method!r} does not run between machines, only "
+            f"{' and '.join(METHODS)}; use python -m mpfl run"
+        )
+    return experiment

@@ -1,0 +1,24 @@
+"""Pictures moved and mirrored, as tensors."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+
+def shift_and_mirror(
+    images: torch.Tensor, rng: np.random.Generator, reach: int = 4
+) -> torch.Tensor:
+    """Move each picture by up to ``reach`` pixels (black comes in), mirror every other one."""
+    count, _, height, width = images.shape
+    top, left = (torch.from_numpy(rng.integers(0, 2 * reach + 1, count)) for _ in range(2))
+    mirror = torch.from_numpy(rng.random(count) < 0.5)
+    padded = nn.functional.pad(images, (reach,) * 4)
+    rows = top[:, None] + torch.arange(height)
+    columns = left[:, None] + torch.arange(width)
+    columns = torch.where(mirror[:, None], columns.flip(1), columns)
+    device = images.device
+    which = torch.arange(count, device=device)[:, None, None]
+    moved = padded[which, :, rows[:, :, None].to(device), columns[:, None, :].to(device)]
+    return moved.permute(0, 3, 1, 2)  # already in channels-last order

@@ -1,0 +1,55 @@
+"""What the machine has, and how torch uses it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+
+def default_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is fast on ``device``, not merely possible."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    try:
+        return "avx512_bf16" in Path("/proc/cpuinfo").read_text()  # every amx_bf16 has it too
+    except OSError:
+        return False
+
+
+def keep_freed_memory() -> None:
+    """Have this process keep the memory that it frees, for the next step to use.
+
+    A step of a large network frees hundreds of megabytes and asks for them again; by default
+    they go back to the system each time, which hands them out page by page, set to zero.
+    Numbers stay as they are. For processes that do nothing but train; without glibc, nothing.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, -1)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h; see mallopt(3)
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """Let torch use ``count`` processor threads inside, and as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,38 @@
+"""Between torch and numpy: a network's weights as arrays, and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from mpfl.types import MPFLError, Weights
+
+
+def float_state(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors that travel: parameters and batch-norm statistics, no integer counters."""
+    return {k: v for k, v in module.state_dict().items() if v.is_floating_point()}
+
+
+def to_numpy(module: nn.Module) -> dict[str, np.ndarray]:
+    """A copy of a module's weights as contiguous float32 arrays."""
+    return {
+        name: tensor.detach().to("cpu", torch.float32, copy=True).contiguous().numpy()
+        for name, tensor in float_state(module).items()
+    }
+
+
+def load_weights(module: nn.Module, weights: Weights) -> None:
+    """Copy weights into a module of the same shapes, in place; raises where they do not fit."""
+    state = float_state(module)
+    if set(state) != set(weights):
+        raise MPFLError("weights are of another model: their tensors have other names")
+    for name, tensor in state.items():
+        if tensor.shape != weights[name].shape:
+            raise MPFLError(
+                f"weights are of another model: {name!r} is {list(weights[name].shape)}, "
+                f"but must be {list(tensor.shape)}"
+            )
+    with torch.no_grad():
+        for name, tensor in state.items():
+            tensor.copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))

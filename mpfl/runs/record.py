@@ -1,0 +1,183 @@
+"""A run as evidence: a line a round, read back, and kept as one small file."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError, safe_open
+
+from mpfl.algorithm import State
+from mpfl.filters import Layout
+from mpfl.simulation import Resume, RoundLog
+from mpfl.types import Mask, MPFLError, Weights
+from mpfl.runs.folder import read_json, read_lines, write_atomically
+
+
+
+def hex_of(bits: np.ndarray) -> str:
+    """A layer's mask as hex digits, the first filter in the lowest bit of the first byte."""
+    return np.packbits(bits, bitorder="little").tobytes().hex()
+
+
+def bits_of(text: str, filters: int) -> np.ndarray:
+    """The inverse of :func:`hex_of`."""
+    raw = np.frombuffer(bytes.fromhex(text), np.uint8)
+    return np.unpackbits(raw, count=filters, bitorder="little").astype(bool)
+
+
+def line_of(log: RoundLog, ballots: Sequence[Mask] = (), *, wire: bool) -> dict[str, Any]:
+    """One round as a line of JSON; without a ``wire`` (one party alone) nothing was sent.
+
+    ``ballots`` are the masks that the nodes sent, where they voted.
+    """
+    state = log.state
+    line: dict[str, Any] = {
+        "round": log.round,
+        "sparsity": log.sparsity,
+        "start_bytes": log.start_bytes if wire else 0,
+        "bytes_down": log.bytes_down if wire else 0,
+        "bytes_up": log.bytes_up if wire else 0,
+        "payloads": list(log.payloads) if wire else [],
+        "accuracy": log.accuracy,
+        "agreement": {str(node): value for node, value in state.agreement.items()},
+        "rescued": list(state.rescued),
+        "metrics": [dict(each) for each in log.metrics],
+        "seconds": round(log.seconds, 3),
+        "mask": {name: hex_of(bits) for name, bits in state.mask.items()},
+        "votes": None
+        if state.votes is None
+        else {name: counts.tolist() for name, counts in state.votes.items()},
+        "ballots": [hex_of(np.concatenate([*mask.values()])) for mask in ballots],
+    }
+    if log.left_out:  # only between machines
+        line["left_out"] = {str(node): why for node, why in log.left_out.items()}
+    return line
+
+
+def kept_counts(folder: Path, layout: Layout) -> Callable[[int], dict[str, int]]:
+    """``round -> filters each layer kept`` in a run, for a control that matches it.
+
+    ``folder`` is a run folder, or the file that :func:`record` made of one.
+    """
+    lines = read_run(folder).rounds if folder.is_file() else read_lines(folder / "rounds.jsonl")
+    sizes = {layer.name: layer.filters for layer in layout.layers}
+    if not lines or list(lines[0]["mask"]) != list(sizes):
+        raise MPFLError(f"match: {folder} holds no rounds of this model; give a run folder of it")
+    rounds = {
+        line["round"]: {n: int(bits_of(line["mask"][n], size).sum()) for n, size in sizes.items()}
+        for line in lines
+    }
+
+    def counts(round_: int) -> dict[str, int]:
+        if round_ not in rounds:
+            raise MPFLError(f"match: {folder} has no round {round_}; ask for at most {len(rounds)}")
+        return rounds[round_]
+
+    return counts
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, read back: its folder, configuration, summary and logs."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    rounds: Sequence[Mapping[str, Any]]
+    federated: Sequence[Mapping[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """What to call the method in a table or legend: with its rule, where it votes."""
+        rule = self.config["vote"].partition("(")[0]
+        method = str(self.config["method"])
+        return f"{method}, {rule}" if method == "mpfl" else method
+
+    @property
+    def label(self) -> str:
+        """What to call the run: its recipe and budget, the rule where it votes, its seed."""
+        rule = f", {self.config['vote']}" if self.config["method"] == "mpfl" else ""
+        config = self.config
+        return f"{config['recipe']}, {config['budget']}{rule}, seed {config['seed']}"
+
+    @property
+    def bytes_rounds(self) -> int:
+        """The method's rounds, both ways, over all nodes; w0 apart."""
+        sent = self.summary["bytes"]
+        return int(sent["mask_rounds_down"] + sent["mask_rounds_up"])
+
+    @property
+    def bytes_final(self) -> int:
+        """The final federated training, both ways, over all nodes."""
+        sent = self.summary["bytes"]
+        return int(sent["final_start"] + sent["final_down"] + sent["final_up"])
+
+    @property
+    def bytes_all(self) -> int:
+        """Everything that was sent: w0, the rounds, the final training."""
+        return int(sum(self.summary["bytes"].values()))
+
+
+def ballots_of(run: Run, round_: int) -> np.ndarray:
+    """What each node voted for in a round, ``bool [nodes, filters]``, the layers in their order.
+
+    Raises :class:`~mpfl.types.MPFLError` for a run that was recorded without its ballots.
+    """
+    line = run.rounds[round_ - 1]
+    if not line.get("ballots"):
+        raise MPFLError(f"{run.folder}: holds no ballots of round {round_}; run it again")
+    size = sum(filters_of(run).values())
+    return np.array([bits_of(text, size) for text in line["ballots"]])
+
+
+def consensus_of(line: Mapping[str, Any], sizes: Mapping[str, int]) -> np.ndarray:
+    """The consensus that a round's line holds, ``bool [filters]``, the layers as in ``sizes``."""
+    return np.concatenate([bits_of(line["mask"][name], size) for name, size in sizes.items()])
+
+
+def filters_of(run: Run) -> dict[str, int]:
+    """How many filters each layer had before pruning, for a run whose nodes voted."""
+    return {name: len(counts) for name, counts in run.rounds[0]["votes"].items()}
+
+
+def read_run(path: Path) -> Run:
+    """Read a finished run: its folder, or the one file that :func:`record` made of it."""
+    if path.is_file():
+        whole = read_json(path)
+        if not isinstance(whole, dict) or set(whole) != set(_PARTS):
+            raise MPFLError(f"{path}: is no recorded run; python -m mpfl record makes one")
+        return Run(path, *(whole[part] for part in _PARTS))
+    if not path.is_dir():
+        raise MPFLError(f"{path}: no such run; python -m mpfl run makes one")
+    return Run(
+        path,
+        read_json(path / "config.json"),
+        read_json(path / "summary.json"),
+        read_lines(path / "rounds.jsonl"),
+        read_lines(path / "federated.jsonl"),
+    )
+
+
+_PARTS = ("config", "summary", "rounds", "federated")
+
+
+def keep_record(run: Run, folder: Path) -> Path:
+    """Write a run as one small JSON file, without its weights: evidence that fits in git."""
+    name = f"{run.config['recipe']}-{run.config['budget']}-{run.summary['identity']}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [f'"{part}": {json.dumps(getattr(run, part))}' for part in _PARTS[:2]]
+    for part in _PARTS[2:]:
+        rows = ",\n".join(json.dumps(line) for line in getattr(run, part))
+        lines.append(f'"{part}": [\n{rows}\n]')
+    write_atomically(folder / name, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+    return folder / name

@@ -1,0 +1,80 @@
+"""The result of a run: accuracy, size and bytes, each with where it comes from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mpfl import masks
+from mpfl.runs.folder import read_lines
+from mpfl.nets.cutting import macs
+from mpfl.runs.experiment import identity
+from mpfl.filters import cut_shapes
+from mpfl.types import Mask
+from mpfl.runs.workbench import Workbench
+
+
+def summarise(
+    bench: Workbench,
+    folder: Path,
+    mask: Mask,
+    central: Mapping[str, Any] | None,
+    federated: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """What ``summary.json`` holds, but for the machine and the command.
+
+    ``macs`` are multiply-accumulates a picture, of the network that computes: the whole one
+    where no filter can be cut out, however many weights are pruned. ``mask_bodies`` sets the
+    bytes of the masks sent up, frames left out, against the fewest that could tell them apart.
+    """
+    experiment, layout = bench.experiment, bench.layout
+    rounds = read_lines(folder / "rounds.jsonl")
+    final = read_lines(folder / "federated.jsonl")
+    pixels = experiment.pixels or bench.dataset.train_images.shape[-1]
+    module = bench.trainer.module
+    sent = rounds if experiment.federated else []
+    told = [each for line in sent for each in line["metrics"] if "limit_bits" in each]
+    return {
+        "recipe": experiment.recipe,
+        "budget": experiment.budget,
+        "method": experiment.method,
+        "seed": experiment.seed,
+        "identity": identity(experiment),
+        "sparsity": masks.sparsity(mask),
+        "kept": masks.kept(mask),
+        "parameters": _size(cut_shapes(layout, mask)),
+        "parameters_dense": _size(layout.shapes),
+        "macs": macs(bench.trainer.network(mask), pixels),
+        "macs_dense": macs(module, pixels),
+        "accuracy_central": None if central is None else central["accuracy"],
+        "accuracy_federated": None if federated is None else federated["accuracy"],
+        "bytes": {
+            "start": _total(rounds, "start_bytes"),
+            "mask_rounds_down": _total(rounds, "bytes_down"),
+            "mask_rounds_up": _total(rounds, "bytes_up"),
+            "final_start": _total(final, "start_bytes"),
+            "final_down": _total(final, "bytes_down"),
+            "final_up": _total(final, "bytes_up"),
+        },
+        "mask_bodies": {
+            "bytes": sum(each["body_bytes"] for each in told),
+            "limit_bytes": round(sum(each["limit_bits"] for each in told) / 8, 1),
+        }
+        if told
+        else None,
+        "seconds": {
+            "mask_rounds": round(_total(rounds, "seconds"), 1),
+            "central": None if central is None else central["seconds"],
+            "federated": None if federated is None else federated["seconds"],
+        },
+    }
+
+
+def _total(lines: Sequence[Mapping[str, Any]], key: str) -> Any:
+    return sum(line[key] for line in lines)
+
+
+def _size(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    return sum(math.prod(shape) for shape in shapes.values())

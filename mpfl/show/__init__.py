@@ -1,0 +1,1 @@
+"""What a reader sees: terminal, figures, notebook helpers, widgets."""

@@ -1,0 +1,149 @@
+"""A run, or runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from mpfl.evidence.samples import learning_curve
+from mpfl.runs.record import Run
+from mpfl.show.plots.appearance import LOOKS, legend_below, look, mean_and_range, style
+from mpfl.simulation import RoundLog, agreement_table
+
+
+def histogram(log: RoundLog, nodes: int, layer: str) -> Figure:
+    """How many filters of a layer got 0, 1, ... N votes, and which of them stay."""
+    state = log.state
+    assert state.votes is not None
+    votes, kept = state.votes[layer], state.mask[layer]
+    steps = np.arange(nodes + 1)
+    with style():
+        figure, axes = plt.subplots(figsize=(6.4, 3.0), layout="constrained")
+        stay = np.array([int((kept & (votes == step)).sum()) for step in steps])
+        drop = np.array([int((~kept & (votes == step)).sum()) for step in steps])
+        axes.bar(steps, stay, color="#0072B2", label="stays")
+        axes.bar(steps, drop, bottom=stay, color="#E69F00", hatch="//", label="pruned")
+        axes.set(xlabel="votes to keep a filter", ylabel="filters", xticks=steps)
+        axes.set_title(f"{layer}, round {log.round}")
+        axes.legend(frameon=False)
+    plt.close(figure)
+    return figure
+
+
+def rounds(logs: Sequence[RoundLog]) -> Figure:
+    """A run, round by round: sparsity, agreement of the nodes, bytes of a node's mask."""
+    numbers = [log.round for log in logs]
+    agreement = agreement_table(logs)
+    with style():
+        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(8.4, 2.9), layout="constrained")
+        left.plot(numbers, [log.sparsity for log in logs], "o-", color="#0072B2")
+        left.set(title="sparsity", ylim=(0, 1))
+        middle.plot(numbers, agreement, color="#999999", linewidth=1)
+        middle.plot(numbers, agreement.mean(axis=1), "o-", color="#D55E00", label="mean")
+        middle.set(title="agreement", ylim=(0, 1.03))
+        middle.legend(frameon=False, loc="lower left")
+        right.plot(numbers, [np.mean(log.payloads) for log in logs], "o-", color="#009E73")
+        right.set(title="a mask, bytes", ylim=(0, None))
+        for axes in (left, middle, right):
+            axes.set(xlabel="round", xticks=numbers)
+    plt.close(figure)
+    return figure
+
+
+def comparison(runs: Sequence[Run]) -> Figure:
+    """Accuracy of each run: trained centrally against sparsity, federated against bytes.
+
+    The two trainings are different measurements and never share a panel.
+    """
+    with style():
+        figure, (central, federated) = plt.subplots(
+            1, 2, figsize=(8.0, 4.4), layout="constrained", sharey=True
+        )
+        for run in runs:
+            s = run.summary
+            sent = run.bytes_all / 1e6
+            _point(central, run, s["sparsity"], s["accuracy_central"])
+            _point(federated, run, sent, s["accuracy_federated"])
+        central.set(xlabel="share of filters removed", ylabel="test accuracy, %", xlim=(-0.05, 1))
+        central.set_title("trained centrally")
+        federated.set(xlabel="all traffic, MB", title="trained by FedAvg")
+        if federated.collections:
+            federated.set_xscale("log")
+        seen = [axes.get_legend_handles_labels() for axes in (central, federated)]
+        marks = {t: m for marks, texts in seen for m, t in zip(marks, texts, strict=True)}
+        figure.legend(
+            handles=list(marks.values()), loc="outside lower center", ncols=3, frameon=False
+        )
+    plt.close(figure)
+    return figure
+
+
+def convergence(rows: Mapping[str, Sequence[Run]]) -> Figure:
+    """Federated accuracy on the way, against local epochs and against bytes sent until then.
+
+    A line a row of runs that differ by their seed: their mean, and the range behind it.
+    """
+    sizes = {"local epochs a node": (1, "epochs"), "sent until then, MB": (1e6, "sent")}
+    ways = {name: [learning_curve(run) for run in runs] for name, runs in rows.items()}
+    with style():
+        figure, panels = plt.subplots(
+            1, len(sizes), figsize=(8.0, 4.0), layout="constrained", sharey=True
+        )
+        for axes, (label, (unit, size)) in zip(panels, sizes.items(), strict=True):
+            for name, mine in ways.items():
+                x = np.mean([[getattr(step, size) / unit for step in way] for way in mine], axis=0)
+                each = np.array([[step.accuracy for step in way] for way in mine])
+                colour, marker = look(rows[name][0])
+                mean_and_range(axes, x, each, color=colour, marker=marker, markersize=5, label=name)
+            axes.set(xlabel=label)
+        panels[0].set(ylabel="test accuracy, %", xlim=(0, None), ylim=(0, None))
+        panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+        panels[1].set_xscale("log")
+        legend_below(figure, panels[0], 3)
+    plt.close(figure)
+    return figure
+
+
+def progress(runs: Mapping[str, Run]) -> Figure:
+    """Runs side by side: accuracy in the final training, agreement in the mask rounds."""
+    with style():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(8.0, 3.2), layout="constrained")
+        for (name, run), (colour, marker) in zip(runs.items(), LOOKS.values(), strict=False):
+            look: Any = {"color": colour, "marker": marker, "label": name}
+            lines = run.federated
+            left.plot(
+                [line["round"] for line in lines],
+                [100 * line["accuracy"] for line in lines],
+                **look,
+            )
+            agreed = [np.mean([*line["agreement"].values()]) for line in run.rounds]
+            right.plot([line["round"] for line in run.rounds], agreed, **look)
+        left.set(xlabel="round of the final training", ylabel="test accuracy, %", ylim=(0, 100))
+        right.set(xlabel="mask round", ylabel="agreement, mean", ylim=(0, 1.03))
+        for axes in (left, right):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        left.legend(frameon=False)
+    plt.close(figure)
+    return figure
+
+
+def _point(axes: Axes, run: Run, x: float, accuracy: float | None) -> None:
+    if accuracy is None:
+        return
+    colour, marker = look(run)
+    axes.scatter(
+        [x],
+        [100 * accuracy],
+        s=75,
+        color=colour,
+        marker=marker,
+        label=run.name,
+        zorder=3,
+        alpha=0.85,
+    )

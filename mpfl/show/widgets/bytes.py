@@ -1,0 +1,160 @@
+"""The bandwidth calculator: a network and a protocol to set, every way's bytes by phase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import traitlets
+
+from mpfl.analysis.ledger import Bill, Way, bill
+from mpfl.filters import Layout
+from mpfl.nets.networks import blueprint
+from mpfl.node import Plan
+from mpfl.schedules import geometric
+from mpfl.show.widgets.playable import Playable, module
+from mpfl.types import MPFLError
+
+WAYS: tuple[Way, ...] = ("mpfl", "random-masks", "one-bit", "pruning-fl", "fedavg")
+RANGES: Mapping[str, tuple[int, int]] = {
+    "nodes": (1, 1000),
+    "rounds": (1, 30),
+    "final_rounds": (0, 50),
+}
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "coding": ("shortest", "packed"),
+    "w0": ("seed", "weights"),
+}
+LARGEST_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a bill needs to know: where a model's filters are, and how many images train it."""
+
+    layout: Layout
+    images: int
+
+
+def networks() -> dict[str, Network]:
+    """The networks of the book and of the paper, without their weights."""
+    known = {
+        "VGG11 at half width, CIFAR-10": ("vgg11-bn", 10, 0.5, 50_000),
+        "torchvision's VGG11, CIFAR-10": ("torchvision-vgg11", 10, 1.0, 50_000),
+        "torchvision's ResNet18, ImageNet100": ("torchvision-resnet18", 100, 1.0, 130_000),
+        "digits-cnn, digits": ("digits-cnn", 10, 1.0, 1_438),
+    }
+    return {
+        label: Network(blueprint(name, classes, width=width), images)
+        for label, (name, classes, width, images) in known.items()
+    }
+
+
+class BandwidthCalculator(Playable):
+    """The bill of every way at the reader's setting, counted anew at every move.
+
+    ``among`` are the networks to choose from, :func:`networks` where it is left out. Nodes
+    hold equally many images, but for one. Read :meth:`bills` for what is shown. Raises
+    :class:`~mpfl.types.MPFLError` for a setting that the controls do not have, and for one
+    that leaves a layer without filters.
+    """
+
+    label = "Bandwidth calculator: choose a network and a protocol, read the bytes of every way"
+    _esm = module("bytes.js")
+
+    networks = traitlets.Dict().tag(sync=True)
+    network = traitlets.Unicode().tag(sync=True)
+    nodes = traitlets.Int(10).tag(sync=True)
+    rounds = traitlets.Int(10).tag(sync=True)
+    share = traitlets.Float(0.15).tag(sync=True)
+    coding = traitlets.Unicode("shortest").tag(sync=True)
+    w0 = traitlets.Unicode("seed").tag(sync=True)
+    final_rounds = traitlets.Int(10).tag(sync=True)
+
+    def __init__(self, among: Mapping[str, Network] | None = None, **setting: Any) -> None:
+        self._among = dict(networks() if among is None else among)
+        if not self._among:
+            raise MPFLError("bandwidth calculator: no network to choose from; give at least one")
+        first = {"network": next(iter(self._among))}
+        known = {"network", "share", *RANGES, *CHOICES}
+        if strange := sorted(setting.keys() - known):
+            raise MPFLError(
+                f"bandwidth calculator: no setting {strange[0]!r}; there are "
+                f"{', '.join(sorted(known))}"
+            )
+        super().__init__(
+            networks={label: _plain(network) for label, network in self._among.items()},
+            **first | setting,
+        )
+        self._check()
+        self.plan()
+
+    def _check(self) -> None:
+        """Refuse what the controls cannot be set to."""
+        chosen = {"network": tuple(self._among), **CHOICES}
+        for name, among in chosen.items():
+            if (value := getattr(self, name)) not in among:
+                raise MPFLError(
+                    f"bandwidth calculator: {name} is {value!r}; choose one of {', '.join(among)}"
+                )
+        for name, (low, high) in RANGES.items():
+            if not low <= (value := getattr(self, name)) <= high:
+                raise MPFLError(f"bandwidth calculator: {name} is {value}; give {low} to {high}")
+        if not 0 <= self.share <= LARGEST_SHARE:
+            raise MPFLError(
+                f"bandwidth calculator: share is {self.share}; give 0 to {LARGEST_SHARE}"
+            )
+
+    def plan(self) -> Plan:
+        """What all parties know, at the reader's setting; raises where a layer would be empty."""
+        coding = cast(Literal["shortest", "packed"], self.coding)
+        layout = self._among[self.network].layout
+        return Plan(layout, geometric(self.share), self.rounds, coding=coding)
+
+    def samples(self) -> list[int]:
+        """How many images each node holds, as :class:`mpfl.data.partition.iid` deals them out."""
+        each, more = divmod(self._among[self.network].images, self.nodes)
+        return [each + (node < more) for node in range(self.nodes)]
+
+    def bills(self) -> dict[Way, Bill]:
+        """The bill of every way at the reader's setting.
+
+        Without final rounds there is no training to pay for. Then dense FedAvg and one bit a
+        weight, which are nothing else, are given as many rounds as there are mask rounds.
+        """
+        plan, samples = self.plan(), self.samples()
+        w0 = cast(Literal["seed", "weights"], self.w0)
+        found = {}
+        for way in WAYS:
+            alone = way in ("fedavg", "one-bit")
+            final = self.final_rounds or (self.rounds if alone else 0)
+            found[way] = bill(way, plan, samples, w0=w0, final_rounds=final)
+        return found
+
+
+def _plain(network: Network) -> dict[str, Any]:
+    """A network as plain numbers: its layers, and each tensor with the axes that masks cut.
+
+    A tensor is ``[name, shape, layer of axis 0 or -1, layers of axis 1, inputs a channel]``,
+    in the order in which a message holds them.
+    """
+    layout = network.layout
+    place = {layer.name: index for index, layer in enumerate(layout.layers)}
+    own = {tensor: place[layer.name] for layer in layout.layers for tensor in layer.own}
+    read = {reader.tensor: reader for reader in layout.readers}
+    tensors = [
+        [
+            name,
+            list(layout.shapes[name]),
+            own.get(name, -1),
+            [place[layer] for layer in read[name].layers] if name in read else [],
+            read[name].block if name in read else 1,
+        ]
+        for name in sorted(layout.shapes)
+    ]
+    return {
+        "layers": [[layer.name, layer.filters] for layer in layout.layers],
+        "tensors": tensors,
+        "images": network.images,
+    }
