@@ -12,21 +12,23 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from mpfl import wire
+from mpfl import masks, wire
 from mpfl.filters import Layout
-from mpfl.types import Mask, MPFLError, Reply, Update, Weights
+from mpfl.seeds import Rng
+from mpfl.types import Answer, Mask, MPFLError, Reply, Update, Weights
+from mpfl.wire import Ballots
 
 Data: TypeAlias = Any
 """A node's own data: opaque to the method, understood by the training it is given."""
 
-LocalTrain: TypeAlias = Callable[[Weights, Mask, Data, np.random.Generator], Update]
+LocalTrain: TypeAlias = Callable[[Weights, Mask, Data, Rng], Update]
 """``(weights, mask, data, rng) -> update``: pruned filters are exactly zero, before and after."""
 
 Initialise: TypeAlias = Callable[[int], Weights]
 """``seed -> w0``: every party draws the same random initialisation from a seed."""
 
-Local: TypeAlias = Callable[[Weights, bytes, Data, np.random.Generator], Reply]
-"""What a node does in a round: its memory, the message down, its data -> the reply up."""
+Local: TypeAlias = Callable[[Weights, bytes, Data, Rng], Answer]
+"""What a node does in a round: its memory, the message down, its data -> the answer up."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +40,32 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What a round of votes came to.
+
+    ``votes`` is how many nodes keep each filter, by layer; ``ballots`` are their masks, if the
+    server saw them one by one; ``agreement`` is each node's with the consensus, 0-1; ``rescued``
+    names the layers that the rule had emptied and that got filters back.
+    """
+
+    votes: Mapping[str, np.ndarray]
+    ballots: Ballots | None = None
+    agreement: Mapping[int, float] = field(default_factory=dict)
+    rescued: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class State:
     """What the server holds between rounds.
 
-    ``weights`` are those that the next round starts from: w0 where nodes rewind, the
-    average where weights are averaged. ``votes`` and ``agreement`` describe the last round.
-    ``rescued`` names layers that the vote had emptied and that got filters back.
+    ``weights`` are those that the next round starts from: w0 if nodes rewind, the average if
+    weights are averaged. ``outcome`` is that of the last round's vote, if there was one.
     """
 
     weights: Weights
     mask: Mask
     seed: int | None = None
-    votes: Mapping[str, np.ndarray] | None = None
-    agreement: Mapping[int, float] = field(default_factory=dict)
-    rescued: tuple[str, ...] = ()
+    outcome: Outcome | None = None
 
 
 @dataclass(frozen=True)
@@ -71,9 +85,31 @@ class Algorithm:
     local: Local
     aggregate: Callable[[State, int, Sequence[Reply]], State]
 
+    @classmethod
+    def from_w0(
+        cls,
+        name: str,
+        layout: Layout,
+        initialise: Initialise,
+        *,
+        broadcast: Callable[[State, int], bytes],
+        local: Local,
+        aggregate: Callable[[State, int, Sequence[Reply]], State],
+    ) -> Algorithm:
+        """A method that begins as all here do: everybody holds w0, and nothing is pruned."""
+        return cls(
+            name=name,
+            init=lambda start: State(start.w0, masks.full(layout), start.seed),
+            start=lambda state: start_message(state, layout),
+            join=joiner(layout, initialise),
+            broadcast=broadcast,
+            local=local,
+            aggregate=aggregate,
+        )
+
 
 def start_message(state: State, layout: Layout) -> bytes:
-    """w0 on the wire: its seed where it is a random initialisation, else the weights."""
+    """w0 on the wire: its seed if it is a random initialisation, else the weights."""
     if state.seed is not None:
         return wire.encode_seed(state.seed, layout)
     return wire.encode_weights(state.weights, layout, 0)

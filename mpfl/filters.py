@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,19 @@ from functools import cached_property
 import numpy as np
 
 from mpfl.types import Mask, MPFLError, Weights
+
+
+def rounded_up(share: float, count: int) -> int:
+    """``share`` of ``count`` things as a whole number of them, rounded up.
+
+    In floats a product that is a whole number may come out a hair above it: 0.07 x 100 is
+    7.000000000000001. Rounded up as it is, that would be one filter too many, and another on the
+    other side of the wire. So a billionth is forgiven.
+
+    >>> rounded_up(0.07, 100), rounded_up(0.071, 100)
+    (7, 8)
+    """
+    return math.ceil(share * count - 1e-9)
 
 
 @dataclass(frozen=True)
@@ -67,18 +81,28 @@ class Layout:
         return hashlib.blake2b(json.dumps(content).encode(), digest_size=4).digest()
 
     @cached_property
+    def sizes(self) -> dict[str, int]:
+        """How many filters each layer has, by the layer's name, in order."""
+        return {layer.name: layer.filters for layer in self.layers}
+
+    @cached_property
     def filters(self) -> int:
         """How many filters the model has, over all layers."""
-        return sum(layer.filters for layer in self.layers)
+        return sum(self.sizes.values())
+
+    @cached_property
+    def ends(self) -> np.ndarray:
+        """Where each layer but the last ends in a flat array of all filters."""
+        return np.cumsum(list(self.sizes.values()))[:-1]
 
     def keep_counts(self, sparsity: float) -> dict[str, int]:
         """How many filters each layer keeps when at least ``sparsity`` of it is removed.
 
-        Raises :class:`MPFLError` where a layer would be left empty.
+        Raises :class:`MPFLError` if a layer would be left empty.
         """
         counts = {}
         for layer in self.layers:
-            removed = int(np.ceil(sparsity * layer.filters - 1e-9))
+            removed = rounded_up(sparsity, layer.filters)
             if removed >= layer.filters:
                 raise MPFLError(
                     f"a sparsity of {sparsity:g} leaves layer {layer.name!r} with none of its "

@@ -1,50 +1,104 @@
-"""Masks: one bool a filter, ``True`` = kept."""
+"""Masks: one bool per filter, ``True`` = kept; and what is known of one beforehand."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mpfl.filters import Layout
+from mpfl.filters import Layout, rounded_up
+from mpfl.seeds import Rng
 from mpfl.types import Mask, MPFLError
+
+
+@dataclass(frozen=True)
+class Keep:
+    """How many filters a mask keeps, as both ends of the wire know it: one number per group.
+
+    A *group* is a tuple of layer names. As a rule every layer is a group by itself; where filters
+    of several layers compete, these layers are one group, and each keeps at least ``floor``.
+
+    >>> Keep.by_layer({"conv1": 3, "conv2": 5}).counts
+    {('conv1',): 3, ('conv2',): 5}
+    >>> Keep({("conv1", "conv2"): 8}).total
+    8
+    """
+
+    counts: Mapping[tuple[str, ...], int]
+    floor: int = 1
+
+    @classmethod
+    def by_layer(cls, counts: Mapping[str, int]) -> Keep:
+        """A number for each layer by itself."""
+        return cls({(name,): count for name, count in counts.items()})
+
+    @property
+    def total(self) -> int:
+        """How many filters stay in all."""
+        return sum(self.counts.values())
+
+    def of(self, count: int) -> Keep:
+        """The same groups, each of which keeps ``count``."""
+        return replace(self, counts=dict.fromkeys(self.counts, count))
+
+    def for_layers(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """A number for each layer: its own, or its part of the group's, by size, rounded down.
+
+        Where layers of ``sizes`` compete, that is what an even split would leave each of them; at
+        least one filter.
+        """
+        counts = {}
+        for group, count in self.counts.items():
+            gone = 1 - count / max(1, sum(sizes[name] for name in group))
+            for name in group:
+                even = max(1, sizes[name] - rounded_up(gone, sizes[name]))
+                counts[name] = count if len(group) == 1 else even
+        return {name: counts[name] for name in sizes}
+
+    def require_layers(self, layout: Layout) -> None:
+        """Refuse groups that do not name each layer of ``layout`` once."""
+        named = [name for group in self.counts for name in group]
+        if sorted(named) != sorted(layout.sizes):
+            raise MPFLError(
+                f"keep names layers {named}, but the model has {list(layout.sizes)}; name each once"
+            )
 
 
 def full(layout: Layout) -> dict[str, np.ndarray]:
     """The mask that keeps everything: where every run begins."""
-    return {layer.name: np.ones(layer.filters, dtype=bool) for layer in layout.layers}
+    return {name: np.ones(size, dtype=bool) for name, size in layout.sizes.items()}
 
 
-def drawn(layout: Layout, sparsity: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """A mask drawn by lot, the same share of every layer removed; raises where one empties."""
+def drawn(layout: Layout, sparsity: float, rng: Rng) -> dict[str, np.ndarray]:
+    """A random mask, the same share of every layer removed; raises if a layer would be empty."""
     counts = layout.keep_counts(sparsity)
-    return {
-        layer.name: rng.permutation(layer.filters) < counts[layer.name] for layer in layout.layers
-    }
+    return {name: rng.permutation(size) < counts[name] for name, size in layout.sizes.items()}
 
 
 def flatten(mask: Mask, layout: Layout) -> np.ndarray:
     """All bits of a mask in the layout's order, ``[filters]``."""
-    return np.concatenate([mask[layer.name] for layer in layout.layers])
+    return np.concatenate([mask[name] for name in layout.sizes])
 
 
 def unflatten(bits: np.ndarray, layout: Layout) -> dict[str, np.ndarray]:
     """The inverse of :func:`flatten`: cut a flat array up into the layout's layers."""
-    ends = np.cumsum([layer.filters for layer in layout.layers])[:-1]
-    return {
-        layer.name: part for layer, part in zip(layout.layers, np.split(bits, ends), strict=True)
-    }
+    return dict(zip(layout.sizes, np.split(bits, layout.ends), strict=True))
 
 
-def kept(mask: Mask) -> dict[str, int]:
-    """How many filters each layer keeps."""
+def counts(mask: Mask) -> dict[str, int]:
+    """How many filters each layer keeps.
+
+    >>> counts({"conv1": np.array([True, False, True])})
+    {'conv1': 2}
+    """
     return {name: int(bits.sum()) for name, bits in mask.items()}
 
 
 def sparsity(mask: Mask) -> float:
     """Share of all filters removed, 0-1."""
     total = sum(bits.size for bits in mask.values())
-    return 1.0 - sum(kept(mask).values()) / total
+    return 1.0 - sum(counts(mask).values()) / total
 
 
 def intersect(first: Mask, second: Mask) -> dict[str, np.ndarray]:
@@ -55,26 +109,25 @@ def intersect(first: Mask, second: Mask) -> dict[str, np.ndarray]:
 def agreement(mask: Mask, consensus: Mask, alive: Mask) -> float:
     """Share of the filters alive before the vote on which a node's mask equals the consensus."""
     same = sum(int(((mask[n] == consensus[n]) & alive[n]).sum()) for n in alive)
-    return same / sum(kept(alive).values())
+    return same / sum(counts(alive).values())
 
 
 def check(mask: Mask, layout: Layout, within: Mask | None = None) -> None:
     """Refuse a mask that does not fit ``layout``, or brings back a filter that ``within`` lost."""
-    expected: Iterable[str] = [layer.name for layer in layout.layers]
-    if list(mask) != list(expected):
+    if list(mask) != list(layout.sizes):
         raise MPFLError(
-            f"mask names layers {list(mask)}, but the model has {list(expected)}; "
+            f"mask names layers {list(mask)}, but the model has {list(layout.sizes)}; "
             "was it made for another model?"
         )
-    for layer in layout.layers:
-        bits = mask[layer.name]
-        if bits.dtype != np.bool_ or bits.shape != (layer.filters,):
+    for name, size in layout.sizes.items():
+        bits = mask[name]
+        if bits.dtype != np.bool_ or bits.shape != (size,):
             raise MPFLError(
-                f"mask of layer {layer.name!r} is {bits.dtype}{list(bits.shape)}, but the layer "
-                f"needs bool[{layer.filters}]; was it made for another model?"
+                f"mask of layer {name!r} is {bits.dtype}{list(bits.shape)}, but the layer "
+                f"needs bool[{size}]; was it made for another model?"
             )
-        if within is not None and (back := bits & ~within[layer.name]).any():
+        if within is not None and (back := bits & ~within[name]).any():
             raise MPFLError(
-                f"mask of layer {layer.name!r} brings back {int(back.sum())} pruned filters; "
+                f"mask of layer {name!r} brings back {int(back.sum())} pruned filters; "
                 "a mask may only take filters away from the current consensus"
             )

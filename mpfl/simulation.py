@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
 
 from mpfl import masks
-from mpfl.algorithm import Algorithm, Data, Local, Start, State
+from mpfl.algorithm import Algorithm, Data, Local, Outcome, Start, State
 from mpfl.seeds import rng_for
 from mpfl.types import Absent, MPFLError, Reply, Weights, located
 
@@ -27,10 +27,9 @@ class RoundLog:
     sent it again; what goes up is that of the replies that count.
 
     ``start_bytes`` carried w0 (round 1 only); ``bytes_down`` and ``bytes_up`` the round's
-    messages; ``payloads`` each node's reply in bytes; ``ballots`` the replies themselves, where
-    they are votes, in the order of ``replied``; ``left_out`` says of the other nodes why they
-    do not count. ``accuracy`` is that of the state's own weights, 0-1, where an ``evaluate``
-    was given; ``seconds`` is wall time.
+    messages; ``payloads`` the bytes of each reply, in the order of ``replied``; ``left_out`` says
+    of the other nodes why they do not count. ``accuracy`` is that of the state's own weights,
+    0-1, if an ``evaluate`` was given; ``seconds`` is wall time.
     """
 
     round: int
@@ -40,7 +39,6 @@ class RoundLog:
     bytes_down: int
     bytes_up: int
     payloads: tuple[int, ...]
-    ballots: tuple[bytes, ...]
     metrics: tuple[Mapping[str, float], ...]
     accuracy: float | None
     seconds: float
@@ -51,6 +49,13 @@ class RoundLog:
     def sparsity(self) -> float:
         """Share of all filters removed, 0-1."""
         return masks.sparsity(self.state.mask)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the round's vote came to; raises if nobody votes in this method."""
+        if self.state.outcome is None:
+            raise MPFLError(f"round {self.round}: nobody voted; ask a log of a method that votes")
+        return self.state.outcome
 
 
 @dataclass(frozen=True)
@@ -65,37 +70,17 @@ class Resume:
 RunNodes: TypeAlias = Callable[[int, bytes, Sequence[Weights]], Iterable[Reply | Absent]]
 """``(round, message down, memories) -> replies``: every node's turn, in the nodes' order."""
 
+OnTurn: TypeAlias = Callable[[int, int], None]
+"""``(round, node)``, before a node's turn: for whoever shows progress."""
+
 
 def take_turn(
     local: Local, data: Data, seed: int, round_: int, node: int, memory: Weights, message: bytes
 ) -> Reply:
     """One node's turn: a function of its arguments alone, wherever and whenever it runs."""
     with located(f"node {node}", f"round {round_}"):
-        reply = local(memory, message, data, rng_for(seed, "node", round_, node))
-    return replace(reply, node=node)
-
-
-def one_by_one(
-    algorithm: Algorithm,
-    nodes: Sequence[Data],
-    seed: int,
-    behaviour: Mapping[int, Local] | None = None,
-    on_node: Callable[[int, int], None] = lambda round_, node: None,
-) -> RunNodes:
-    """The nodes' turns one after the other, in this process.
-
-    ``behaviour`` gives a node its own ``local`` (a node that misbehaves); ``on_node`` is
-    called before each turn.
-    """
-    behaviour = behaviour or {}
-
-    def run(round_: int, message: bytes, memories: Sequence[Weights]) -> Iterator[Reply]:
-        for node, (data, memory) in enumerate(zip(nodes, memories, strict=True)):
-            on_node(round_, node)
-            local = behaviour.get(node, algorithm.local)
-            yield take_turn(local, data, seed, round_, node, memory, message)
-
-    return run
+        answer = local(memory, message, data, rng_for(seed, "node", round_, node))
+    return Reply(node, answer.payload, answer.memory, answer.metrics)
 
 
 def simulate(
@@ -108,32 +93,49 @@ def simulate(
     evaluate: Callable[[State], float] | None = None,
     behaviour: Mapping[int, Local] | None = None,
     resume: Resume | None = None,
+    on_turn: OnTurn = lambda round_, node: None,
     run_nodes: RunNodes | None = None,
 ) -> Iterator[RoundLog]:
-    """Run ``rounds`` rounds of ``algorithm`` over the nodes' data, yielding a log a round.
+    """Run ``rounds`` rounds of ``algorithm`` over the nodes' data, yielding a log per round.
 
-    The nodes take their turns :func:`one_by_one`, with their ``behaviour``, unless
-    ``run_nodes`` runs them otherwise. Raises :class:`~mpfl.types.MPFLError` for a node
-    without data.
+    The nodes take their turns one after the other, in this process, unless ``run_nodes`` runs
+    them elsewhere. ``behaviour`` gives a node its own ``local`` (a node that misbehaves). Raises
+    :class:`~mpfl.types.MPFLError` for a node without data.
     """
     for node, data in enumerate(nodes):
         if len(data) == 0:
             raise MPFLError(f"node {node} has no data; use fewer nodes or another partition")
-    run_nodes = run_nodes or one_by_one(algorithm, nodes, seed, behaviour)
-    state = algorithm.init(start) if resume is None else resume.state
-    message = algorithm.start(state) if resume is None else b""
-    # Every node is sent the same, so what one of them reads in it does for all.
-    joined = [algorithm.join(message) for _ in nodes[:1]] if resume is None else []
-    memories = joined * len(nodes) if resume is None else resume.memories
+    behaviour = behaviour or {}
 
-    for round_ in range(1 if resume is None else resume.round + 1, rounds + 1):
+    # Before the first round: w0 goes to every node, unless the run goes on from where it was.
+    message = b""
+    if resume is None:
+        state = algorithm.init(start)
+        message = algorithm.start(state)
+        # Every node is sent the same, so what one of them reads in it does for all.
+        memories = [algorithm.join(message)] * len(nodes) if nodes else []
+        first = 1
+    else:
+        state, memories, first = resume.state, list(resume.memories), resume.round + 1
+
+    for round_ in range(first, rounds + 1):
         began = time.perf_counter()
+        # 1. Down: one message, the same for all.
         down = algorithm.broadcast(state, round_)
-        turns = list(run_nodes(round_, down, memories))
+        # 2. Every node's turn.
+        turns: list[Reply | Absent] = []
+        if run_nodes is not None:
+            turns = list(run_nodes(round_, down, memories))
+        else:
+            for node, (data, memory) in enumerate(zip(nodes, memories, strict=True)):
+                on_turn(round_, node)
+                local = behaviour.get(node, algorithm.local)
+                turns.append(take_turn(local, data, seed, round_, node, memory, down))
+        # 3. Up: the replies make the next state.
         replies = [turn for turn in turns if isinstance(turn, Reply)]
         state = algorithm.aggregate(state, round_, replies)
-        held = dict(enumerate(memories)) | {reply.node: reply.memory for reply in replies}
-        memories = list(held.values())
+        for reply in replies:
+            memories[reply.node] = reply.memory
         yield RoundLog(
             round=round_,
             state=state,
@@ -142,7 +144,6 @@ def simulate(
             bytes_down=len(down) * len(nodes),
             bytes_up=sum(len(reply.payload) for reply in replies),
             payloads=tuple(len(reply.payload) for reply in replies),
-            ballots=() if state.votes is None else tuple(reply.payload for reply in replies),
             metrics=tuple(reply.metrics for reply in replies),
             accuracy=None if evaluate is None else evaluate(state),
             seconds=time.perf_counter() - began,
@@ -153,4 +154,4 @@ def simulate(
 
 def agreement_table(logs: Sequence[RoundLog]) -> np.ndarray:
     """Agreement of every node with the consensus, ``[rounds, nodes]``, 0-1."""
-    return np.array([list(log.state.agreement.values()) for log in logs])
+    return np.array([list(log.outcome.agreement.values()) for log in logs])

@@ -1,4 +1,4 @@
-"""The values that travel through mpfl, and the one error a user sees.
+"""The values that travel through mpfl, the one error that a user sees, and who raises it.
 
 A *weights* value maps a tensor's name to its array. A *mask* maps a layer's name to
 one bool a filter, ``True`` = kept. *Scores* map a layer's name to one float a filter.
@@ -6,16 +6,18 @@ one bool a filter, ``True`` = kept. *Scores* map a layer's name to one float a f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 Weights: TypeAlias = Mapping[str, np.ndarray]
 Mask: TypeAlias = Mapping[str, np.ndarray]
 Scores: TypeAlias = Mapping[str, np.ndarray]
+T = TypeVar("T")
 
 
 class MPFLError(ValueError):
@@ -37,6 +39,35 @@ def located(*where: str) -> Iterator[None]:
         raise MPFLError(f"{', '.join(where)}: {error}") from error
 
 
+def one_of(what: str, value: T, choices: Iterable[T]) -> T:
+    """``value``, if it is one of ``choices``; else an error that names the nearest.
+
+    >>> one_of("vote rule", "share", ["share", "relaxed"])
+    'share'
+    >>> one_of("vote rule", "shares", ["share", "relaxed"])
+    Traceback (most recent call last):
+    mpfl.types.MPFLError: no vote rule 'shares'; did you mean 'share'? (there are share, relaxed)
+    """
+    known = list(choices)
+    if value in known:
+        return value
+    names = [str(choice) for choice in known]
+    near = difflib.get_close_matches(str(value).lower(), names, 1, 0)[0]
+    every = f"there are {', '.join(names)}" if len(names) < 9 else "see python -m mpfl list"
+    raise MPFLError(f"no {what} {value!r}; did you mean {near!r}? ({every})")
+
+
+def at_least(what: str, value: float, least: float) -> None:
+    """Refuse a number below ``least``, and what is not a number.
+
+    >>> at_least("workers", 0, 1)
+    Traceback (most recent call last):
+    mpfl.types.MPFLError: workers is 0; give at least 1
+    """
+    if not value >= least:
+        raise MPFLError(f"{what} is {value!r}; give at least {least:g}")
+
+
 @dataclass(frozen=True)
 class Update:
     """What a node holds after its local training.
@@ -51,12 +82,21 @@ class Update:
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What a node sends up: only ``payload`` crosses the wire.
+class Answer:
+    """What a node's turn comes to: only ``payload`` crosses the wire.
 
     ``memory`` is what the node keeps for the next round (its caller holds it);
     ``metrics`` are local observations for the log, never sent.
     """
+
+    payload: bytes
+    memory: Any = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An :class:`Answer`, and which node gave it."""
 
     node: int
     payload: bytes

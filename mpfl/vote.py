@@ -1,32 +1,37 @@
 """Vote rules: from how often each filter was voted for to which filters stay.
 
-A rule is a function ``ballot -> bool[filters]``, one layer at a time, written as a frozen
-dataclass so that its ``repr`` says exactly which rule a run used. It sees only the sum of
-the masks (the *vote histogram*), never a single node's mask.
+A rule decides about all layers at once (:meth:`Rule.decide`); most go layer by layer
+(:class:`LayerRule`). It sees the sums of the masks alone, never a single node's. Each rule is a
+frozen dataclass, so that its ``repr`` says exactly which rule a run used.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer, Shaped
+from jaxtyping import Bool, Float, Shaped
 
-from mpfl.prune import keep_best
+from mpfl import prune
+from mpfl.filters import rounded_up
+from mpfl.masks import Keep
 from mpfl.types import MPFLError
 
 
 @dataclass(frozen=True)
-class Ballot:
-    """One layer's votes, and what the server knows beside them.
+class Tally:
+    """One layer's votes, added up, and what the server knows beside them.
 
     ``votes``: for each filter the number of nodes (or their total weight) that keep it;
     ``voters``: the number of nodes that voted (or their total weight); ``alive``: the
-    current consensus; ``keep``: how many filters the schedule asks the layer to hold;
+    current consensus; ``keep``: how many filters the quota asks the layer to hold;
     ``norms``: of each filter in w0, which every party can compute, to break ties.
+
+    >>> Tally(np.array([4, 1]), 4, np.ones(2, bool), keep=1, norms=np.ones(2)).fraction
+    array([1.  , 0.25])
     """
 
     votes: Shaped[np.ndarray, " filters"]
@@ -45,20 +50,41 @@ class Ballot:
             )
 
     @property
-    def share(self) -> Float[np.ndarray, " filters"]:
+    def fraction(self) -> Float[np.ndarray, " filters"]:
         """Share of the voters that keep each filter, 0-1."""
         return np.asarray(self.votes, dtype=np.float64) / self.voters
 
 
-Rule: TypeAlias = Callable[[Ballot], np.ndarray]
+class Rule(ABC):
+    """How a consensus follows from the votes.
 
-
-def tally(masks: Bool[np.ndarray, "nodes filters"]) -> Integer[np.ndarray, " filters"]:
-    """The vote histogram: for each filter, how many nodes keep it.
-
-    :func:`mpfl.wire.packed.add_packed` gives the same from masks packed eight filters to the byte.
+    ``weights`` are the nodes' when they count differently; None: all alike. ``takes_estimates``
+    says whether the rule may be asked about votes that were estimated, not counted.
+    ``expects`` is the fault by which every node has to answer; None: by its honest mask.
     """
-    return masks.sum(axis=0)
+
+    weights: tuple[float, ...] | None = None
+    takes_estimates: ClassVar[bool] = True
+    expects: ClassVar[Callable[..., Any] | None] = None
+
+    @abstractmethod
+    def decide(self, tallies: Mapping[str, Tally], keep: Keep) -> dict[str, np.ndarray]:
+        """The filters that stay, for each layer ``bool [filters]``.
+
+        ``keep`` is how many the quota asks for, group by group. The server drops what the last
+        consensus had dropped, whatever the rule says.
+        """
+
+
+class LayerRule(Rule):
+    """A rule that decides about every layer by itself: ``tally -> bool [filters]``."""
+
+    @abstractmethod
+    def __call__(self, tally: Tally) -> Bool[np.ndarray, " filters"]:
+        """The filters of one layer that stay."""
+
+    def decide(self, tallies: Mapping[str, Tally], keep: Keep) -> dict[str, np.ndarray]:
+        return {name: self(tally) for name, tally in tallies.items()}
 
 
 def _check_tau(rule: str, tau: float) -> None:
@@ -72,11 +98,15 @@ def _check_within(rule: str, field: str, value: float | None) -> None:
 
 
 @dataclass(frozen=True)
-class share:  # noqa: N801
-    """Keep a filter when its share of votes is at least ``tau``.
+class share(LayerRule):
+    """Keep a filter if its share of the votes is at least ``tau``.
 
     ``tau=1`` is unanimity, ``tau=0.5`` majority, any ``tau <= 1/N`` keeps what anyone keeps.
     Law: monotone, a larger ``tau`` never keeps more.
+
+    >>> tally = Tally(np.array([4, 2, 1]), 4, np.ones(3, bool), keep=1, norms=np.ones(3))
+    >>> share(0.5)(tally), share(1.0)(tally)
+    (array([ True,  True, False]), array([ True, False, False]))
     """
 
     tau: float = 0.5
@@ -84,20 +114,26 @@ class share:  # noqa: N801
     def __post_init__(self) -> None:
         _check_tau("share", self.tau)
 
-    def __call__(self, ballot: Ballot) -> Bool[np.ndarray, " filters"]:
-        return ballot.share >= self.tau
+    def __call__(self, tally: Tally) -> Bool[np.ndarray, " filters"]:
+        return tally.fraction >= self.tau
 
 
 @dataclass(frozen=True)
-class weighted:  # noqa: N801
-    """As :class:`share`, each node's vote counting with its own weight.
+class weighted(LayerRule):
+    """As :class:`share`, with each node's vote counting with its own weight.
 
-    ``weights[i]`` belongs to node ``i``, e.g. its number of images; the server adds the
+    ``weights[i]`` belongs to node ``i``, for example its number of images; the server adds the
     masks up with them. Law: equal weights give :class:`share`.
+
+    >>> rule = weighted((3.0, 1.0, 1.0), tau=0.5)  # three nodes, of which the first counts thrice
+    >>> tally = Tally(np.array([3.0, 2.0]), 5.0, np.ones(2, bool), keep=1, norms=np.ones(2))
+    >>> rule(tally)
+    array([ True, False])
     """
 
     weights: tuple[float, ...]
     tau: float = 0.5
+    takes_estimates: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _check_tau("weighted", self.tau)
@@ -106,40 +142,58 @@ class weighted:  # noqa: N801
                 f"vote rule weighted: weights {self.weights} must be at least 0 and not all 0"
             )
 
-    def __call__(self, ballot: Ballot) -> Bool[np.ndarray, " filters"]:
+    def __call__(self, tally: Tally) -> Bool[np.ndarray, " filters"]:
         # Sums of floats depend on their order in the last digits: forgive exactly that.
-        return ballot.share >= self.tau - 1e-9
+        return tally.fraction >= self.tau - 1e-9
 
 
 @dataclass(frozen=True)
-class budget:  # noqa: N801
-    """Keep the ``k`` most-voted filters (``None``: as many as the schedule asks).
+class most_votes(Rule):
+    """Keep the most-voted filters: as many as the quota asks of each group, or ``k`` of it.
 
     Ties go to the larger filter of w0, then to the lower index. Exact sparsity, whatever
-    the nodes say: no overshoot. Law: the result holds ``min(k, alive)`` filters.
+    the nodes say. Law: a group holds ``min(k, filters alive)``.
+
+    >>> votes, norms = np.array([2, 4, 2, 0]), np.array([1.0, 1.0, 3.0, 9.0])
+    >>> tally = Tally(votes, 4, np.ones(4, bool), keep=2, norms=norms)
+    >>> most_votes().decide({"conv": tally}, Keep.by_layer({"conv": 2}))
+    {'conv': array([False,  True,  True, False])}
     """
 
     k: int | None = None
+    takes_estimates: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.k is not None and self.k < 1:
-            raise MPFLError(f"vote rule budget: k is {self.k}, but a layer needs at least 1 filter")
+            raise MPFLError(
+                f"vote rule most_votes: k is {self.k}, but a layer needs at least 1 filter"
+            )
 
-    def __call__(self, ballot: Ballot) -> Bool[np.ndarray, " filters"]:
-        by_norm = np.lexsort((-ballot.norms, -ballot.share))
-        rank = np.empty(by_norm.size)
-        rank[by_norm] = -np.arange(by_norm.size, dtype=np.float64)
-        return keep_best(rank, ballot.alive, ballot.keep if self.k is None else self.k)
+    def decide(self, tallies: Mapping[str, Tally], keep: Keep) -> dict[str, np.ndarray]:
+        # A filter's place among all: by votes, then by norm. It ranks as a score does.
+        shares = np.concatenate([tally.fraction for tally in tallies.values()])
+        norms = np.concatenate([tally.norms for tally in tallies.values()])
+        order = np.lexsort((-norms, -shares))
+        place = np.empty(order.size)
+        place[order] = np.arange(order.size, 0, -1)
+        ends = np.cumsum([tally.votes.size for tally in tallies.values()])[:-1]
+        scores = dict(zip(tallies, np.split(place, ends), strict=True))
+        alive = {name: tally.alive for name, tally in tallies.items()}
+        return prune.select(scores, alive, keep if self.k is None else keep.of(self.k))
 
 
 @dataclass(frozen=True)
-class relaxed:  # noqa: N801
+class relaxed(LayerRule):
     """The smallest threshold whose mask prunes at least ``target`` of the layer.
 
     Our reading of the paper's dynamic threshold: as many filters as possible stay.
-    ``target=None`` takes it from the schedule. Only 0 and the shares that occur, up to 1,
+    ``target=None`` takes it from the quota. Only 0 and the shares that occur, up to 1,
     can be thresholds, so the sparsity reached is the first level at or above the target; if
     even unanimity prunes too little, unanimity stands.
+
+    >>> tally = Tally(np.array([4, 3, 1, 0]), 4, np.ones(4, bool), keep=2, norms=np.ones(4))
+    >>> relaxed()(tally), relaxed(target=0.25)(tally)
+    (array([ True,  True, False, False]), array([ True,  True,  True, False]))
     """
 
     target: float | None = None
@@ -147,26 +201,32 @@ class relaxed:  # noqa: N801
     def __post_init__(self) -> None:
         _check_within("relaxed", "target", self.target)
 
-    def __call__(self, ballot: Ballot) -> Bool[np.ndarray, " filters"]:
-        required = ballot.alive.size - ballot.keep
+    def __call__(self, tally: Tally) -> Bool[np.ndarray, " filters"]:
+        required = tally.alive.size - tally.keep
         if self.target is not None:
-            required = int(np.ceil(self.target * ballot.alive.size - 1e-9))
-        for tau in (0.0, *np.unique(ballot.share[ballot.share > 0]), 1.0):
-            kept = (ballot.share >= tau) & ballot.alive
+            required = rounded_up(self.target, tally.alive.size)
+        for tau in (0.0, *np.unique(tally.fraction[tally.fraction > 0]), 1.0):
+            kept = (tally.fraction >= tau) & tally.alive
             if (~kept).sum() >= required:
                 break
         return kept
 
 
 @dataclass(frozen=True)
-class published_threshold:  # noqa: N801
+class published_threshold(LayerRule):
     """The dynamic threshold exactly as in the authors' released code.
 
     tau = 1, then (N-1)/N and so on down to 1/N, stopping at the first that prunes at least
     ``required`` of the layer; the last one tried stands. Pruning only falls on the way down,
     so the first step decides: either unanimity prunes enough and wins, or nothing does and
     the rule ends at 1/N, keeping what anyone keeps. No level in between can ever win.
-    ``required=None`` takes it from the schedule.
+    ``required=None`` takes it from the quota.
+
+    >>> tally = Tally(np.array([4, 4, 3, 0]), 4, np.ones(4, bool), keep=2, norms=np.ones(4))
+    >>> published_threshold()(tally)  # unanimity prunes two of four, which is enough
+    array([ True,  True, False, False])
+    >>> published_threshold(required=0.75)(tally)  # it is not: what anyone keeps, stays
+    array([ True,  True,  True, False])
     """
 
     required: float | None = None
@@ -174,23 +234,28 @@ class published_threshold:  # noqa: N801
     def __post_init__(self) -> None:
         _check_within("published_threshold", "required", self.required)
 
-    def __call__(self, ballot: Ballot) -> Bool[np.ndarray, " filters"]:
-        required = 1 - ballot.keep / ballot.alive.size if self.required is None else self.required
-        nodes = int(ballot.voters)
-        unanimous = ballot.share >= 1
+    def __call__(self, tally: Tally) -> Bool[np.ndarray, " filters"]:
+        required = 1 - tally.keep / tally.alive.size if self.required is None else self.required
+        nodes = int(tally.voters)
+        unanimous = tally.fraction >= 1
         if 1 - unanimous.mean() >= required - 1e-12:
             return unanimous
-        return ballot.share >= 1 / nodes
+        return tally.fraction >= 1 / nodes
 
 
 @dataclass(frozen=True)
-class published_percentile:  # noqa: N801
+class published_percentile(LayerRule):
     """Keep a share of votes at or above the ``p``-th percentile of the layer's 0/1 votes.
 
     As the authors' released code decides: the percentile ``p`` (0-1) of all votes of the
     layer, flattened. Votes are 0 or 1, so the percentile is 0 (everything stays) or 1
-    (unanimity). Where it falls between a 0 and a 1 the released code prunes as at 1, so the
-    next higher value is taken here.
+    (unanimity). Between a 0 and a 1 the next higher value is taken here.
+
+    >>> tally = Tally(np.array([4, 3, 1, 0]), 4, np.ones(4, bool), keep=2, norms=np.ones(4))
+    >>> published_percentile(0.4)(tally)  # 8 of 16 votes are 0, so the percentile is 0
+    array([ True,  True,  True,  True])
+    >>> published_percentile(0.6)(tally)
+    array([ True, False, False, False])
     """
 
     p: float = 0.5
@@ -198,13 +263,15 @@ class published_percentile:  # noqa: N801
     def __post_init__(self) -> None:
         _check_within("published_percentile", "p", self.p)
 
-    def __call__(self, ballot: Ballot) -> Bool[np.ndarray, " filters"]:
-        every, ones = int(ballot.voters) * ballot.votes.size, int(ballot.votes.sum())
-        place = math.ceil(self.p * (every - 1))  # among all votes in order: zeros, then ones
-        return ballot.share >= (1 if place >= every - ones else 0)
+    def __call__(self, tally: Tally) -> Bool[np.ndarray, " filters"]:
+        zeros_and_ones = int(tally.voters) * tally.votes.size
+        ones = int(tally.votes.sum())
+        # The percentile's place among all votes in order: first the zeros, then the ones.
+        place = int(np.ceil(self.p * (zeros_and_ones - 1)))
+        return tally.fraction >= (1 if place >= zeros_and_ones - ones else 0)
 
 
 RULES = {
     rule.__name__: rule
-    for rule in (share, weighted, budget, relaxed, published_threshold, published_percentile)
+    for rule in (share, weighted, most_votes, relaxed, published_threshold, published_percentile)
 }

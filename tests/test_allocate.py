@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import mask_of
 
-from mpfl import allocate, masks
-from mpfl.allocate import ALLOCATIONS, Allocation, even, power
+from mpfl import masks
+from mpfl.allocate import QUOTAS, Quota, even, power
 from mpfl.filters import Layer, Layout
 from mpfl.node import Plan
 from mpfl.schedules import linear
@@ -21,7 +21,7 @@ def wide(*filters: int) -> Layout:
 
 
 # One row an allocation: how hypothesis draws one. A new allocation is covered by a new row.
-TABLE: dict[str, st.SearchStrategy[Allocation]] = {
+TABLE: dict[str, st.SearchStrategy[Quota]] = {
     "even": st.just(even()),
     "power": st.builds(power, st.floats(0, 3)),
 }
@@ -34,7 +34,7 @@ def test_the_table_covers_every_allocation() -> None:
         for name, value in vars(allocate).items()
         if isinstance(value, type) and value.__module__ == allocate.__name__
     }
-    assert set(TABLE) == set(ALLOCATIONS) == public
+    assert set(TABLE) == set(QUOTAS) == public
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -49,8 +49,8 @@ def test_laws(name: str, data: st.DataObject, layout: Layout) -> None:
         kept = [count[layer.name] for count in counts]
         assert all(1 <= k <= layer.filters for k in kept)
         assert all(later <= earlier for earlier, later in pairwise(kept))
-    assert allocation(layout, 0.0) == masks.kept(masks.full(layout))
-    assert eval(repr(allocation), dict(ALLOCATIONS)) == allocation
+    assert allocation(layout, 0.0) == masks.counts(masks.full(layout))
+    assert eval(repr(allocation), dict(QUOTAS)) == allocation
 
 
 @given(layout=layouts, exponent=st.floats(0, 3), data=st.data())
@@ -70,7 +70,7 @@ def test_power_hands_out_every_filter_there_is(layout, exponent, data) -> None:
         (power(0), 0.75, [3, 2, 2]),  # a tie goes to the earlier layer
     ],
 )
-def test_by_hand(allocation: Allocation, sparsity: float, counts: list[int]) -> None:
+def test_by_hand(allocation: Quota, sparsity: float, counts: list[int]) -> None:
     assert list(allocation(wide(4, 8, 16), sparsity).values()) == counts
 
 

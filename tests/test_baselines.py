@@ -12,7 +12,7 @@ from toys import TOY, begin, chain, draw_weights, drift, inside, mask_of, record
 
 from mpfl import masks, wire
 from mpfl.algorithm import Algorithm, State
-from mpfl.baselines.controls import control, random_masks, w0_norms
+from mpfl.baselines.controls import lottery, w0_norms, without_messages
 from mpfl.baselines.fedavg import average, fedavg
 from mpfl.baselines.pruning_fl import implied_mask, pruning_fl
 from mpfl.filters import apply, cut, cut_shapes
@@ -44,7 +44,7 @@ TABLE: dict[str, Algorithm] = {
     "fedavg of a mask": fedavg(WIDE, initialise, TRAIN, mask=HALF),
     "pruning-fl": pruning_fl(PLAN, initialise, TRAIN),
     "pruning-fl at random": pruning_fl(PLAN, initialise, TRAIN, score=random),
-    "random-masks": random_masks(PLAN, initialise, seed=1),
+    "random-masks": lottery(PLAN, initialise, seed=1),
     "w0-norms": w0_norms(PLAN, initialise),
 }
 CONTROLS = ("random-masks", "w0-norms")
@@ -322,12 +322,12 @@ def test_counts_are_those_of_the_plan(name, schedule, scope):
     plan = Plan(WIDE, schedule, 3, scope)
     algorithm = {
         "pruning-fl": lambda: pruning_fl(plan, initialise, TRAIN, score=rms_weight),
-        "random-masks": lambda: random_masks(plan, initialise, seed=2),
+        "random-masks": lambda: lottery(plan, initialise, seed=2),
         "w0-norms": lambda: w0_norms(plan, initialise, score=rms_weight),
     }[name]()
     alive = masks.full(WIDE)
     for log in run(algorithm, data=DATA[:1]):
-        kept, asked = masks.kept(log.state.mask), plan.keep(log.round, alive)
+        kept, asked = masks.counts(log.state.mask), plan.keep(log.round, alive)
         assert (sum(kept.values()) if scope == "network" else kept) == asked
         alive = log.state.mask
 
@@ -343,7 +343,7 @@ def test_controls_send_nothing_and_leave_the_weights_alone(name, data):
         assert log.bytes_down == log.bytes_up == 0
         assert log.payloads == (0,) * len(data)
         assert same(log.state.weights, draw_weights(WIDE))
-        assert masks.kept(log.state.mask) == PLAN.keep(log.round, masks.full(WIDE))
+        assert masks.counts(log.state.mask) == PLAN.keep(log.round, masks.full(WIDE))
 
 
 def last_mask(algorithm, **how):
@@ -351,20 +351,20 @@ def last_mask(algorithm, **how):
 
 
 def test_random_masks_are_a_function_of_their_seed_alone():
-    one = last_mask(random_masks(PLAN, initialise, seed=1))
-    assert same(one, last_mask(random_masks(PLAN, initialise, seed=1), seed=7))
-    others = [last_mask(random_masks(PLAN, initialise, seed=seed)) for seed in range(2, 6)]
+    one = last_mask(lottery(PLAN, initialise, seed=1))
+    assert same(one, last_mask(lottery(PLAN, initialise, seed=1), seed=7))
+    others = [last_mask(lottery(PLAN, initialise, seed=seed)) for seed in range(2, 6)]
     assert not any(same(one, other) for other in others)
     # They do not look at the weights.
     start = replace(begin(WIDE), w0=draw_weights(WIDE, 8))
-    logs = list(simulate(random_masks(PLAN, initialise, seed=1), [], start, 3, 0))
+    logs = list(simulate(lottery(PLAN, initialise, seed=1), [], start, 3, 0))
     assert same(one, logs[-1].state.mask)
 
 
 @every_control
 def test_a_control_ends_at_one_mask_however_many_rounds_lead_there(name):
     make = {
-        "random-masks": lambda plan: random_masks(plan, initialise, seed=1),
+        "random-masks": lambda plan: lottery(plan, initialise, seed=1),
         "w0-norms": lambda plan: w0_norms(plan, initialise),
     }[name]
     at_once = last_mask(make(Plan(WIDE, one_shot(0.6), 1)), rounds=1)
@@ -377,7 +377,7 @@ def test_random_masks_favour_no_filter():
     start = State(draw_weights(layout), masks.full(layout))
     kept = np.zeros(4)
     for seed in range(50):
-        kept += random_masks(plan, initialise, seed=seed).aggregate(start, 1, []).mask["layer0"]
+        kept += lottery(plan, initialise, seed=seed).aggregate(start, 1, []).mask["layer0"]
     assert kept.sum() == 100 and kept == pytest.approx([25] * 4, abs=12)
 
 
@@ -393,17 +393,17 @@ def test_w0_norms_keep_the_largest_filters_of_w0():
 def test_a_control_can_take_over_the_counts_of_another_run(name):
     # A vote by unanimity overshoots the schedule; the control overshoots alike.
     recorded_run = run(masked_pruning(PLAN, initialise, TRAIN, vote=share(1)))
-    counts = [masks.kept(log.state.mask) for log in recorded_run]
+    counts = [masks.counts(log.state.mask) for log in recorded_run]
     assert counts[0] != PLAN.keep(1, masks.full(WIDE))
-    make = {"random-masks": random_masks, "w0-norms": w0_norms}[name]
+    make = {"random-masks": lottery, "w0-norms": w0_norms}[name]
     seed = {"seed": 3} if name == "random-masks" else {}
     logs = run(make(PLAN, initialise, counts=lambda round_: counts[round_ - 1], **seed), data=[])
-    assert [masks.kept(log.state.mask) for log in logs] == counts
+    assert [masks.counts(log.state.mask) for log in logs] == counts
     assert all(inside(b.state.mask, a.state.mask) for a, b in pairwise(logs))
 
 
 def test_any_score_of_w0_makes_a_control():
-    algorithm = control(PLAN, initialise, name="w0-l1", score=l1)
+    algorithm = without_messages(PLAN, initialise, name="w0-l1", score=l1)
     assert algorithm.name == "w0-l1"
     weights = draw_weights(WIDE)
     scores = {layer.name: l1(Update(weights), layer, rng_for(0)) for layer in WIDE.layers}

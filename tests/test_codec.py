@@ -87,7 +87,7 @@ def cases(draw):
     reference = np.array(draw(bits)) ^ flip_reference
     mask = (np.array(draw(bits)) ^ flip_mask) & reference
     reference, mask = masks.unflatten(reference, layout), masks.unflatten(mask, layout)
-    kept = masks.kept(mask)
+    kept = masks.counts(mask)
     other = {name: 0 for name in kept}
     keep = draw(st.sampled_from([None, kept, sum(kept.values()), other, 1]))
     return layout, reference, mask, keep
@@ -214,7 +214,7 @@ def test_masks_come_back(case, round_):
 def test_no_mask_costs_more_than_a_byte_over_the_limit_of_its_kind(case):
     layout, reference, mask, keep = case
     payload = wire.encode_mask(mask, layout, 1, reference=reference, keep=keep)
-    kept, alive = masks.kept(mask), masks.kept(reference)
+    kept, alive = masks.counts(mask), masks.counts(reference)
     limit = wire.limit_bits(mask, reference)
     bits = [layout.filters, limit + sum(math.log2(n + 1) for n in alive.values())]
     if keep == kept:
@@ -231,7 +231,7 @@ def test_another_reference_is_refused_also_with_equal_counts(case, data, coding)
     payload = wire.encode_mask(mask, layout, 3, reference=reference, keep=keep, coding=coding)
     shuffled = {n: np.array(data.draw(st.permutations(list(b)))) for n, b in reference.items()}
     assume(not equal(shuffled, reference))
-    assert masks.kept(shuffled) == masks.kept(reference)
+    assert masks.counts(shuffled) == masks.counts(reference)
     assert wire.kind_of(payload) is not Kind.KNOWN or keep is not None
     with pytest.raises(MPFLError, match="for another model, reference, keep or coding"):
         wire.decode_mask(payload, layout, 3, reference=shuffled, keep=keep, coding=coding)
@@ -281,7 +281,7 @@ def test_counts_come_back(case, round_):
     assert equal(back, votes) and said == voters
     assert all(counts.dtype == np.int64 for counts in back.values())
     # The formula, as a check: ceil(log2(n + 1)) bits a filter alive, behind the voters.
-    bits = math.ceil(math.log2(voters + 1)) * sum(masks.kept(reference).values())
+    bits = math.ceil(math.log2(voters + 1)) * sum(masks.counts(reference).values())
     assert len(body_of(payload)) == -(-voters.bit_length() // 7) + math.ceil(bits / 8)
 
 

@@ -21,7 +21,7 @@ from mpfl.analysis.faults import FAULTS, colluding_veto, inverted_mask, random_m
 from mpfl.analysis.privacy import PRIVATE_VOTES, WRAPPERS, randomised_response
 from mpfl.data.noise import DATA_NOISES, gaussian, label_noise, permuted_labels, shuffled_pixels
 from mpfl.data.partition import PARTITIONS, dirichlet, iid, shards
-from mpfl.nets.shard import Settings
+from mpfl.nets.settings import Settings
 from mpfl.prune import SCORES
 from mpfl.runs.experiment import Experiment, config_of, identity
 from mpfl.runs.folder import read_json, read_lines
@@ -32,15 +32,7 @@ from mpfl.runs.text import changed
 from mpfl.schedules import SCHEDULES, arithmetic, cubic, geometric, linear, one_shot
 from mpfl.show import terminal
 from mpfl.types import MPFLError
-from mpfl.vote import (
-    RULES,
-    budget,
-    published_percentile,
-    published_threshold,
-    relaxed,
-    share,
-    weighted,
-)
+from mpfl.vote import RULES, most_votes, published_percentile, published_threshold, relaxed, share, weighted
 
 MPFL = [sys.executable, "-m", "mpfl"]
 SMALL = {
@@ -337,7 +329,7 @@ WRITTEN = {
     "vote": [
         *BY_HISTOGRAM,
         weighted(tuple(range(1, 11)), 0.25),
-        budget(7),
+        most_votes(7),
         relaxed(0.5),
         published_threshold(0.3),
         published_percentile(),

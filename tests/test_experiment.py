@@ -16,11 +16,12 @@ from mpfl.analysis.faults import colluding_veto, inverted_mask, random_mask
 from mpfl.data.noise import gaussian, label_noise, permuted_labels, shuffled_pixels
 from mpfl.data.partition import dirichlet
 from mpfl.filters import apply
-from mpfl.nets.shard import Settings
+from mpfl.nets.settings import Settings
 from mpfl.nets.start import initial_weights
 from mpfl.prune import taylor
-from mpfl.runs import experiment as experiments
-from mpfl.runs.experiment import METHODS, Experiment, changes, config_of, identity
+
+from mpfl.runs.experiment import Experiment, changes, config_of, identity
+from mpfl.runs.methods import METHODS
 from mpfl.runs.recipes import BUDGETS, RECIPES, recipe
 from mpfl.runs.workbench import Workbench
 from mpfl.schedules import geometric, one_shot

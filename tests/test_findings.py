@@ -20,11 +20,11 @@ from mpfl.evidence.samples import (
     rounds_alike,
     rows_of,
 )
-from mpfl.nets.shard import Settings
+from mpfl.nets.settings import Settings
 from mpfl.runs.record import Run, read_run
 from mpfl.runs.runner import run
 from mpfl.runs.workbench import Workbench
-from mpfl.server import filter_norms
+from mpfl.prune import filter_norms
 from mpfl.types import MPFLError
 from mpfl.vote import published_percentile, published_threshold, relaxed, share
 

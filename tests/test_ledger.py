@@ -15,7 +15,7 @@ from mpfl import masks, wire
 from mpfl.algorithm import Start
 from mpfl.allocate import power
 from mpfl.analysis.ledger import WAYS, Bill, bill, weights_length
-from mpfl.baselines.controls import random_masks
+from mpfl.baselines.controls import lottery
 from mpfl.baselines.fedavg import fedavg
 from mpfl.baselines.pruning_fl import pruning_fl
 from mpfl.data.partition import iid
@@ -30,7 +30,8 @@ from mpfl.runs.runner import run
 from mpfl.runs.workbench import Workbench
 from mpfl.schedules import arithmetic, geometric, linear, one_shot
 from mpfl.seeds import rng_for
-from mpfl.server import consensus_message, masked_pruning
+from mpfl.server import masked_pruning
+from mpfl.wire import encode_consensus
 from mpfl.simulation import simulate
 from mpfl.types import MPFLError
 
@@ -131,7 +132,7 @@ def test_simulated_messages_are_as_long_as_the_ledger_says(plan, way):
     w0 = {name: np.asarray(array, np.float32) for name, array in draw_weights(layout).items()}
     algorithm = {
         "mpfl": lambda: masked_pruning(plan, lambda seed: w0, train),
-        "random-masks": lambda: random_masks(plan, lambda seed: w0, seed=0),
+        "random-masks": lambda: lottery(plan, lambda seed: w0, seed=0),
         "pruning-fl": lambda: pruning_fl(plan, lambda seed: w0, train),
     }.get(way)
     logs, mask, begin, how = [], masks.full(layout), w0, {}
@@ -141,7 +142,7 @@ def test_simulated_messages_are_as_long_as_the_ledger_says(plan, way):
         mask, begin = logs[-1].state.mask, logs[-1].state.weights
     # How the last consensus, or the last average, reaches the nodes.
     if way == "mpfl":
-        message = consensus_message(mask, layout, plan.rounds + 1)
+        message = encode_consensus(mask, layout, plan.rounds + 1)
         how = {"start": lambda state: message, "join": lambda message: apply(w0, mask, layout)}
     if way == "pruning-fl":
         small = wire.encode_weights(begin, layout, 0, mask=mask)

@@ -32,9 +32,9 @@ def test_everything_is_kept_at_the_beginning():
 
 
 def test_counts_by_hand():
-    assert masks.kept(HAND) == {"conv1": 3, "conv2": 2, "fc": 3}
+    assert masks.counts(HAND) == {"conv1": 3, "conv2": 2, "fc": 3}
     assert masks.sparsity(HAND) == pytest.approx(4 / 12)
-    assert all(type(count) is int for count in masks.kept(HAND).values())
+    assert all(type(count) is int for count in masks.counts(HAND).values())
 
 
 def test_flat_by_hand():
@@ -88,7 +88,7 @@ def test_sparsity_and_counts(case):
     )
     fewer = masks.intersect(a, b)
     assert masks.sparsity(fewer) >= masks.sparsity(a)
-    assert all(masks.kept(fewer)[name] <= masks.kept(a)[name] for name in a)
+    assert all(masks.counts(fewer)[name] <= masks.counts(a)[name] for name in a)
 
 
 @few

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mpfl.analysis import faults
-from mpfl.analysis.faults import FAULTS, Fault, colluding_veto, inverted_mask, random_mask
+
+from mpfl.analysis.faults import FAULTS, colluding_veto, inverted_mask, random_mask
+from mpfl.node import Fault
 from mpfl.data import noise
 from mpfl.data.noise import (
     DATA_NOISES,

@@ -34,15 +34,7 @@ from mpfl.seeds import rng_for
 from mpfl.server import masked_pruning
 from mpfl.simulation import simulate
 from mpfl.types import MPFLError
-from mpfl.vote import (
-    Ballot,
-    budget,
-    published_percentile,
-    published_threshold,
-    relaxed,
-    share,
-    weighted,
-)
+from mpfl.vote import Tally, most_votes, published_percentile, published_threshold, relaxed, share, weighted
 
 THREE = math.log(3)  # the epsilon at which three of four answers are true
 epsilons = st.floats(0.01, 12)
@@ -146,8 +138,8 @@ def test_on_average_it_is_right_and_off_by_the_standard_error():
     assert np.std(found, axis=0) == pytest.approx(error, rel=0.06)
 
 
-def ballot_of(case: Election) -> Ballot:
-    return Ballot(case.masks.sum(axis=0), len(case.masks), case.alive, case.keep, case.norms)
+def ballot_of(case: Election) -> Tally:
+    return Tally(case.masks.sum(axis=0), len(case.masks), case.alive, case.keep, case.norms)
 
 
 @given(elections(), epsilons)
@@ -156,7 +148,7 @@ def test_a_rule_by_rank_is_unchanged_by_debiasing(case, epsilon):
     votes = unbiased(ballot.votes, ballot.voters, epsilon)
     lifted = votes - votes.min()  # a ballot holds no negative counts; ranks do not mind
     other = replace(ballot, votes=lifted, voters=float(lifted.max() + 1))
-    assert (budget()(other) == budget()(ballot)).all()
+    assert (most_votes()(other) == most_votes()(ballot)).all()
 
 
 @given(elections(), epsilons)
@@ -182,7 +174,7 @@ def test_debiased_thresholds_are_monotone(case, epsilon):
 @pytest.mark.parametrize(
     ("rule", "why"),
     [
-        (budget(), "goes by rank, which does not change"),
+        (most_votes(), "goes by rank, which does not change"),
         (weighted((1.0, 2.0)), "does not count voters alike"),
         (debiased(share(), 1.0), "is debiased already"),
     ],
@@ -197,7 +189,7 @@ def chance_by_hand(votes, voters, epsilon, tau):
     p, total = chance_true(epsilon), 0.0
     for true in product([True, False], repeat=voters):
         said = sum((node < votes) == truth for node, truth in enumerate(true))
-        ballot = Ballot(np.array([said]), voters, np.ones(1, bool), 1, np.ones(1))
+        ballot = Tally(np.array([said]), voters, np.ones(1, bool), 1, np.ones(1))
         if debiased(share(tau), epsilon)(ballot)[0]:
             total += math.prod(p if truth else 1 - p for truth in true)
     return total
@@ -314,14 +306,14 @@ def test_private_votes_in_whole_rounds():
     plan, epsilon = Plan(TOY, linear(0.5), rounds=3), 1.0
     private = voter(plan, drift(TOY), l2, fault=randomised_response(epsilon))
     data, behaviour = [np.ones(3)] * 6, dict.fromkeys(range(6), private)
-    for rule in (budget(), debiased(share(0.5), epsilon)):
+    for rule in (most_votes(), debiased(share(0.5), epsilon)):
         start = lambda seed: draw_weights(TOY, seed)  # noqa: E731
         algorithm = masked_pruning(plan, start, drift(TOY), vote=rule)
         logs = list(simulate(algorithm, data, begin(TOY), 3, 0, behaviour=behaviour))
         kinds = {wire.kind_of(ballot) for log in logs for ballot in log.ballots}
         assert wire.Kind.KNOWN not in kinds or len(kinds) > 1, "the counts were not noisy"
-        if rule == budget():  # exact, whatever the noise
-            kept = masks.kept(logs[-1].state.mask)
+        if rule == most_votes():  # exact, whatever the noise
+            kept = masks.counts(logs[-1].state.mask)
             assert kept == plan.keep(3, masks.full(TOY))
 
 

@@ -336,8 +336,8 @@ def test_select_over_network(layers, floor, more):
         scores, alive, keep, floor
     )
     assert inside(chosen, alive)
-    kept = masks.kept(chosen)
-    assert sum(kept.values()) == min(keep, sum(masks.kept(alive).values()))
+    kept = masks.counts(chosen)
+    assert sum(kept.values()) == min(keep, sum(masks.counts(alive).values()))
     assert all(kept[name] >= floors[name] for name in alive)
     assert inside(chosen, select_over_network(scores, alive, keep + 1, floor))
     if sum(floors.values()) > 0:

@@ -19,7 +19,8 @@ from mpfl.algorithm import State
 from mpfl.evidence.cells import cells_of
 from mpfl.nets.hardware import keep_freed_memory
 from mpfl.nets.networks import DigitsCNN, build
-from mpfl.nets.shard import Settings, Shard
+from mpfl.nets.settings import Settings
+from mpfl.nets.shard import Shard
 from mpfl.nets.start import fresh_head, initial_weights
 from mpfl.nets.tensors import load_weights
 from mpfl.nets.tracing import layout_of
@@ -427,7 +428,7 @@ def test_unanimity_that_prunes_less_than_is_required_prunes_nothing():
         ]
         state = State(draw_weights(layout), alive)
         voted = count_votes(plan, published_threshold(), state, round_, replies)
-        return masks.kept(voted.mask)["layer0"]
+        return masks.counts(voted.mask)["layer0"]
 
     assert left(plan, 7) == 8  # twelve of twenty are to be gone, and are
     assert left(plan, 8) == 10  # fourteen are: unanimity will not do, and anyone may keep

@@ -34,7 +34,7 @@ from mpfl.runs.recipes import recipe
 from mpfl.runs.record import ballots_of
 from mpfl.runs.text import changed
 from mpfl.runs.workbench import Workbench
-from mpfl.server import filter_norms
+from mpfl.prune import filter_norms
 from mpfl.show.figures import FIGURES, cells_behind
 from mpfl.show.terminal import size
 

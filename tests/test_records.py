@@ -212,7 +212,7 @@ def test_counts_of_a_recorded_run(tmp_path):
         append_round(tmp_path / "rounds.jsonl", line)
     counts = kept_counts(tmp_path, LAYOUT)
     for round_ in (1, 2):
-        assert counts(round_) == masks.kept(log(round_).state.mask)
+        assert counts(round_) == masks.counts(log(round_).state.mask)
     with pytest.raises(MPFLError, match="has no round 3; ask for at most 2"):
         counts(3)
 

@@ -17,7 +17,8 @@ from mpfl.analysis.relay import Level, count_relayed, gather, link_bytes, relay
 from mpfl.node import Plan
 from mpfl.schedules import linear
 from mpfl.seeds import rng_for
-from mpfl.server import consensus_message, count_votes
+from mpfl.server import count_votes
+from mpfl.wire import encode_consensus
 from mpfl.types import MPFLError, Reply
 from mpfl.vote import RULES, weighted
 
@@ -218,7 +219,7 @@ def test_the_bytes_of_each_link_are_those_of_a_vote_that_takes_place(coding):
         groups = [messages[i : i + fan] for i in range(0, len(messages), fan)]
         messages = [relay(plan, alive, 2, numbered(group)) for group in groups]
         lengths.append(messages)
-    down = len(consensus_message(alive, WIDE, 2))
+    down = len(encode_consensus(alive, WIDE, 2))
     assert link_bytes(plan, alive, 2, fans) == [
         Level(len(level), voters, *{len(m) for m in level}, down)
         for level, voters in zip(lengths, (1, 4, 12), strict=True)

@@ -15,15 +15,15 @@ from mpfl import masks
 from mpfl.analysis.faults import colluding_veto, inverted_mask, random_mask
 from mpfl.analysis.replay import consensus, jaccard, lost, mixed, swing, tampered
 from mpfl.data.noise import permuted_labels
-from mpfl.nets.shard import Settings
+from mpfl.nets.settings import Settings
 from mpfl.runs.experiment import Experiment
 from mpfl.runs.record import Run, ballots_of, bits_of, filters_of, read_run
 from mpfl.runs.runner import run
 from mpfl.runs.workbench import Workbench
 from mpfl.schedules import one_shot
-from mpfl.server import filter_norms
+from mpfl.prune import filter_norms
 from mpfl.types import MPFLError
-from mpfl.vote import budget, relaxed, share, weighted
+from mpfl.vote import most_votes, relaxed, share, weighted
 
 Recorded: TypeAlias = tuple[Experiment, Run]
 FAULTY = 2
@@ -63,7 +63,7 @@ def replayed(found: Recorded, vote, ballots: np.ndarray) -> np.ndarray:
 
 
 RULES = pytest.mark.parametrize(
-    "vote", [budget(), share(1.0), share(0.5), relaxed(), weighted((3.0, 1.0, 2.0, 1.0, 1.0))]
+    "vote", [most_votes(), share(1.0), share(0.5), relaxed(), weighted((3.0, 1.0, 2.0, 1.0, 1.0))]
 )
 
 
@@ -75,7 +75,7 @@ def test_the_recorded_ballots_give_the_recorded_consensus(cast, vote):
 
 @RULES
 def test_a_rule_asked_of_another_rules_run_says_what_its_own_run_says(cast, vote):
-    ballots = ballots_of(cast(vote=budget())[1], 1)
+    ballots = ballots_of(cast(vote=most_votes())[1], 1)
     assert (replayed(cast(vote=vote), vote, ballots) == decided(cast(vote=vote))).all()
 
 
@@ -89,7 +89,7 @@ def test_spoilt_ballots_among_honest_ones_are_the_run_that_spoils_as_many(cast):
     assert (ballots == ballots_of(real[1], 1)).all()
     assert (ballots[:FAULTY] != honest[:FAULTY]).any()
     assert (ballots[FAULTY:] != all_spoilt[FAULTY:]).any()
-    assert (replayed(real, budget(), ballots) == decided(real)).all()
+    assert (replayed(real, most_votes(), ballots) == decided(real)).all()
 
 
 @pytest.mark.parametrize("fault", [inverted_mask(), colluding_veto(0.3)])
@@ -98,7 +98,7 @@ def test_a_fault_that_draws_nothing_gives_the_ballots_of_a_run(cast, fault):
     real = cast(noise=fault, noisy_nodes=FAULTY)
     ballots = mixed(honest, tampered(fault, honest, Workbench(real[0]).layout, 0), FAULTY)
     assert (ballots == ballots_of(real[1], 1)).all()
-    assert (replayed(real, budget(), ballots) == decided(real)).all()
+    assert (replayed(real, most_votes(), ballots) == decided(real)).all()
 
 
 def test_a_fault_that_draws_is_a_function_of_the_seed_and_the_node():
@@ -107,7 +107,7 @@ def test_a_fault_that_draws_is_a_function_of_the_seed_and_the_node():
     first, again, other = (tampered(random_mask(), honest, TOY, seed) for seed in (0, 0, 1))
     assert (first == again).all() and (first != other).any()
     assert len({ballot.tobytes() for ballot in first}) > 1
-    counts = [masks.kept(masks.unflatten(ballot, TOY)) for ballot in (*first, honest[0])]
+    counts = [masks.counts(masks.unflatten(ballot, TOY)) for ballot in (*first, honest[0])]
     assert all(count == counts[-1] for count in counts)
 
 
@@ -126,7 +126,7 @@ def test_a_layer_that_the_rule_empties_keeps_its_floor(cast):
     nothing = np.zeros((5, bench.layout.filters), bool)
     norms = filter_norms(bench.start.w0, bench.layout)
     plan = replace(bench.plan, floor=2)
-    kept = masks.kept(masks.unflatten(consensus(plan, share(0.5), nothing, norms), bench.layout))
+    kept = masks.counts(masks.unflatten(consensus(plan, share(0.5), nothing, norms), bench.layout))
     assert set(kept.values()) == {2}
 
 

@@ -33,16 +33,11 @@ from mpfl.node import Plan, voter
 from mpfl.prune import l2, random, rms_weight, select_by_layer
 from mpfl.schedules import cubic, geometric, linear, one_shot
 from mpfl.seeds import rng_for
-from mpfl.server import count_votes, filter_norms, masked_pruning
+from mpfl.prune import filter_norms
+from mpfl.server import count_votes, masked_pruning
 from mpfl.simulation import Resume, agreement_table, one_by_one, simulate, take_turn
 from mpfl.types import MPFLError, Reply, Update
-from mpfl.vote import (
-    RULES,
-    budget,
-    published_percentile,
-    share,
-    weighted,
-)
+from mpfl.vote import RULES, most_votes, published_percentile, share, weighted
 
 WIDE = chain([16, 12, 10], norm=False)
 DATA = [np.full(5, 1.0), np.full(8, 2.0), np.full(3, 0.5)]
@@ -186,7 +181,7 @@ def test_a_node_keeps_what_the_schedule_asks_and_brings_nothing_back():
     keep = PLAN.keep(3, alive)
     assert keep == {"layer0": 8, "layer1": 3, "layer2": 1}  # 16 - 7.2, and what is left
     sent = wire.decode_mask(reply.payload, WIDE, 3, reference=alive, keep=keep)
-    assert masks.kept(sent) == keep and inside(sent, alive)
+    assert masks.counts(sent) == keep and inside(sent, alive)
 
 
 def test_the_same_node_says_the_same_and_another_draw_another():
@@ -257,7 +252,7 @@ def decided(rule, *sent, plan=TOY_PLAN, state=None, round_=1):
         (weighted((1.0, 1, 0), tau=0.6), ["#...", "#..", "#...."]),
         # 0.3 of 0.1 + 0.2 + 0.3 is half, though not in the last digit of floating point.
         (weighted((0.1, 0.2, 0.3)), ["##..", "##.", "#..#."]),
-        (budget(1), ["#...", "#..", "#...."]),
+        (most_votes(1), ["#...", "#..", "#...."]),
     ],
     ids=str,
 )
@@ -299,11 +294,11 @@ def test_the_consensus_lies_within_the_last_and_no_layer_is_empty(rule, data, sc
     sent = [masks.intersect(data.draw(masks_for(TOY)), alive) for _ in range(3)]
     state = decided(rule, *sent, plan=plan, state=replace(fresh(TOY), mask=alive))
     masks.check(state.mask, TOY, within=alive)
-    kept = masks.kept(state.mask)
+    kept = masks.counts(state.mask)
     assert min(kept.values()) >= 1
     for name in state.rescued:
         assert kept[name] == min(floor, alive[name].sum())
-    if rule == budget():
+    if rule == most_votes():
         asked = plan.keep(1, alive)
         assert (sum(kept.values()) if scope == "network" else kept) == asked
 
@@ -320,8 +315,8 @@ def test_a_budget_over_the_network_by_hand():
     expected = mask_of(TOY, "##..", "#..", "#....")
     for name, f in single[:2]:
         expected[name][f] = True
-    assert same(decided(budget(), *SAID, plan=plan, state=state).mask, expected)
-    assert masks.kept(decided(budget(3), *SAID, plan=plan).mask) == dict.fromkeys(expected, 1)
+    assert same(decided(most_votes(), *SAID, plan=plan, state=state).mask, expected)
+    assert masks.counts(decided(most_votes(3), *SAID, plan=plan).mask) == dict.fromkeys(expected, 1)
 
 
 def test_norms_are_those_of_w0():
@@ -422,7 +417,7 @@ def test_a_run_keeps_its_laws(rule):
         sent = [payload for what, round_, payload in wire if (what, round_) == ("up", log.round)]
         keep = PLAN.keep(log.round, alive)
         said = [wire.decode_mask(p, WIDE, log.round, reference=alive, keep=keep) for p in sent]
-        assert [masks.kept(mask) for mask in said] == [keep] * len(DATA)
+        assert [masks.counts(mask) for mask in said] == [keep] * len(DATA)
         for name, counts in log.state.votes.items():
             weights = rule.weights if isinstance(rule, weighted) else (1, 1, 1)
             slow = sum(w * mask[name] for w, mask in zip(weights, said, strict=True))
@@ -434,7 +429,7 @@ def test_a_run_keeps_its_laws(rule):
 
 
 def test_budget_follows_the_schedule_exactly():
-    kept = [masks.kept(log.state.mask) for log in run(method(vote=budget()))]
+    kept = [masks.counts(log.state.mask) for log in run(method(vote=most_votes()))]
     # 16, 12 and 10 filters; 15, 30, 45 and 60 percent go, rounded up.
     assert [list(counts.values()) for counts in kept] == [
         [13, 10, 8],
@@ -457,13 +452,13 @@ def test_budget_follows_the_schedule_exactly():
 def test_every_schedule_by_hand(schedule, kept):
     layout = chain([16])
     logs = run(method(Plan(layout, schedule, rounds=4)), layout=layout)
-    assert [masks.kept(log.state.mask)["layer0"] for log in logs] == kept
+    assert [masks.counts(log.state.mask)["layer0"] for log in logs] == kept
 
 
 def test_the_network_scope_is_exact_in_total_and_leaves_the_floor():
     plan = replace(PLAN, schedule=linear(0.8), scope="network", floor=2)
     logs = run(method(plan, score=rms_weight))
-    kept = [masks.kept(log.state.mask) for log in logs]
+    kept = [masks.counts(log.state.mask) for log in logs]
     # Of 38 filters 20, 40, 60 and 80 percent go: 7.6, 15.2, 22.8 and 30.4, rounded up.
     assert [sum(counts.values()) for counts in kept] == [30, 22, 15, 7]
     assert all(min(counts.values()) >= 2 for counts in kept)
@@ -597,8 +592,8 @@ def test_colluders_that_would_empty_every_layer_do_not():
     faulty = voter(plan, still, l2, fault=inverted_mask())
     logs = run(algorithm, behaviour={0: faulty, 2: faulty})
     assert logs[0].state.rescued == ("layer0", "layer1", "layer2")
-    assert masks.kept(logs[0].state.mask) == {"layer0": 2, "layer1": 2, "layer2": 2}
-    assert all(min(masks.kept(log.state.mask).values()) >= 1 for log in logs)
+    assert masks.counts(logs[0].state.mask) == {"layer0": 2, "layer1": 2, "layer2": 2}
+    assert all(min(masks.counts(log.state.mask).values()) >= 1 for log in logs)
 
 
 def test_a_node_that_fails_is_named():
@@ -716,8 +711,8 @@ def test_laws_of_any_federation(case):
         assert all(bits.any() for bits in log.state.mask.values())
         assert all(0 <= value <= 1 for value in log.state.agreement.values())
         assert log.bytes_up == sum(log.payloads)
-        if rule == budget() and not log.state.rescued:
-            kept = masks.kept(log.state.mask)
+        if rule == most_votes() and not log.state.rescued:
+            kept = masks.counts(log.state.mask)
             asked = plan.keep(log.round, alive)
             assert (sum(kept.values()) if plan.scope == "network" else kept) == asked
         alive = log.state.mask

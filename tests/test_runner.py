@@ -27,7 +27,8 @@ from mpfl.data.partition import dirichlet
 from mpfl.prune import bn_scale
 from mpfl.runs import folder as folder_module
 from mpfl.runs import runner
-from mpfl.runs.experiment import METHODS, config_of
+from mpfl.runs.experiment import config_of
+from mpfl.runs.methods import METHODS
 from mpfl.runs.folder import read_json, read_lines, write_json
 from mpfl.runs.record import bits_of
 from mpfl.runs.runner import LOCK, run
@@ -103,7 +104,7 @@ def test_every_method_runs_and_its_bytes_are_those_of_its_log(quick, tmp_path, m
         assert accuracy is None or 0 < accuracy <= 1
 
     mask = safetensors.numpy.load_file(folder / "mask.safetensors")
-    assert summary["kept"] == masks.kept(mask)
+    assert summary["kept"] == masks.counts(mask)
     assert summary["sparsity"] == pytest.approx(masks.sparsity(mask))
     assert (summary["sparsity"] == 0) == (not rounds)
     for size in ("parameters", "macs"):

@@ -35,7 +35,7 @@ from mpfl.seeds import rng_for
 from mpfl.server import add_up, count_votes, masked_pruning
 from mpfl.simulation import simulate
 from mpfl.types import MPFLError, Reply
-from mpfl.vote import budget, relaxed, share, weighted
+from mpfl.vote import most_votes, relaxed, share, weighted
 from mpfl.wire import BLOCK, Kind, add_packed
 
 ALL = masks.full(TOY)
@@ -138,7 +138,7 @@ def test_packed_masks_come_back_all_equally_long(data, layout):
 
 def test_one_coding_refuses_the_other():
     mask = mask_of(TOY, "#.##", "###", "#####")
-    keep = masks.kept(mask)
+    keep = masks.counts(mask)
     for known, kind in ((keep, "KNOWN"), (None, "NESTED")):
         short = wire.encode_mask(mask, TOY, 2, reference=ALL, keep=known)
         with pytest.raises(MPFLError, match=f"^{kind} payload is not canonical .*'packed'"):
@@ -333,7 +333,7 @@ def test_both_codings_give_the_same_states(rule, scope, faults):
         assert one.state.rescued == other.state.rescued
 
 
-@given(st.data(), layouts(), st.sampled_from([share(0.5), budget(), relaxed()]))
+@given(st.data(), layouts(), st.sampled_from([share(0.5), most_votes(), relaxed()]))
 def test_both_codings_give_the_same_state_of_any_votes(data, layout, rule):
     alive = {n: b | data.draw(st.booleans()) for n, b in data.draw(masks_for(layout)).items()}
     for bits in alive.values():
@@ -358,7 +358,7 @@ def test_agreement_over_several_blocks():
     bits, payloads = draw_votes(TOY, 50)
     replies = [Reply(n, p) for n, p in enumerate(islice(cycle(payloads), 2 * BLOCK + 3))]
     plan = Plan(TOY, linear(0.5), rounds=3, coding="packed")
-    state = count_votes(plan, budget(), State(draw_weights(TOY), ALL, 0), 2, replies)
+    state = count_votes(plan, most_votes(), State(draw_weights(TOY), ALL, 0), 2, replies)
     expected = [masks.agreement(masks.unflatten(row, TOY), state.mask, ALL) for row in bits]
     assert list(state.agreement) == list(range(len(replies)))
     assert list(state.agreement.values()) == list(islice(cycle(expected), len(replies)))

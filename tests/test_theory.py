@@ -12,7 +12,7 @@ from scipy import stats
 from mpfl.analysis.theory import chance_pruned, chance_pruned_of, votes_needed
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError
-from mpfl.vote import Ballot, share
+from mpfl.vote import Tally, share
 
 chances = st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0])
 taus = st.floats(0.01, 1)
@@ -32,7 +32,7 @@ def one(p: float, q: float, nodes: int, faulty: int, tau: float) -> float:
 def kept_by(tau: float, votes: np.ndarray, nodes: int) -> np.ndarray:
     """What the rule itself says of counts of votes."""
     size = votes.size
-    return share(tau)(Ballot(votes, nodes, np.ones(size, bool), size, np.zeros(size)))
+    return share(tau)(Tally(votes, nodes, np.ones(size, bool), size, np.zeros(size)))
 
 
 def test_by_hand():

@@ -15,29 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import Election, elections, written
 
-from mpfl import vote
+
 from mpfl.types import MPFLError
-from mpfl.vote import (
-    RULES,
-    Ballot,
-    Rule,
-    budget,
-    published_percentile,
-    published_threshold,
-    relaxed,
-    share,
-    tally,
-    weighted,
-)
+from mpfl.vote import RULES, Rule, Tally, most_votes, published_percentile, published_threshold, relaxed, share, tally, weighted
 
 few = settings(max_examples=20)
 
 
-def ballot_of(rule: Rule, election: Election) -> Ballot:
+def ballot_of(rule: Rule, election: Election) -> Tally:
     """The masks added up, as the server does it for this rule."""
     weights = np.array(rule.weights) if isinstance(rule, weighted) else None
     nodes = len(election.masks)
-    return Ballot(
+    return Tally(
         votes=tally(election.masks) if weights is None else weights @ election.masks,
         voters=float(nodes if weights is None else weights.sum()),
         alive=election.alive,
@@ -154,7 +143,7 @@ TABLE: dict[str, Row] = {
     ),
     # The count is all that matters to it: it drops what all keep, and keeps what nobody does.
     "budget": Row(
-        draw=lambda nodes: st.builds(budget, st.none() | st.integers(1, 8)),
+        draw=lambda nodes: st.builds(most_votes, st.none() | st.integers(1, 8)),
         slow=slow_budget,
         holds_all=False,
         drops_none=False,
@@ -297,12 +286,12 @@ HAND = Election(
         (weighted((3.0, 1, 1, 1), tau=0.5), "#####."),
         (weighted((0.0, 0, 0, 1), tau=0.5), "#....."),
         # The second and the third tie; the third is larger in w0.
-        (budget(k=1), "#....."),
-        (budget(k=2), "#.#..."),
-        (budget(k=3), "###..."),
-        (budget(k=6), "######"),
-        (budget(k=9), "######"),
-        (budget(), "####.."),
+        (most_votes(k=1), "#....."),
+        (most_votes(k=2), "#.#..."),
+        (most_votes(k=3), "###..."),
+        (most_votes(k=6), "######"),
+        (most_votes(k=9), "######"),
+        (most_votes(), "####.."),
         # Two of six are to go, at least: 0.5 keeps four and prunes two.
         (relaxed(), "####.."),
         (relaxed(target=0), "######"),
@@ -342,7 +331,7 @@ def test_ties_go_to_the_larger_filter_of_w0_and_then_to_the_first():
     tied = replace(HAND, masks=np.ones((2, 6), bool), norms=np.array([1.0, 3, 2, 3, 1, 0]))
     ranked = [1, 3, 2, 0, 4, 5]
     for k in range(1, 7):
-        kept = budget(k=k)(ballot_of(budget(), tied))
+        kept = most_votes(k=k)(ballot_of(most_votes(), tied))
         assert np.flatnonzero(kept).tolist() == sorted(ranked[:k])
 
 
@@ -350,9 +339,9 @@ def test_ties_go_to_the_larger_filter_of_w0_and_then_to_the_first():
 @given(elections(), st.integers(1, 9))
 def test_a_budget_is_met_exactly(election, k):
     alive = int(election.alive.sum())
-    ballot = ballot_of(budget(), election)
-    assert budget(k=k)(ballot).sum() == min(k, alive)
-    assert budget()(ballot).sum() == min(election.keep, alive)
+    ballot = ballot_of(most_votes(), election)
+    assert most_votes(k=k)(ballot).sum() == min(k, alive)
+    assert most_votes()(ballot).sum() == min(election.keep, alive)
 
 
 @few
@@ -401,8 +390,8 @@ def test_asking_the_published_threshold_for_more_may_prune_less():
     ("rule", "masks", "kept"),
     [
         # Drops what all keep, and keeps what nobody does.
-        (budget(k=1), [[1, 1]], "#."),
-        (budget(k=2), [[1, 0]], "##"),
+        (most_votes(k=1), [[1, 1]], "#."),
+        (most_votes(k=2), [[1, 0]], "##"),
         (relaxed(target=0), [[1, 0]], "##"),
         (published_percentile(p=0), [[1, 0]], "##"),
     ],
@@ -424,7 +413,7 @@ UNANIMOUS, ANYONE = NODES, 1
 
 
 def counted(counts, keep=1):
-    return Ballot(counts, float(NODES), np.ones(FILTERS, bool), keep, np.zeros(FILTERS))
+    return Tally(counts, float(NODES), np.ones(FILTERS, bool), keep, np.zeros(FILTERS))
 
 
 def levels_reached(rules):
@@ -479,9 +468,9 @@ def test_the_published_rules_give_one_of_two_masks(rule):
 
 
 def test_budget_gives_any_number_and_so_masks_that_are_no_level():
-    assert levels_reached([budget(k) for k in range(1, FILTERS + 1)]) == ({0, 1, 2, 3}, True)
+    assert levels_reached([most_votes(k) for k in range(1, FILTERS + 1)]) == ({0, 1, 2, 3}, True)
     for counts, k in product(EVERY_COUNT, range(1, FILTERS + 1)):
-        assert budget(k)(counted(counts)).sum() == budget()(counted(counts, keep=k)).sum() == k
+        assert most_votes(k)(counted(counts)).sum() == most_votes()(counted(counts, keep=k)).sum() == k
 
 
 # --- the authors' released code, run unchanged ------------------------------------------------
@@ -526,8 +515,8 @@ def test_published_rules_as_the_authors_ran_them(case):
         (lambda: weighted(()), "weights () must be at least 0 and not all 0"),
         (lambda: weighted((1.0, -1.0, 1.0)), "must be at least 0 and not all 0"),
         (lambda: weighted((0.0, 0.0)), "must be at least 0 and not all 0"),
-        (lambda: budget(0), "vote rule budget: k is 0, but a layer needs at least 1 filter"),
-        (lambda: budget(-1), "k is -1"),
+        (lambda: most_votes(0), "vote rule budget: k is 0, but a layer needs at least 1 filter"),
+        (lambda: most_votes(-1), "k is -1"),
         (lambda: relaxed(30), "vote rule relaxed: target is 30, but must be within 0-1"),
         (lambda: published_threshold(-0.1), "published_threshold: required is -0.1"),
         (lambda: published_percentile(50), "published_percentile: p is 50"),
@@ -547,4 +536,4 @@ def test_what_is_refused(call, message):
 def test_votes_of_a_small_type_are_ranked_like_any_other():
     # An unsigned zero must not turn into the largest number on the way.
     votes = np.array([0, 3, 1], dtype=np.uint8)
-    assert written({"": budget(2)(counted(votes))}) == [".##"]
+    assert written({"": most_votes(2)(counted(votes))}) == [".##"]

@@ -27,7 +27,7 @@ from mpfl.runs.record import Run, ballots_of, bits_of, filters_of, hex_of, keep_
 from mpfl.runs.runner import run
 from mpfl.schedules import geometric
 from mpfl.seeds import rng_for
-from mpfl.server import filter_norms
+from mpfl.prune import filter_norms
 from mpfl.show.plots import look
 from mpfl.show.widgets.bytes import WAYS, BandwidthCalculator, Network, networks
 from mpfl.show.widgets.playable import Playable, module
@@ -701,7 +701,7 @@ def test_the_vote_explorer_holds_plain_state_and_escapes_it():
 def test_of_a_layer_too_small_for_what_is_asked_one_filter_stays(rule):
     widget = vote_explorer()
     widget.sparsity, widget.rule = 0.95, rule
-    left = masks.kept(masks.unflatten(widget.consensus(), VOTED))
+    left = masks.counts(masks.unflatten(widget.consensus(), VOTED))
     assert min(left.values()) >= 1
     if rule == "budget":
         assert list(left.values()) == [1, 1, 1]

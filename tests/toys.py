@@ -14,13 +14,13 @@ from mpfl.filters import Layer, Layout, Reader, apply
 from mpfl.runs.folder import read_json, read_lines
 from mpfl.seeds import rng_for
 from mpfl.types import Mask, Update, Weights
-from mpfl.vote import budget, published_percentile, published_threshold, relaxed, share
+from mpfl.vote import most_votes, published_percentile, published_threshold, relaxed, share
 
 # Every rule that needs the histogram alone: all but the weighted one, which a test sets up.
 BY_HISTOGRAM = [
     share(0.5),
     share(1.0),
-    budget(),
+    most_votes(),
     relaxed(),
     published_threshold(),
     published_percentile(0.3),

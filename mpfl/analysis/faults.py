@@ -9,16 +9,14 @@ with nothing; the inputs are never changed; equal generators give equal faults.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
+import numpy as np
+
+from mpfl.filters import rounded_up
 from mpfl.prune import keep_best
 from mpfl.seeds import Rng, rng_for
 from mpfl.types import Mask, MPFLError
-
-Fault: TypeAlias = Callable[[Mask, Mask, Rng], Mask]
 
 
 def check_vote(where: str, mask: Mask, alive: Mask) -> None:
@@ -36,10 +34,15 @@ def check_vote(where: str, mask: Mask, alive: Mask) -> None:
 
 
 @dataclass(frozen=True)
-class random_mask:  # noqa: N801
+class random_mask:
     """The node votes without looking: in each layer as many filters as it honestly keeps.
 
     They are drawn uniformly among those alive, so no count gives the node away.
+
+    >>> alive = {"conv": np.array([True, True, True, False])}
+    >>> mask = {"conv": np.array([True, True, False, False])}
+    >>> random_mask()(mask, alive, rng_for(0, "example"))["conv"].sum()
+    np.int64(2)
     """
 
     def __call__(self, mask: Mask, alive: Mask, rng: Rng) -> Mask:
@@ -51,10 +54,15 @@ class random_mask:  # noqa: N801
 
 
 @dataclass(frozen=True)
-class inverted_mask:  # noqa: N801
+class inverted_mask:
     """The node votes against itself: for what it would drop, against what it would keep.
 
-    Its count gives it away: where the honest mask drops nothing, this one keeps nothing.
+    Its count gives it away: if the honest mask drops nothing, this one keeps nothing.
+
+    >>> alive = {"conv": np.array([True, True, True, False])}
+    >>> mask = {"conv": np.array([True, True, False, False])}
+    >>> inverted_mask()(mask, alive, rng_for(0, "example"))
+    {'conv': array([False, False,  True, False])}
     """
 
     def __call__(self, mask: Mask, alive: Mask, rng: Rng) -> Mask:
@@ -63,25 +71,30 @@ class inverted_mask:  # noqa: N801
 
 
 @dataclass(frozen=True)
-class colluding_veto:  # noqa: N801
+class colluding_veto:
     """All colluders drop the same chosen filters and keep everything else alive.
 
-    The choice is a ``share`` of each full layer, fixed by the ``seed`` that the colluders
+    The choice is an ``amount`` of each full layer, fixed by the ``seed`` that the colluders
     share: it depends neither on the round, nor on what any of them found honestly, nor on
-    ``rng``. Law: with one seed, a larger share drops a superset. Raises for a share
-    outside 0-1 and a negative seed.
+    ``rng``. Law: with one seed, a larger amount drops a superset. Raises for an
+    amount outside 0-1 and a negative seed.
+
+    >>> alive = {"conv": np.ones(4, bool)}
+    >>> votes = [colluding_veto(0.5)(alive, alive, rng_for(0, node)) for node in range(2)]
+    >>> votes[0]["conv"].sum(), (votes[0]["conv"] == votes[1]["conv"]).all()
+    (np.int64(2), np.True_)
     """
 
-    share: float
+    amount: float
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (0 <= self.share <= 1 and self.seed >= 0):
-            raise MPFLError(f"{self!r}: give a share of 0 to 1 and a seed of 0 or more")
+        if not (0 <= self.amount <= 1 and self.seed >= 0):
+            raise MPFLError(f"{self!r}: give an amount of 0 to 1 and a seed of 0 or more")
 
     def chosen(self, layer: str, filters: int) -> np.ndarray:
         """Which of a layer's filters are to go, ``bool [filters]``, rounded up."""
-        count = math.ceil(self.share * filters - 1e-9)
+        count = rounded_up(self.amount, filters)
         return rng_for(self.seed, "veto", layer).permutation(filters) < count
 
     def __call__(self, mask: Mask, alive: Mask, rng: Rng) -> Mask:

@@ -1,8 +1,8 @@
 """What a run sends, to the byte, before anything is trained.
 
 The length of a message follows from counts: the filters that each layer keeps, the sizes of
-the tensors, the images behind an average. Under the ``budget`` rule the schedule alone sets
-the filters. Masks are encoded by the codec itself; weights, which may be half a gigabyte a
+the tensors, the images behind an average. Under ``most_votes`` the schedule alone sets
+the filters. Masks are encoded as in a run; weights, which may be half a gigabyte a
 message, are not made: their length is worked out.
 """
 
@@ -18,11 +18,11 @@ import numpy as np
 
 from mpfl import masks, wire
 from mpfl.filters import Layout, cut_shapes
+from mpfl.masks import Keep
 from mpfl.node import Plan
-from mpfl.server import consensus_message
-from mpfl.types import Mask, MPFLError
+from mpfl.types import Mask, MPFLError, at_least, one_of
 
-Way: TypeAlias = Literal["mpfl", "random-masks", "w0-norms", "pruning-fl", "fedavg", "one-bit"]
+Way: TypeAlias = Literal["mpfl", "lottery", "w0-norms", "pruning-fl", "fedavg", "one-bit"]
 """A way to learn a model between nodes: the federated methods of mpfl, and ``one-bit``."""
 
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -69,7 +69,7 @@ def bill(
 ) -> Bill:
     """The bytes of a run with ``samples[i]`` images on node ``i``; weights are float32.
 
-    Law: equals ``summary["bytes"]`` of that run, where ``mpfl`` votes by the ``budget`` rule
+    Law: equals ``summary["bytes"]`` of that run, where ``mpfl`` votes by ``most_votes``
     and every node sends the mask that the plan asks for.
 
     At the end ``final_rounds`` of federated averaging train the network that is left (0: none).
@@ -83,7 +83,7 @@ def bill(
     the same channels, as far as they can: the least that the final training may cost.
 
     Raises :class:`~mpfl.types.MPFLError` for a plan whose counts the votes set
-    (``scope="network"``), and for a mask of other counts than the plan's.
+    (``over_network``), and for a mask of other counts than the plan's.
     """
     _check(way, samples, w0, final_rounds)
     layout, nodes = plan.layout, len(samples)
@@ -101,7 +101,7 @@ def bill(
     left = cut_shapes(layout, last)
     final = _averaging(final_rounds, left, samples)
     if way == "mpfl":
-        message = len(consensus_message(last, layout, plan.rounds + 1)) if final_rounds else 0
+        message = len(wire.encode_consensus(last, layout, plan.rounds + 1)) if final_rounds else 0
         return Bill(start, *_votes(plan, consensuses, nodes), nodes * message, *final)
     if way == "pruning-fl":
         message = weights_length(left) if final_rounds else 0
@@ -113,7 +113,7 @@ def bill(
 def weights_length(shapes: Mapping[str, tuple[int, ...]], samples: int | None = None) -> int:
     """How long a message of float32 tensors of these ``shapes`` is, and of its ``samples``.
 
-    Law: ``len(codec.encode_weights(...))`` of such tensors. The header of safetensors names
+    Law: ``len(wire.encode_weights(...))`` of such tensors. The header of safetensors names
     every tensor and says between which bytes it lies, so its length depends on the sizes.
     """
     header: dict[str, object] = {}
@@ -133,7 +133,7 @@ def weights_length(shapes: Mapping[str, tuple[int, ...]], samples: int | None = 
 
 
 def _framed(body: int) -> int:
-    """The length of a message with a body of so many bytes: see :mod:`mpfl.codec`."""
+    """The length of a message with a body of so many bytes: see :mod:`mpfl.wire.frame`."""
     return 13 + max(1, -(-body.bit_length() // 7)) + body
 
 
@@ -159,7 +159,7 @@ def _votes(plan: Plan, consensuses: Sequence[Mask], nodes: int) -> tuple[int, in
     for round_, alive in enumerate(consensuses[:-1], start=1):
         keep = plan.keep(round_, alive)
         vote = _first(alive, keep)
-        down += len(consensus_message(alive, plan.layout, round_))
+        down += len(wire.encode_consensus(alive, plan.layout, round_))
         up += len(
             wire.encode_mask(
                 vote, plan.layout, round_, reference=alive, keep=keep, coding=plan.coding
@@ -179,20 +179,21 @@ def _consensuses(plan: Plan, way: Way) -> list[Mask]:
     return found
 
 
-def _first(alive: Mask, keep: Mapping[str, int] | int) -> Mask:
+def _first(alive: Mask, keep: Keep) -> Mask:
     """The first filters of each layer: those of a lower count lie within those of a higher."""
-    if isinstance(keep, int):
+    if any(len(group) > 1 for group in keep.counts):
         raise MPFLError(
-            "scope 'network' lets the votes say how many filters each layer keeps; "
+            "quota: the votes say how many filters each layer keeps, as layers compete; "
             "only a run can tell its bytes"
         )
-    return {name: bits & (np.arange(bits.size) < keep[name]) for name, bits in alive.items()}
+    counts = keep.for_layers({name: bits.size for name, bits in alive.items()})
+    return {name: bits & (np.arange(bits.size) < counts[name]) for name, bits in alive.items()}
 
 
 def _checked(mask: Mask, expected: Mask, layout: Layout) -> Mask:
     """``mask``, where it keeps as many filters of every layer as ``expected``."""
     masks.check(mask, layout)
-    has, needs = masks.kept(mask), masks.kept(expected)
+    has, needs = masks.counts(mask), masks.counts(expected)
     for name, count in needs.items():
         if has[name] != count:
             raise MPFLError(
@@ -203,11 +204,8 @@ def _checked(mask: Mask, expected: Mask, layout: Layout) -> Mask:
 
 
 def _check(way: str, samples: Sequence[int], w0: str, final_rounds: int) -> None:
-    if way not in WAYS:
-        raise MPFLError(f"way is {way!r}; choose one of {', '.join(WAYS)}")
+    one_of("way", way, WAYS)
     if not samples:
         raise MPFLError("samples names no node; give the number of images of each")
-    if w0 not in ("seed", "weights"):
-        raise MPFLError(f"w0 is {w0!r}; choose 'seed' or 'weights'")
-    if final_rounds < 0:
-        raise MPFLError(f"final_rounds is {final_rounds}; give 0 to leave them out")
+    one_of("w0", w0, ("seed", "weights"))
+    at_least("final_rounds", final_rounds, 0)

@@ -20,14 +20,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Float, Shaped
 
 from mpfl.analysis.faults import check_vote
-from mpfl.seeds import Rng, rng_for
+from mpfl.masks import Keep
+from mpfl.seeds import Rng
 from mpfl.types import Mask, MPFLError
-from mpfl.vote import Ballot, Rule, budget, weighted
+from mpfl.vote import Rule, Tally
 
 
 def _check_epsilon(where: str, epsilon: float) -> None:
@@ -36,19 +38,29 @@ def _check_epsilon(where: str, epsilon: float) -> None:
 
 
 def chance_true(epsilon: float) -> float:
-    """The chance that a bit is sent as it is: ``e^eps / (1 + e^eps)``, from 1/2 up to 1."""
+    """The chance that a bit is sent as it is: ``e^eps / (1 + e^eps)``, from 1/2 up to 1.
+
+    >>> round(chance_true(1.0), 3)
+    0.731
+    """
     _check_epsilon("chance_true", epsilon)
     return 1 / (1 + math.exp(-epsilon))
 
 
 @dataclass(frozen=True)
-class randomised_response:  # noqa: N801
+class randomised_response:
     """Each bit of a filter alive is turned round with probability ``1 / (1 + e^eps)``.
 
     Called like a voter fault, ``(mask, alive, rng) -> mask``, just before a mask is sent.
     Bits of filters that are gone say nothing and stay. Laws: within ``alive``; two masks that
     differ in ``d`` bits give any one answer with chances at most ``e^(d eps)`` apart. The answer
     holds no set number of filters, so its counts are not known beforehand and it is longer.
+
+    >>> from mpfl.seeds import rng_for
+    >>> alive = {"conv": np.array([True, True, True, False])}
+    >>> mask = {"conv": np.array([True, False, False, False])}
+    >>> randomised_response(100.0)(mask, alive, rng_for(0, "example"))  # hardly ever a lie
+    {'conv': array([ True, False, False, False])}
     """
 
     epsilon: float
@@ -87,31 +99,48 @@ def standard_error(voters: float, epsilon: float) -> float:
 
 
 @dataclass(frozen=True)
-class debiased:  # noqa: N801
+class debiased(Rule):
     """``rule`` on the estimate of the true votes, clipped to what votes can be.
 
-    For rules that hold a threshold against the share of votes, all nodes having answered by
+    For rules that hold a threshold against the share of votes; every node has to answer by
     ``randomised_response(epsilon)``. Laws: ``share(0.5)`` decides as it does without; for a
-    large epsilon every rule does. Raises for ``budget``, which goes by rank: no rank changes,
-    but clipping would make equal what is not; and for ``weighted``.
+    large epsilon every rule does. Raises for a rule that takes no estimates: ``most_votes`` goes
+    by rank, which does not change, but clipping would make equal what is not; ``weighted`` does
+    not count voters alike; and once debiased is enough.
+
+    >>> from mpfl.vote import share
+    >>> tally = Tally(np.array([7, 6]), 10, np.ones(2, bool), keep=1, norms=np.ones(2))
+    >>> rule = debiased(share(0.7), epsilon=2.0)
+    >>> rule.decide({"conv": tally}, Keep.by_layer({"conv": 1}))  # 7 of 10 came from about 7.6
+    {'conv': array([ True, False])}
     """
 
     rule: Rule
     epsilon: float
+    takes_estimates: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _check_epsilon("vote rule debiased", self.epsilon)
-        if isinstance(self.rule, budget | weighted | debiased):
-            why = {
-                budget: "goes by rank, which does not change; use it as it is",
-                weighted: "does not count voters alike; use share",
-                debiased: "is debiased already; do it once",
-            }[type(self.rule)]
-            raise MPFLError(f"vote rule debiased: {self.rule} {why}")
+        if not self.rule.takes_estimates:
+            raise MPFLError(
+                f"vote rule debiased: {self.rule} takes no estimated votes, as it goes by rank, "
+                "weighs voters or is debiased already; use a rule with a threshold, such as share"
+            )
 
-    def __call__(self, ballot: Ballot) -> Bool[np.ndarray, " filters"]:
-        votes = unbiased(ballot.votes, ballot.voters, self.epsilon)
-        return self.rule(replace(ballot, votes=np.clip(votes, 0, ballot.voters)))
+    @property
+    def expects(self) -> randomised_response:  # type: ignore[override]
+        """How every node has to answer."""
+        return randomised_response(self.epsilon)
+
+    def decide(self, tallies: Mapping[str, Tally], keep: Keep) -> dict[str, np.ndarray]:
+        estimated = {
+            name: replace(
+                tally,
+                votes=np.clip(unbiased(tally.votes, tally.voters, self.epsilon), 0, tally.voters),
+            )
+            for name, tally in tallies.items()
+        }
+        return self.rule.decide(estimated, keep)
 
 
 def chance_kept(votes: int, voters: int, epsilon: float, tau: float) -> float:
@@ -124,12 +153,12 @@ def chance_kept(votes: int, voters: int, epsilon: float, tau: float) -> float:
     if not 0 <= votes <= voters:
         raise MPFLError(f"chance_kept: {votes} votes of {voters} nodes; give 0 to {voters}")
     truth = chance_true(epsilon)
-    arrive = np.convolve(_binomial(votes, truth), _binomial(voters - votes, 1 - truth))
+    arrive = np.convolve(_heads(votes, truth), _heads(voters - votes, 1 - truth))
     estimate = np.clip(unbiased(np.arange(voters + 1), voters, epsilon), 0, voters)
     return float(arrive[estimate / voters >= tau].sum())
 
 
-def _binomial(n: int, p: float) -> np.ndarray:
+def _heads(n: int, p: float) -> np.ndarray:
     """The chance of 0, 1, ..., n heads; by logarithms, as the binomials outgrow a float."""
     if p in (0.0, 1.0):  # in floats, at a large epsilon
         return np.eye(n + 1)[n if p else 0]
@@ -168,33 +197,6 @@ def epsilon_total(epsilon: float, bits: Sequence[int], delta: float = 0.0) -> fl
         return basic
     spread = epsilon * math.sqrt(2 * told * math.log(1 / delta))
     return min(basic, spread + basic * math.expm1(epsilon))
-
-
-def masked_counts(
-    ballot: Bool[np.ndarray, " filters"], node: int, shared: Mapping[int, int], round_: int
-) -> Int64[np.ndarray, " filters"]:
-    """A node's ballot under masks that cancel in the sum of all: nothing to see but the sum.
-
-    ``shared[other]`` is the seed that this node and ``other`` hold and nobody else; of the two
-    the one adds what it draws, the other takes it away, modulo ``2**b`` with
-    ``b = ceil(log2(N + 1))``, enough for ``N`` votes. After Bonawitz et al., CCS 2017, and **a
-    teaching version**: no keys are agreed on, the generator is no cipher, and where one node
-    drops out its masks stay in the sum, which the real protocol mends by recovering seeds.
-    """
-    modulus = 1 << (len(shared) + 1).bit_length()
-    total = ballot.astype(np.int64)
-    for other, seed in shared.items():
-        drawn = rng_for(seed, "pair", round_).integers(modulus, size=ballot.size)
-        total += drawn if node < other else -drawn
-    return total % modulus
-
-
-def sum_of_masked(rows: Int64[np.ndarray, "nodes filters"]) -> Int64[np.ndarray, " filters"]:
-    """The vote histogram, where every node's :func:`masked_counts` is there.
-
-    Law: the sum of the ballots. With a row missing it is noise, and cannot tell so.
-    """
-    return rows.sum(axis=0) % (1 << len(rows).bit_length())
 
 
 PRIVATE_VOTES = {randomised_response.__name__: randomised_response}

@@ -22,11 +22,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mpfl import masks, wire
-from mpfl.algorithm import State
+from mpfl.algorithm import Outcome, State
 from mpfl.node import Plan
-from mpfl.server import consensus_message, filter_norms, outcome
+from mpfl.prune import filter_norms, select
+from mpfl.server import decide
 from mpfl.types import Mask, MPFLError, located
-from mpfl.vote import Rule, weighted
+from mpfl.vote import Rule
 
 
 def gather(
@@ -78,18 +79,19 @@ def count_relayed(
     """One round of a server behind relays: messages -> vote histogram -> rule -> next consensus.
 
     Law: the state of :func:`mpfl.server.count_votes` from all the nodes' own replies, but that
-    ``agreement`` is empty. Raises :class:`~mpfl.types.MPFLError` as :func:`gather` does, and
-    for ``weighted``, which has to know who sent which ballot.
+    the outcome holds neither ballots nor agreement. Raises :class:`~mpfl.types.MPFLError` as
+    :func:`gather` does, and for a rule that weighs nodes differently: it has to know who sent
+    which ballot.
     """
-    if isinstance(vote, weighted):
+    if vote.weights is not None:
         raise MPFLError(
-            "vote rule weighted needs every node's own ballot, but relays send their sum; "
+            f"vote rule {vote} needs every node's own ballot, but relays send their sum; "
             "use another rule, or let all nodes send to the server"
         )
     votes, voters = gather(plan, state.mask, round_, payloads)
     norms = filter_norms(state.weights, plan.layout)
-    mask, rescued = outcome(plan, vote, state.mask, round_, votes, float(voters), norms)
-    return replace(state, mask=mask, votes=votes, agreement={}, rescued=rescued)
+    mask, rescued = decide(plan, vote, state.mask, round_, votes, voters, norms)
+    return replace(state, mask=mask, outcome=Outcome(votes, rescued=rescued))
 
 
 @dataclass(frozen=True)
@@ -117,9 +119,9 @@ def link_bytes(plan: Plan, alive: Mask, round_: int, fans: Sequence[int]) -> lis
 
 def _levels(plan: Plan, alive: Mask, round_: int, fans: Sequence[int]) -> Iterator[Level]:
     layout, keep = plan.layout, plan.keep(round_, alive)
-    down = len(consensus_message(alive, layout, round_))
+    down = len(wire.encode_consensus(alive, layout, round_))
     ranks = {name: np.arange(bits.size, 0.0, -1) for name, bits in alive.items()}
-    ballot = plan.select(ranks, alive, keep)
+    ballot = select(ranks, alive, keep)
     sent = wire.encode_mask(ballot, layout, round_, reference=alive, keep=keep, coding=plan.coding)
     voters = 1
     for depth in range(len(fans), 0, -1):

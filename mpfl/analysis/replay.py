@@ -18,13 +18,13 @@ import numpy as np
 from jaxtyping import Bool
 
 from mpfl import masks
-from mpfl.analysis.faults import Fault
 from mpfl.filters import Layout
-from mpfl.node import Plan
+from mpfl.node import Fault, Plan
 from mpfl.seeds import rng_for
-from mpfl.server import add_ballots, outcome
+from mpfl.server import decide
 from mpfl.types import MPFLError
 from mpfl.vote import Rule
+from mpfl.wire import Ballots
 
 
 def mixed(
@@ -68,13 +68,14 @@ def consensus(
 ) -> Bool[np.ndarray, " filters"]:
     """The consensus of the first round, decided as the server of a run decides it.
 
-    ``norms`` of the filters of w0, by layer, are those of :func:`mpfl.server.filter_norms`.
-    Raises :class:`~mpfl.types.MPFLError` under a ``weighted`` that lacks a node.
+    ``norms`` of the filters of w0, by layer, are those of :func:`mpfl.prune.filter_norms`.
+    Raises :class:`~mpfl.types.MPFLError` under a rule that has no weight for a node.
     """
     layout = plan.layout
-    cast = enumerate(masks.unflatten(ballot, layout) for ballot in ballots)
-    votes, voters = add_ballots(layout, vote, cast)
-    mask, _ = outcome(plan, vote, masks.full(layout), 1, votes, voters, norms)
+    everything = masks.full(layout)
+    cast = {node: masks.unflatten(ballot, layout) for node, ballot in enumerate(ballots)}
+    votes, voters = Ballots.of(cast, layout, alive=everything).tally(vote.weights)
+    mask, _ = decide(plan, vote, everything, 1, votes, voters, norms)
     return masks.flatten(mask, layout)
 
 

@@ -12,18 +12,10 @@ from dataclasses import replace
 import numpy as np
 
 from mpfl import masks, wire
-from mpfl.algorithm import (
-    Algorithm,
-    Data,
-    Initialise,
-    LocalTrain,
-    State,
-    joiner,
-    require_replies,
-    start_message,
-)
+from mpfl.algorithm import Algorithm, Data, Initialise, LocalTrain, State, require_replies
 from mpfl.filters import Layout, apply, expand
-from mpfl.types import Mask, MPFLError, Reply, Weights, located
+from mpfl.seeds import Rng
+from mpfl.types import Answer, Mask, MPFLError, Reply, Weights, located
 
 
 def average(states: Sequence[Weights], samples: Sequence[int]) -> dict[str, np.ndarray]:
@@ -31,6 +23,9 @@ def average(states: Sequence[Weights], samples: Sequence[int]) -> dict[str, np.n
 
     Summed in float64 in the order given; integers are rounded to the nearest. Law: equal
     weights average to themselves.
+
+    >>> average([{"w": np.array([1.0, 5.0])}, {"w": np.array([3.0, 5.0])}], samples=[3, 1])
+    {'w': array([1.5, 5. ])}
     """
     total = sum(samples)
     if total <= 0:
@@ -107,22 +102,27 @@ def fedavg(
     """
     held = masks.full(layout) if mask is None else mask
 
-    def local(memory: Weights, message: bytes, data: Data, rng: np.random.Generator) -> Reply:
+    def local(memory: Weights, message: bytes, data: Data, rng: Rng) -> Answer:
         weights, round_ = read_weights(memory, message, layout, mask)
         update = local_train(weights, held, data, rng)
         payload = wire.encode_weights(update.weights, layout, round_, mask=mask, samples=len(data))
-        return Reply(0, payload, memory, update.metrics)
+        return Answer(payload, memory, update.metrics)
 
     def aggregate(state: State, round_: int, replies: Sequence[Reply]) -> State:
-        found = decode_replies(replies, state.weights, layout, round_, mask)
-        return replace(state, weights=average(*found))
+        states, samples = decode_replies(replies, state.weights, layout, round_, mask)
+        return replace(state, weights=average(states, samples))
 
-    return Algorithm(
-        name="fedavg",
-        init=lambda begin: State(begin.w0, held, begin.seed),
-        start=start or (lambda state: start_message(state, layout)),
-        join=join or joiner(layout, initialise),
+    algorithm = Algorithm.from_w0(
+        "fedavg",
+        layout,
+        initialise,
         broadcast=lambda state, round_: broadcast_weights(state, round_, layout, mask),
         local=local,
         aggregate=aggregate,
+    )
+    return replace(
+        algorithm,
+        init=lambda begin: State(begin.w0, held, begin.seed),
+        start=start or algorithm.start,
+        join=join or algorithm.join,
     )

@@ -9,22 +9,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mpfl import masks, wire
-from mpfl.algorithm import (
-    Algorithm,
-    Data,
-    Initialise,
-    LocalTrain,
-    State,
-    joiner,
-    start_message,
-)
+from mpfl import prune, wire
+from mpfl.algorithm import Algorithm, Data, Initialise, LocalTrain, State
 from mpfl.baselines.fedavg import average, broadcast_weights, decode_replies, read_weights
 from mpfl.filters import Layout, apply
 from mpfl.node import Plan
-from mpfl.prune import Score, l2, score_layers
-from mpfl.seeds import rng_for
-from mpfl.types import Mask, Reply, Update, Weights
+from mpfl.prune import Score, l2
+from mpfl.seeds import Rng, rng_for
+from mpfl.types import Answer, Mask, Reply, Update, Weights
 
 
 def implied_mask(weights: Weights, layout: Layout) -> Mask:
@@ -36,32 +28,37 @@ def implied_mask(weights: Weights, layout: Layout) -> Mask:
 
 
 def pruning_fl(
-    plan: Plan, initialise: Initialise, local_train: LocalTrain, *, score: Score = l2
+    plan: Plan,
+    initialise: Initialise,
+    local_train: LocalTrain,
+    *,
+    score: Score = l2,
+    seed: int = 0,
 ) -> Algorithm:
     """Federated averaging whose server prunes the average to the schedule after each round.
 
-    The score must need weights alone (not gradients): the server has no data.
+    The score must need weights alone (not gradients): the server has no data. ``seed`` is for a
+    score that draws.
     """
     layout = plan.layout
 
-    def local(memory: Weights, message: bytes, data: Data, rng: np.random.Generator) -> Reply:
+    def local(memory: Weights, message: bytes, data: Data, rng: Rng) -> Answer:
         weights, round_ = read_weights(memory, message, layout)
         update = local_train(weights, implied_mask(weights, layout), data, rng)
         payload = wire.encode_weights(update.weights, layout, round_, samples=len(data))
-        return Reply(0, payload, memory, update.metrics)
+        return Answer(payload, memory, update.metrics)
 
     def aggregate(state: State, round_: int, replies: Sequence[Reply]) -> State:
         averaged = average(*decode_replies(replies, state.weights, layout, round_))
-        rng = rng_for(0, "pruning-fl", round_)
-        scores = score_layers(score, Update(averaged), layout, rng)
-        mask = plan.select(scores, state.mask, plan.keep(round_, state.mask))
+        rng = rng_for(seed, "pruning-fl", round_)
+        scores = prune.score_layers(score, Update(averaged), layout, rng)
+        mask = prune.select(scores, state.mask, plan.keep(round_, state.mask))
         return State(apply(averaged, mask, layout), mask, state.seed)
 
-    return Algorithm(
-        name="pruning-fl",
-        init=lambda begin: State(begin.w0, masks.full(layout), begin.seed),
-        start=lambda state: start_message(state, layout),
-        join=joiner(layout, initialise),
+    return Algorithm.from_w0(
+        "pruning-fl",
+        layout,
+        initialise,
         broadcast=lambda state, round_: broadcast_weights(state, round_, layout),
         local=local,
         aggregate=aggregate,

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from mpfl import vote as rules
+from mpfl import vote
 from mpfl.runs.experiment import Experiment, identity
-from mpfl.runs.recipes import BUDGETS, nearest, recipe
+from mpfl.runs.recipes import BUDGETS, recipe
 from mpfl.runs.text import changed
+from mpfl.types import one_of
 
 SEEDS = (0, 1, 2)
 # How the rows are called, and what they add to the name of a recipe family.
@@ -71,7 +72,7 @@ class Cell:
     def keeps_its_counts(self) -> bool:
         """Whether the schedule alone says how many filters each layer keeps."""
         e = self.experiment
-        by_schedule = isinstance(e.vote, rules.budget) or e.method != "mpfl"
+        by_schedule = isinstance(e.vote, vote.most_votes) or e.method != "mpfl"
         return by_schedule and e.scope == "layer" and e.match is None
 
     @property
@@ -264,4 +265,4 @@ def cells_of(table: str, budget: str) -> list[Cell]:
     if table == "all":
         every = [cell for name in TABLES if name != "digits" for cell in TABLES[name](budget)]
         return once(every)
-    return list(TABLES[nearest("table", table, TABLES)](nearest("budget", budget, BUDGETS)))
+    return list(TABLES[one_of("table", table, TABLES)](one_of("budget", budget, BUDGETS)))

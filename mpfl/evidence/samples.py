@@ -16,7 +16,7 @@ from mpfl import masks
 from mpfl.evidence.cells import Cell, cells_of
 from mpfl.node import Plan
 from mpfl.runs.record import Run, consensus_of, read_run
-from mpfl.server import outcome
+from mpfl.server import decide
 from mpfl.types import MPFLError
 from mpfl.vote import Rule
 
@@ -189,7 +189,7 @@ def rounds_alike(run: Run, plan: Plan, vote: Rule, norms: Mapping[str, np.ndarra
     Where it is all of them, a run under ``vote`` by the same code on such a machine would be this
     one, bit for bit: what the nodes are sent decides what they answer. ``run`` is one of method
     ``mpfl``, ``plan`` its own, ``norms`` those of the filters of its w0, by layer
-    (:func:`mpfl.server.filter_norms`). A node counts as one vote, so ``weighted`` is beyond it.
+    (:func:`mpfl.prune.filter_norms`). A node counts as one vote, so ``weighted`` is beyond it.
     Raises :class:`~mpfl.types.MPFLError` for a run in which nobody voted.
     """
     if run.config["method"] != "mpfl":
@@ -199,7 +199,7 @@ def rounds_alike(run: Run, plan: Plan, vote: Rule, norms: Mapping[str, np.ndarra
     for before, line in enumerate(run.rounds):
         votes = {name: np.array(counts) for name, counts in line["votes"].items()}
         voters = len(line["payloads"])
-        answer, _ = outcome(plan, vote, alive, line["round"], votes, voters, norms)
+        answer, _ = decide(plan, vote, alive, line["round"], votes, voters, norms)
         told = consensus_of(line, sizes)
         if (masks.flatten(answer, layout) != told).any():
             return before

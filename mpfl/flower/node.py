@@ -25,10 +25,10 @@ from mpfl.filters import apply, expand
 from mpfl.flower import messages
 from mpfl.flower.config import experiment_of
 from mpfl.nets.hardware import keep_freed_memory
-from mpfl.node import read_consensus
 from mpfl.runs.experiment import Experiment
 from mpfl.runs.workbench import Workbench
 from mpfl.types import Mask, MPFLError
+from mpfl.wire import decode_consensus
 
 app = ClientApp()
 
@@ -57,7 +57,7 @@ def evaluate(message: Message, context: Context) -> Message:
 
     def told() -> dict[str, Any]:
         bench = _bench(context)
-        _, mask = read_consensus(sent["mask"], bench.layout)
+        _, mask = decode_consensus(sent["mask"], bench.layout)
         weights, _ = wire.decode_weights(sent["weights"], bench.layout, 0, mask=mask)
         own = bench.test if _owns(context) else bench.node_tests[_number(context)]
         accuracy = bench.trainer.accuracy(expand(weights, mask, bench.layout), mask, own)
@@ -75,7 +75,7 @@ def _payload(context: Context, sent: Mapping[str, Any], kept: ConfigRecord) -> b
     if sent["final"]:
         mask = masks.full(bench.layout)
         if bench.experiment.votes:
-            _, mask = read_consensus(_bytes(kept, "mask"), bench.layout)
+            _, mask = decode_consensus(_bytes(kept, "mask"), bench.layout)
         memory = apply(w0, mask, bench.layout)
     elif "memory" in kept:
         memory = safetensors.numpy.load(_bytes(kept, "memory"))

@@ -22,12 +22,13 @@ from mpfl.analysis import ledger
 from mpfl.baselines.fedavg import decode_replies
 from mpfl.filters import Layout, cut_shapes
 from mpfl.flower import messages
-from mpfl.node import Plan, read_consensus
+from mpfl.node import Plan
 from mpfl.runs.workbench import Workbench
 from mpfl.runs.workers import OnTurn
-from mpfl.server import consensus_message, read_ballots
+from mpfl.server import read_ballots
 from mpfl.simulation import RunNodes
 from mpfl.types import Absent, Mask, MPFLError, Reply, Weights
+from mpfl.wire import decode_consensus, encode_consensus
 
 POLL = 0.2
 """Seconds between two looks at what has come."""
@@ -75,7 +76,7 @@ class FlowerNodes:
         w0 = State(bench.start.w0, masks.full(layout), bench.start.seed)
         once = {"w0": start_message(w0, layout)}
         if mask is not None and experiment.votes:
-            once["mask"] = consensus_message(mask, layout, experiment.rounds + 1)
+            once["mask"] = encode_consensus(mask, layout, experiment.rounds + 1)
 
         def run(round_: int, down: bytes, memories: Sequence[Weights]) -> Iterator[Reply | Absent]:
             content = {"down": down, "final": mask is not None}
@@ -197,7 +198,7 @@ class FlowerNodes:
 
 
 def _ballot_check(plan: Plan, down: bytes) -> Check:
-    round_, alive = read_consensus(down, plan.layout)
+    round_, alive = decode_consensus(down, plan.layout)
     longest = len(wire.encode_mask(alive, plan.layout, round_, reference=alive, coding="packed"))
 
     def check(node: int, told: Mapping[str, Any]) -> None:

@@ -24,8 +24,8 @@ from mpfl.flower.nodes import FlowerNodes
 from mpfl.runs.folder import load_mask, load_tensors, write_json
 from mpfl.runs.runner import run
 from mpfl.runs.workbench import Workbench
-from mpfl.server import consensus_message
 from mpfl.types import MPFLError
+from mpfl.wire import encode_consensus
 
 app = ServerApp()
 
@@ -85,7 +85,7 @@ def _ask_nodes(nodes: FlowerNodes, bench: Workbench, folder: Path) -> dict[str, 
     mask = load_mask(folder / "mask.safetensors", bench.layout)
     weights = load_tensors(folder / "model.safetensors")
     content = {
-        "mask": consensus_message(mask, bench.layout, 0),
+        "mask": encode_consensus(mask, bench.layout, 0),
         "weights": wire.encode_weights(weights, bench.layout, 0, mask=mask),
     }
     heard = nodes.ask(messages.EVALUATE, "evaluation", content, {}, _accuracy_check)

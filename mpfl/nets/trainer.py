@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, Literal, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -21,11 +21,12 @@ from mpfl.filters import Layout, apply, cut, expand
 from mpfl.nets.augment import shift_and_mirror
 from mpfl.nets.cutting import skeleton
 from mpfl.nets.hardware import default_device, has_bfloat16, on_threads
-from mpfl.nets.shard import Settings, Shard
+from mpfl.nets.settings import Precision, Settings
+from mpfl.nets.shard import Shard
+from mpfl.nets.start import fresh_head as draw_head
 from mpfl.nets.tensors import load_weights, to_numpy
 from mpfl.types import Mask, MPFLError, Update, Weights
 
-Precision = Literal["auto", "float32", "float64"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -112,6 +113,7 @@ class Trainer:
         *,
         epochs: int,
         validation: Shard | None = None,
+        fresh_head: bool = False,
         gradients: bool = False,
         on_epoch: Callable[[int], None] = lambda epoch: None,
     ) -> Update:
@@ -132,6 +134,8 @@ class Trainer:
         judge = validation if settings.keep == "best" and epochs > 1 else None
         if settings.keep == "best" and epochs > 1 and not judge:
             raise MPFLError("keep is 'best', but there is no validation data; set keep to last")
+        if fresh_head:
+            weights = draw_head(self.module, weights, rng)
         module, small = self._load(weights, mask)
         held = [] if small else self._held(mask)
         optimiser = _optimiser(module, settings)

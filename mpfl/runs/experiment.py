@@ -7,51 +7,48 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal, get_args
 
-from mpfl import vote as rules
-from mpfl.allocate import Allocation, even
-from mpfl.analysis.faults import FAULTS, Fault
-from mpfl.analysis.privacy import PRIVATE_VOTES, debiased, randomised_response
-from mpfl.data.noise import DATA_NOISES, DataNoise
+from mpfl.allocate import Quota, even
+from mpfl.data.noise import DataNoise
 from mpfl.data.partition import Partition, iid
-from mpfl.nets.tracing import Prunes
-from mpfl.node import Scope, ShareOf
-from mpfl.prune import Score, l2, taylor
+from mpfl.nets.settings import Precision, Prunes, Settings
+from mpfl.node import Fault
+from mpfl.prune import Score, l2, needs_gradients
+from mpfl.runs import former
+from mpfl.runs.methods import METHODS, MPFL, Method
+from mpfl.runs.naming import describe
 from mpfl.schedules import Schedule, geometric
-from mpfl.nets.shard import Settings
-from mpfl.nets.trainer import Precision
-from mpfl.types import MPFLError
-from mpfl.vote import Rule, weighted
+from mpfl.types import MPFLError, at_least, one_of
+from mpfl.vote import Rule, most_votes
+from mpfl.wire import Coding
 
-Method = Literal["mpfl", "pruning-fl", "lth", "fedavg", "central", "random-masks", "w0-norms"]
-METHODS: tuple[str, ...] = Method.__args__  # type: ignore[attr-defined]
-
-FEDERATED_METHODS = ("mpfl", "pruning-fl", "fedavg", "random-masks", "w0-norms")
-"""Methods whose traffic is real; ``lth`` and ``central`` pool the data and send nothing."""
+Head = Literal["w0", "fresh"]
 
 
 @dataclass(frozen=True)
 class Experiment:
     """One run, described by values alone: equal experiments give equal masks and weights.
 
-    ``noise`` spoils the data, or the votes, of the first ``noisy_nodes`` nodes, or makes their
-    votes private; the final central training is always on clean data. ``w0`` is
+    ``data_noise`` spoils the data of the first ``noisy_nodes`` nodes, ``fault`` their votes (or
+    makes them private); the final central training is always on clean data. ``w0`` is
     ``"random"``, ``"torchvision"`` or a safetensors file. ``pixels`` is the height and width
     that the network sees (None: the data set's own). ``match`` is the folder of a recorded
     run whose filter counts a control takes over, round by round.
     ``central_epochs`` and ``federated_rounds`` set the two final trainings; 0 leaves one out.
 
-    ``allocation``, ``share_of`` and ``required`` are those of :class:`~mpfl.node.Plan`,
-    ``prunes`` is that of :func:`~mpfl.nets.tracing.layout_of`. ``head="fresh"`` draws the last linear
-    layer anew, as torch does, at the start of every training that begins from w0: each node's
-    in each mask round, and the final central one. Where weights are averaged it is part of
-    them.
+    ``prunes`` is that of :func:`mpfl.nets.tracing.layout_of`. ``head="fresh"`` draws the last
+    linear layer anew, as torch does, at the start of every training that begins from w0: each
+    node's in each mask round, and the final central one. Where weights are averaged it is part
+    of them.
+
+    Any value of the right kind will do, a reader's own as well as one of this package. Raises
+    :class:`~mpfl.types.MPFLError` for fields that cannot go together.
     """
 
     recipe: str = "custom"
     budget: str = "custom"
-    method: Method = "mpfl"
+    method: Method = MPFL
     seed: int = 0
     dataset: str = "digits"
     images: int | None = None
@@ -59,23 +56,20 @@ class Experiment:
     width: float = 1.0
     pixels: int | None = None
     w0: str = "random"
-    head: Literal["w0", "fresh"] = "w0"
+    head: Head = "w0"
     nodes: int = 10
     rounds: int = 10
     epochs: int = 1
     partition: Partition = iid()
     schedule: Schedule = geometric(0.15)
-    share_of: ShareOf = "full"
-    required: Schedule | None = None
+    quota: Quota = even()
     score: Score = l2
-    vote: Rule = rules.budget()
-    scope: Scope = "layer"
-    allocation: Allocation = even()
-    floor: int = 1
+    vote: Rule = most_votes()
     prunes: Prunes = "filter"
-    coding: Literal["shortest", "packed"] = "shortest"
+    coding: Coding = "shortest"
     rewind: bool = True
-    noise: DataNoise | Fault | None = None
+    data_noise: DataNoise | None = None
+    fault: Fault | None = None
     noisy_nodes: int = 1
     match: str | None = None
     precision: Precision = "auto"
@@ -85,85 +79,69 @@ class Experiment:
     federated_rounds: int = 10
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise MPFLError(f"method is {self.method!r}; choose one of {', '.join(METHODS)}")
+        self._check_kinds()
         for name in ("nodes", "rounds", "epochs", "pixels"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise MPFLError(f"{name} is {value}, but a run needs at least 1")
-        for name in ("central_epochs", "federated_rounds"):
-            if getattr(self, name) < 0:
-                raise MPFLError(f"{name} is {getattr(self, name)}; give 0 to leave it out")
-        if self.seed < 0:
-            raise MPFLError(f"seed is {self.seed}; give 0 or more")
+            if (value := getattr(self, name)) is not None:
+                at_least(name, value, 1)
+        for name in ("central_epochs", "federated_rounds", "seed"):
+            at_least(name, getattr(self, name), 0)
         if not 0 < self.width < math.inf:
             raise MPFLError(f"width is {self.width}; give a positive number, 1 for the full model")
-        for name, known in (
-            ("precision", ("auto", "float32", "float64")),
-            ("head", ("w0", "fresh")),
-            ("prunes", ("filter", "weight")),
-        ):
-            if getattr(self, name) not in known:
-                raise MPFLError(f"{name} is {getattr(self, name)!r}; choose {' or '.join(known)}")
+        one_of("precision", self.precision, get_args(Precision))
+        one_of("head", self.head, get_args(Head))
+        one_of("prunes", self.prunes, get_args(Prunes))
         if not 0 <= self.noisy_nodes <= self.nodes:
             raise MPFLError(f"noisy_nodes is {self.noisy_nodes}, but there are {self.nodes} nodes")
         if self.images is not None and self.images < self.nodes:
             raise MPFLError(
                 f"{self.images} images cannot fill {self.nodes} nodes; give more images"
             )
-        if isinstance(self.vote, weighted) and len(self.vote.weights) != self.nodes:
-            raise MPFLError(
-                f"vote rule weighted has {len(self.vote.weights)} weights for {self.nodes} nodes"
-            )
-        if self.score is taylor and self.method in ("pruning-fl", "w0-norms"):
-            raise MPFLError(f"score taylor needs data, but in {self.method!r} the server scores")
-        if self.voter_fault is not None and self.method != "mpfl":
-            raise MPFLError(f"noise {self.noise!r} spoils votes; nobody votes in {self.method!r}")
-        if self.noise is not None and self.method in ("lth", "central"):
-            raise MPFLError(f"noise spoils nodes, but {self.method!r} trains on clean pooled data")
-        if self.noise is not None and not (self.data_noise or self.voter_fault):
-            raise MPFLError(
-                f"noise {self.noise!r} is in no table of mpfl.noise or mpfl.analysis.privacy"
-            )
-        if isinstance(self.vote, debiased):
-            private = randomised_response(self.vote.epsilon)
-            if self.noise != private or self.noisy_nodes != self.nodes:
+        self._check_vote()
+        self._check_method()
+
+    def _check_kinds(self) -> None:
+        """A name where a value is due would fail late, and far from here."""
+        for name, kind in (("method", Method), ("vote", Rule), ("quota", Quota)):
+            if not isinstance(value := getattr(self, name), kind):
                 raise MPFLError(
-                    f"vote rule debiased: every node must answer by {private!r}; "
-                    f"set noise to it and noisy_nodes to {self.nodes}"
+                    f"{name} is {value!r}, but a {kind.__name__} is due; give a value, such as "
+                    f"{getattr(Experiment, name)!r}, not its name"
                 )
-        if self.match is not None and self.method not in ("random-masks", "w0-norms"):
-            raise MPFLError(f"match is for random-masks and w0-norms, not for {self.method!r}")
+
+    def _check_vote(self) -> None:
+        weights = self.vote.weights
+        if weights is not None and len(weights) != self.nodes:
+            raise MPFLError(f"vote rule {self.vote} has {len(weights)} weights for {self.nodes} nodes")
+        private = self.vote.expects
+        if private is not None and (self.fault != private or self.noisy_nodes != self.nodes):
+            raise MPFLError(
+                f"vote rule {self.vote}: every node must answer by {private!r}; "
+                f"set fault to it and noisy_nodes to {self.nodes}"
+            )
+
+    def _check_method(self) -> None:
+        method = self.method
+        if needs_gradients(self.score) and method.server_scores:
+            raise MPFLError(
+                f"score {describe(self.score)} needs data, but in {method.name!r} the server scores"
+            )
+        if self.fault is not None and not method.votes:
+            raise MPFLError(
+                f"fault {describe(self.fault)} spoils votes; nobody votes in {method.name!r}"
+            )
+        if self.data_noise is not None and not method.wire:
+            raise MPFLError(
+                f"noise {describe(self.data_noise)} spoils nodes, but {method.name!r} trains on "
+                "clean pooled data"
+            )
+        if self.match is not None and not method.copies_counts:
+            able = ", ".join(each.name for each in METHODS.values() if each.copies_counts)
+            raise MPFLError(f"match is for {able}, not for {method.name!r}")
 
     @property
-    def federated(self) -> bool:
-        """Whether anything crosses a wire."""
-        return self.method in FEDERATED_METHODS
-
-    @property
-    def data_noise(self) -> DataNoise | None:
-        """The noise, where it spoils data."""
-        known = isinstance(self.noise, tuple(DATA_NOISES.values()))
-        return cast(DataNoise, self.noise) if known else None
-
-    @property
-    def voter_fault(self) -> Fault | None:
-        """The noise, where it spoils votes, or hides them."""
-        known = isinstance(self.noise, (*FAULTS.values(), *PRIVATE_VOTES.values()))
-        return cast(Fault, self.noise) if known else None
-
-    @property
-    def votes(self) -> bool:
-        """Whether there are mask rounds at all (dense methods have none)."""
-        return self.method not in ("fedavg", "central")
-
-
-def describe(value: Any) -> Any:
-    """A value as JSON can hold it: functions by name, rules by how they are written."""
-    if callable(value):
-        return value.__name__ if hasattr(value, "__name__") else repr(value)
-    if isinstance(value, Settings):
-        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    return value
+    def slug(self) -> str:
+        """What its run folder and its record are called."""
+        return slug_of(config_of(self))
 
 
 def config_of(experiment: Experiment) -> dict[str, Any]:
@@ -174,11 +152,13 @@ def config_of(experiment: Experiment) -> dict[str, Any]:
 def changes(config: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a configuration that are not at their default, settings one by one.
 
-    Equal changes mean the same run, also where one was written before a field was added.
+    In the words of the first records (:mod:`mpfl.runs.former`). Equal changes mean the same run,
+    also if one was written before a field was added, or renamed.
     """
-    default = _flat(config_of(Experiment()))
+    default = _flat(former.original(config_of(Experiment())))
     missing = object()
-    return {k: v for k, v in _flat(config).items() if v != default.get(k, missing)}
+    own = _flat(former.original(config))
+    return {name: value for name, value in own.items() if value != default.get(name, missing)}
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,5 +174,14 @@ def identity(experiment: Experiment) -> str:
 
     Fields at their default do not enter: a field added later does not rename old runs.
     """
-    text = repr(sorted(changes(config_of(experiment)).items()))
+    return _identity_of(config_of(experiment))
+
+
+def slug_of(config: Mapping[str, Any]) -> str:
+    """What the run of a configuration is called: recipe, budget, identity."""
+    return f"{config['recipe']}-{config['budget']}-{_identity_of(config)}"
+
+
+def _identity_of(config: Mapping[str, Any]) -> str:
+    text = repr(sorted(changes(config).items()))
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()

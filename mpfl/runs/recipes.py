@@ -12,17 +12,20 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal, cast, get_args
 
-from mpfl.runs.experiment import Experiment, Method
+from mpfl.allocate import of_what_is_left
+from mpfl.nets.settings import Settings
+from mpfl.runs.experiment import Experiment
+from mpfl.runs.former import current_recipe
+from mpfl.runs.methods import METHODS, MPFL, Method
 from mpfl.schedules import arithmetic, geometric
-from mpfl.nets.shard import Settings
-from mpfl.types import MPFLError
+from mpfl.types import one_of
 from mpfl.vote import published_threshold
 
 Budget = Literal["toy", "laptop", "paper"]
 BUDGETS: tuple[Budget, ...] = get_args(Budget)
 
 
-def digits(method: Method, budget: Budget, seed: int) -> Experiment:
+def digits_cnn(method: Method, budget: Budget, seed: int) -> Experiment:
     """8x8 digits and a three-layer CNN: needs no download, finishes in seconds."""
     common = Experiment(
         recipe=_name("digits", method),
@@ -34,7 +37,7 @@ def digits(method: Method, budget: Budget, seed: int) -> Experiment:
         nodes=5,
         rounds=5,
         epochs=2,
-        schedule=geometric(share=0.25),
+        schedule=geometric(amount=0.25),
         precision="float32",
         local=Settings(batch=64, lr=0.2),
         final=Settings(batch=64, lr=0.1, decay="cosine"),
@@ -47,7 +50,7 @@ def digits(method: Method, budget: Budget, seed: int) -> Experiment:
         common,
         nodes=10,
         rounds=10,
-        schedule=geometric(share=0.15),
+        schedule=geometric(amount=0.15),
         central_epochs=30,
         federated_rounds=20,
     )
@@ -132,7 +135,7 @@ def _photographs(budget: Budget) -> dict[str, Any]:
         "nodes": 10,
         "rounds": 10,
         "epochs": 1,
-        "schedule": geometric(share=0.15),
+        "schedule": geometric(amount=0.15),
         "local": Settings(augment=True),
         "final": Settings(augment=True, decay="cosine"),
         "central_epochs": 10,
@@ -140,7 +143,7 @@ def _photographs(budget: Budget) -> dict[str, Any]:
     }
     toy = {
         "width": 0.125,
-        "schedule": geometric(share=0.3),
+        "schedule": geometric(amount=0.3),
         "local": Settings(augment=True, batch=32),
         "final": Settings(augment=True, batch=32, decay="cosine"),
     }
@@ -149,7 +152,7 @@ def _photographs(budget: Budget) -> dict[str, Any]:
         "width": 1.0,
         "w0": "torchvision",
         "epochs": 10,
-        "schedule": geometric(share=0.1, warmup=1),
+        "schedule": geometric(amount=0.1, warmup=1),
         "local": _PAPER,
         "final": _PAPER,
         "central_epochs": 50,
@@ -164,9 +167,8 @@ def _published(method: Method, budget: Budget) -> dict[str, Any]:
     protocol = {
         "head": "fresh",
         "prunes": "weight",
-        "schedule": geometric(share=0.1, warmup=1),
-        "share_of": "kept",
-        "required": arithmetic(share=0.1, warmup=1),
+        "schedule": geometric(amount=0.1, warmup=1),
+        "quota": of_what_is_left(required=arithmetic(amount=0.1, warmup=1)),
         "vote": published_threshold(),
         "precision": "float32",
         "local": settings,
@@ -185,7 +187,7 @@ def _published(method: Method, budget: Budget) -> dict[str, Any]:
         },
     }
     rounds = sizes[budget]["rounds"]
-    federated = {"federated_rounds": rounds if method == "fedavg" else 0}
+    federated = {"federated_rounds": 0 if method.central else rounds}
     return protocol | sizes[budget] | federated
 
 
@@ -199,7 +201,7 @@ def _experiment(
 
 Recipe = Callable[[Budget, int], Experiment]
 _FAMILIES: Mapping[str, Callable[[Method, Budget, int], Experiment]] = {
-    "digits": digits,
+    "digits": digits_cnn,
     "cifar10-vgg11": cifar10_vgg11,
     "imagenet100-resnet18": imagenet100_resnet18,
     "published-cifar10-vgg11": published_cifar10_vgg11,
@@ -207,14 +209,14 @@ _FAMILIES: Mapping[str, Callable[[Method, Budget, int], Experiment]] = {
 }
 
 
-def _name(family: str, method: str) -> str:
-    return family if method == "mpfl" else f"{family}-{method}"
+def _name(family: str, method: Method) -> str:
+    return family if method == MPFL else f"{family}-{method.name}"
 
 
 RECIPES: Mapping[str, Recipe] = {
     _name(family, method): partial(make, method)
     for family, make in _FAMILIES.items()
-    for method in get_args(Method)
+    for method in METHODS.values()
 }
 
 
@@ -222,21 +224,12 @@ def recipe(name: str, budget: str = "laptop", seed: int = 0, **changes: Any) -> 
     """The experiment of a named recipe, with fields changed.
 
     Raises :class:`~mpfl.types.MPFLError` naming the nearest recipe, budget or field.
+
+    >>> recipe("digits", "toy", rounds=3).rounds
+    3
     """
-    make = RECIPES[nearest("recipe", name, RECIPES)]
-    made = make(cast(Budget, nearest("budget", budget, BUDGETS)), seed)
-    fields = [field.name for field in dataclasses.fields(Experiment)]
-    for key in changes:
-        nearest("field", key, fields)
-    return dataclasses.replace(made, **changes)
-
-
-def nearest(what: str, name: str, known: Any) -> str:
-    """``name`` itself where it is known; else an error that names the nearest."""
-    if name in known:
-        return name
-    import difflib
-
-    close = difflib.get_close_matches(name, list(known), 1, 0)[0]
-    every = f"there are {', '.join(known)}" if len(known) < 9 else "see python -m mpfl list"
-    raise MPFLError(f"no {what} {name!r}; did you mean {close!r}? ({every})")
+    make = RECIPES[one_of("recipe", current_recipe(name), RECIPES)]
+    experiment = make(cast(Budget, one_of("budget", budget, BUDGETS)), seed)
+    for field in changes:
+        one_of("field", field, [each.name for each in dataclasses.fields(Experiment)])
+    return dataclasses.replace(experiment, **changes)

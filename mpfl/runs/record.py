@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError, safe_open
 
-from mpfl.algorithm import State
+from mpfl.algorithm import Outcome
 from mpfl.filters import Layout
-from mpfl.simulation import Resume, RoundLog
-from mpfl.types import Mask, MPFLError, Weights
+from mpfl.runs.experiment import slug_of
 from mpfl.runs.folder import read_json, read_lines, write_atomically
-
+from mpfl.runs.former import current
+from mpfl.runs.methods import METHODS, Method
+from mpfl.simulation import RoundLog
+from mpfl.types import MPFLError
 
 
 def hex_of(bits: np.ndarray) -> str:
@@ -35,12 +31,12 @@ def bits_of(text: str, filters: int) -> np.ndarray:
     return np.unpackbits(raw, count=filters, bitorder="little").astype(bool)
 
 
-def line_of(log: RoundLog, ballots: Sequence[Mask] = (), *, wire: bool) -> dict[str, Any]:
+def line_of(log: RoundLog, *, wire: bool, votes: bool = True) -> dict[str, Any]:
     """One round as a line of JSON; without a ``wire`` (one party alone) nothing was sent.
 
-    ``ballots`` are the masks that the nodes sent, where they voted.
+    ``votes=False`` leaves out what is about the mask, which stays in a final training.
     """
-    state = log.state
+    state, outcome = log.state, log.state.outcome or Outcome({})
     line: dict[str, Any] = {
         "round": log.round,
         "sparsity": log.sparsity,
@@ -49,16 +45,18 @@ def line_of(log: RoundLog, ballots: Sequence[Mask] = (), *, wire: bool) -> dict[
         "bytes_up": log.bytes_up if wire else 0,
         "payloads": list(log.payloads) if wire else [],
         "accuracy": log.accuracy,
-        "agreement": {str(node): value for node, value in state.agreement.items()},
-        "rescued": list(state.rescued),
-        "metrics": [dict(each) for each in log.metrics],
+        "metrics": [dict(metrics) for metrics in log.metrics],
         "seconds": round(log.seconds, 3),
-        "mask": {name: hex_of(bits) for name, bits in state.mask.items()},
-        "votes": None
-        if state.votes is None
-        else {name: counts.tolist() for name, counts in state.votes.items()},
-        "ballots": [hex_of(np.concatenate([*mask.values()])) for mask in ballots],
     }
+    if votes:
+        votes_by_layer = {name: counts.tolist() for name, counts in outcome.votes.items()}
+        line |= {
+            "agreement": {str(node): value for node, value in outcome.agreement.items()},
+            "rescued": list(outcome.rescued),
+            "mask": {name: hex_of(bits) for name, bits in state.mask.items()},
+            "votes": votes_by_layer or None,
+            "ballots": outcome.ballots.hex() if outcome.ballots is not None else [],
+        }
     if log.left_out:  # only between machines
         line["left_out"] = {str(node): why for node, why in log.left_out.items()}
     return line
@@ -70,7 +68,7 @@ def kept_counts(folder: Path, layout: Layout) -> Callable[[int], dict[str, int]]
     ``folder`` is a run folder, or the file that :func:`record` made of one.
     """
     lines = read_run(folder).rounds if folder.is_file() else read_lines(folder / "rounds.jsonl")
-    sizes = {layer.name: layer.filters for layer in layout.layers}
+    sizes = layout.sizes
     if not lines or list(lines[0]["mask"]) != list(sizes):
         raise MPFLError(f"match: {folder} holds no rounds of this model; give a run folder of it")
     rounds = {
@@ -88,7 +86,10 @@ def kept_counts(folder: Path, layout: Layout) -> Callable[[int], dict[str, int]]
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run, read back: its folder, configuration, summary and logs."""
+    """A finished run, read back: its folder, configuration, summary and logs.
+
+    The configuration is in today's words, whatever words it was recorded in.
+    """
 
     folder: Path
     config: Mapping[str, Any]
@@ -97,17 +98,22 @@ class Run:
     federated: Sequence[Mapping[str, Any]]
 
     @property
+    def method(self) -> Method:
+        """Its method; one of a reader's own by its name alone."""
+        name = str(self.config["method"])
+        return METHODS.get(name, Method(name))
+
+    @property
     def name(self) -> str:
-        """What to call the method in a table or legend: with its rule, where it votes."""
-        rule = self.config["vote"].partition("(")[0]
-        method = str(self.config["method"])
-        return f"{method}, {rule}" if method == "mpfl" else method
+        """What to call the method in a table or legend: with its rule, if it votes."""
+        rule = str(self.config["vote"]).partition("(")[0]
+        return f"{self.method.name}, {rule}" if self.method.votes else self.method.name
 
     @property
     def label(self) -> str:
-        """What to call the run: its recipe and budget, the rule where it votes, its seed."""
-        rule = f", {self.config['vote']}" if self.config["method"] == "mpfl" else ""
+        """What to call the run: its recipe and budget, the rule if it votes, its seed."""
         config = self.config
+        rule = f", {config['vote']}" if self.method.votes else ""
         return f"{config['recipe']}, {config['budget']}{rule}, seed {config['seed']}"
 
     @property
@@ -156,10 +162,10 @@ def read_run(path: Path) -> Run:
         whole = read_json(path)
         if not isinstance(whole, dict) or set(whole) != set(_PARTS):
             raise MPFLError(f"{path}: is no recorded run; python -m mpfl record makes one")
-        return Run(path, *(whole[part] for part in _PARTS))
+        return _run_of(path, *(whole[part] for part in _PARTS))
     if not path.is_dir():
         raise MPFLError(f"{path}: no such run; python -m mpfl run makes one")
-    return Run(
+    return _run_of(
         path,
         read_json(path / "config.json"),
         read_json(path / "summary.json"),
@@ -168,12 +174,18 @@ def read_run(path: Path) -> Run:
     )
 
 
+def _run_of(folder: Path, config: Any, summary: Any, rounds: Any, federated: Any) -> Run:
+    now = current(config)
+    names = {key: now[key] for key in ("recipe", "method") if key in now and key in summary}
+    return Run(folder, now, {**summary, **names}, rounds, federated)
+
+
 _PARTS = ("config", "summary", "rounds", "federated")
 
 
 def keep_record(run: Run, folder: Path) -> Path:
     """Write a run as one small JSON file, without its weights: evidence that fits in git."""
-    name = f"{run.config['recipe']}-{run.config['budget']}-{run.summary['identity']}.json"
+    name = f"{slug_of(run.config)}.json"
     folder.mkdir(parents=True, exist_ok=True)
     lines = [f'"{part}": {json.dumps(getattr(run, part))}' for part in _PARTS[:2]]
     for part in _PARTS[2:]:

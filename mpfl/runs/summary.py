@@ -34,16 +34,16 @@ def summarise(
     final = read_lines(folder / "federated.jsonl")
     pixels = experiment.pixels or bench.dataset.train_images.shape[-1]
     module = bench.trainer.module
-    sent = rounds if experiment.federated else []
+    sent = rounds if experiment.method.wire else []
     told = [each for line in sent for each in line["metrics"] if "limit_bits" in each]
     return {
         "recipe": experiment.recipe,
         "budget": experiment.budget,
-        "method": experiment.method,
+        "method": experiment.method.name,
         "seed": experiment.seed,
         "identity": identity(experiment),
         "sparsity": masks.sparsity(mask),
-        "kept": masks.kept(mask),
+        "kept": masks.counts(mask),
         "parameters": _size(cut_shapes(layout, mask)),
         "parameters_dense": _size(layout.shapes),
         "macs": macs(bench.trainer.network(mask), pixels),

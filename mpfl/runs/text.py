@@ -1,7 +1,7 @@
 """``field=value`` on the command line, into values: the only place with strings.
 
-Rules, schedules, partitions and noise are written as their ``repr``: ``share(0.5)``,
-``geometric(share=0.1, warmup=1)``, ``dirichlet(0.3)``, one inside another where it wraps one:
+Rules, schedules, quotas, partitions, noise and faults are written as their ``repr``: ``share(0.5)``,
+``geometric(amount=0.1, warmup=1)``, ``dirichlet(0.3)``, one inside another if it wraps one:
 ``debiased(share(0.5), 2.0)``. ``local.lr=0.1`` changes one setting of the local training.
 """
 
@@ -10,96 +10,117 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import types
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from mpfl.allocate import ALLOCATIONS
+from mpfl.allocate import QUOTAS
 from mpfl.analysis.faults import FAULTS
 from mpfl.analysis.privacy import PRIVATE_VOTES, WRAPPERS
 from mpfl.data.noise import DATA_NOISES
 from mpfl.data.partition import PARTITIONS
-from mpfl.runs.experiment import Experiment
+from mpfl.nets.settings import Settings
 from mpfl.prune import SCORES
-from mpfl.runs.recipes import nearest
+from mpfl.runs.experiment import Experiment
+from mpfl.runs.former import current_assignments
+from mpfl.runs.methods import METHODS
 from mpfl.schedules import SCHEDULES
-from mpfl.types import MPFLError, located
+from mpfl.types import MPFLError, located, one_of
 from mpfl.vote import RULES
 
-_NAMED: Mapping[str, Mapping[str, Any]] = {
+NAMED: Mapping[str, Mapping[str, Any]] = {
     "vote": {**RULES, **WRAPPERS},
     "schedule": SCHEDULES,
-    "required": SCHEDULES,
-    "allocation": ALLOCATIONS,
+    "quota": QUOTAS,
     "partition": PARTITIONS,
-    "noise": {**DATA_NOISES, **FAULTS, **PRIVATE_VOTES},
+    "data_noise": DATA_NOISES,
+    "fault": {**FAULTS, **PRIVATE_VOTES},
 }
+"""What may be called by name on the command line, by field. Values in code need no table."""
+
+_PARTS: Mapping[str, Any] = {name: make for table in NAMED.values() for name, make in table.items()}
+"""What may stand inside another: ``of_what_is_left(required=arithmetic(0.1))``."""
+
 _UNREADABLE = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
 
 def changed(experiment: Experiment, assignments: Sequence[str]) -> Experiment:
     """``experiment`` with every ``field=value`` applied.
 
-    Raises :class:`~mpfl.types.MPFLError` naming the field, what was given and what fits.
+    Words of older records are understood (:mod:`mpfl.runs.former`). Raises
+    :class:`~mpfl.types.MPFLError` naming the field, what was given and what fits.
+
+    >>> changed(Experiment(), ["vote=share(0.5)", "rounds=3", "local.lr=0.1"]).vote
+    share(tau=0.5)
     """
+    kinds = get_type_hints(Experiment)
     changes: dict[str, Any] = {}
-    for assignment in assignments:
+    for assignment in current_assignments(assignments):
         name, equals, text = assignment.partition("=")
         if not equals:
             raise MPFLError(f"--set {assignment!r}: write it as field=value")
         name, dot, part = name.strip().partition(".")
         with located(f"--set {assignment}"):
-            kind = _kind_of(Experiment, "field", name)
+            kind = kinds[one_of("field", name, kinds)]
             if not dot:
                 changes[name] = _value(name, kind, text.strip())
                 continue
-            if kind != "Settings":
+            if kind is not Settings:
                 raise MPFLError(f"{name!r} has no parts")
             whole = changes.get(name, getattr(experiment, name))
-            value = _plain(_kind_of(type(whole), f"part of {name!r}", part), text.strip())
+            parts = get_type_hints(Settings)
+            value = _plain(parts[one_of(f"part of {name!r}", part, parts)], text.strip())
             changes[name] = dataclasses.replace(whole, **{part: value})
     return dataclasses.replace(experiment, **changes)
 
 
-def _kind_of(owner: type, what: str, name: str) -> str:
-    """How a field of a dataclass is annotated: ``int``, ``int | None``, ``Rule`` and so on."""
-    kinds = {field.name: str(field.type) for field in dataclasses.fields(owner)}
-    return kinds[nearest(what, name, kinds)]
-
-
-def _value(name: str, kind: str, text: str) -> Any:
-    if text == "None" and kind.endswith("| None"):
+def _value(name: str, kind: Any, text: str) -> Any:
+    """The value of a field, from the text behind its ``=``."""
+    if text == "None" and types.NoneType in get_args(kind):
         return None
-    if name in _NAMED:
-        return _call(name, text, _NAMED[name])
-    if name == "score":
-        return SCORES[nearest("score", text, SCORES)]
-    if kind == "Settings":
+    if name in NAMED:
+        return _call(name, text, NAMED[name])
+    for field, table in (("score", SCORES), ("method", METHODS)):
+        if name == field:
+            return table[one_of(field, text, table)]
+    if kind is Settings:
         raise MPFLError(f"change its parts one by one, such as {name}.lr=0.05")
     return _plain(kind, text)
 
 
-def _plain(kind: str, text: str) -> Any:
+def _plain(kind: Any, text: str) -> Any:
     """Read a number, a bool, or a word that stands for itself."""
-    if kind.removesuffix(" | None") not in ("int", "float", "bool"):
+    if not {int, float, bool} & {kind, *get_args(kind)}:
         return text
     try:
         return _fitting(kind, ast.literal_eval(text))
     except _UNREADABLE:
-        raise MPFLError(f"cannot be read as {kind}") from None
+        raise MPFLError(f"cannot be read as {_said(kind)}") from None
 
 
-def _fitting(kind: str, value: Any) -> Any:
-    """``value`` where it is of ``kind``, whole numbers made floats; raises TypeError."""
-    kind, optional, _ = kind.partition(" | None")
-    if (value is None and optional) or type(value).__name__ == kind:
-        return value
-    if kind == "float" and type(value) is int:
+def _said(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind)
+
+
+def _fitting(kind: Any, value: Any) -> Any:
+    """``value`` if it is of ``kind``, whole numbers made floats; raises TypeError."""
+    if get_origin(kind) in (Union, types.UnionType):
+        if value is None and types.NoneType in get_args(kind):
+            return None
+        kind = next(each for each in get_args(kind) if each is not types.NoneType)
+    if kind is float and type(value) is int:
         return float(value)
-    if kind == "Rule" and type(value) in RULES.values():
-        return value
-    if kind == "tuple[float, ...]" and isinstance(value, tuple | list):
-        return tuple(_fitting("float", each) for each in value)
-    raise TypeError(f"{value!r} is not {kind}")
+    if get_origin(kind) is tuple and isinstance(value, tuple | list):
+        return tuple(_fitting(get_args(kind)[0], each) for each in value)
+    if kind in (int, float, bool, str):
+        fits = type(value) is kind  # True is no number here
+    elif isinstance(kind, type):
+        fits = isinstance(value, kind)
+    else:
+        fits = callable(value)
+    if not fits:
+        raise TypeError(f"{value!r} is not {_said(kind)}")
+    return value
 
 
 def _call(what: str, text: str, known: Mapping[str, Any]) -> Any:
@@ -118,24 +139,24 @@ def _is_call(tree: ast.expr) -> bool:
 
 
 def _build(what: str, tree: ast.expr, known: Mapping[str, Any]) -> Any:
+    """What a call says; ``known`` are the names that may be called."""
     call: Any = ast.Call(tree, [], []) if isinstance(tree, ast.Name) else tree
-    make = known[nearest(what, call.func.id, known)]
+    make = known[one_of(what, call.func.id, known)]
 
     def value_of(tree: ast.expr) -> Any:
         inner = isinstance(tree, ast.Call) and _is_call(tree)
-        return _build(what, tree, known) if inner else ast.literal_eval(tree)
+        return _build(what, tree, _PARTS) if inner else ast.literal_eval(tree)
 
     try:
-        arguments = [value_of(each) for each in call.args]
-        keywords = {str(each.arg): value_of(each.value) for each in call.keywords}
+        arguments = [value_of(argument) for argument in call.args]
+        keywords = {str(keyword.arg): value_of(keyword.value) for keyword in call.keywords}
     except MPFLError:
         raise
     except _UNREADABLE:
         raise MPFLError("arguments must be plain numbers, such as 0.5") from None
-    signature = inspect.signature(make)
+    kinds = get_type_hints(make)
     try:
-        given = signature.bind(*arguments, **keywords).arguments
-        kinds = {name: str(signature.parameters[name].annotation) for name in given}
+        given = inspect.signature(make).bind(*arguments, **keywords).arguments
         return make(**{name: _fitting(kinds[name], value) for name, value in given.items()})
     except TypeError as error:
         raise MPFLError(f"{make.__name__}: {error}") from None

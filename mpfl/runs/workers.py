@@ -19,15 +19,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+import cloudpickle
 import torch
 
 from mpfl.runs.experiment import Experiment
-from mpfl.simulation import RunNodes
+from mpfl.simulation import OnTurn, RunNodes
 from mpfl.nets.hardware import keep_freed_memory
-from mpfl.types import Mask, MPFLError, Reply, Weights
+from mpfl.types import Mask, MPFLError, Reply, Weights, at_least
 from mpfl.runs.workbench import Workbench
 
-OnTurn = Callable[[int, int], None]
 T = TypeVar("T")
 
 
@@ -48,15 +48,15 @@ class Workers:
     """
 
     def __init__(self, experiment: Experiment, root: Path, count: int) -> None:
-        if count < 1:
-            raise MPFLError(f"workers is {count}; give at least 1")
+        at_least("workers", count, 1)
         self._before = set(multiprocessing.active_children())
         self._pool = ProcessPoolExecutor(
             count,
             # A fork would copy torch's threads half, and a GPU's state not at all.
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_prepare,
-            initargs=(experiment, root),
+            # Also a rule or noise that was written in a notebook cell goes along, with its code.
+            initargs=(cloudpickle.dumps(experiment), root),
         )
 
     def __enter__(self) -> Workers:
@@ -81,11 +81,11 @@ class Workers:
                 self._begin(_turn, mask, round_, node, memories[node], message)
                 for node in range(nodes)
             ]
-            for node, turn in enumerate(turns):
-                on_turn(round_, node)
+            for done, turn in enumerate(turns):
+                on_turn(round_, done)
                 reply = turn()
                 # Unchanged memories, w0 as a rule, do not travel back.
-                yield reply if reply.memory else replace(reply, memory=memories[node])
+                yield reply if reply.memory else replace(reply, memory=memories[done])
 
         return run
 
@@ -136,13 +136,13 @@ def _interrupts_held() -> Iterator[None]:
 _bench: Workbench
 
 
-def _prepare(experiment: Experiment, root: Path) -> None:
+def _prepare(experiment: bytes, root: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows; see _interrupts_held
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     keep_freed_memory()
     global _bench
-    _bench = Workbench(experiment, root)
+    _bench = Workbench(cloudpickle.loads(experiment), root)
 
 
 def _end_with_parent() -> None:

@@ -18,10 +18,9 @@ from mpfl.evidence.claims import CLAIMS, COMPUTED, Finding, Verdict, tested
 from mpfl.evidence.reproduce import missing
 from mpfl.evidence.samples import TRAININGS, Row, Training, rows_of
 from mpfl.prune import taylor
-from mpfl.runs.recipes import nearest
 from mpfl.runs.record import Run
 from mpfl.show.plots import LOOKS, legend_below, style
-from mpfl.types import MPFLError
+from mpfl.types import MPFLError, one_of
 
 # Those of a difference in points. From Okabe & Ito's colours; the marker says the same.
 _VERDICTS: Mapping[Verdict, tuple[str, str]] = {
@@ -204,14 +203,14 @@ FIGURES: Mapping[str, Drawing] = {
 def cells_behind(what: str, budget: str) -> list[Cell]:
     """The cells of a figure or of a table; raises naming the nearest of either."""
     if what not in FIGURES:
-        nearest("table or figure", what, ["all", *TABLES, *FIGURES])
+        one_of("table or figure", what, ["all", *TABLES, *FIGURES])
     tables = FIGURES[what].tables if what in FIGURES else (what,)
     return once(cell for table in tables for cell in cells_of(table, budget))
 
 
 def draw(what: str, results: Path, to: Path) -> None:
     """Draw a figure from what is recorded; raises where that is nothing, or no such figure."""
-    drawing = FIGURES[nearest("figure", what, FIGURES)]
+    drawing = FIGURES[one_of("figure", what, FIGURES)]
     cells = cells_behind(what, "laptop")
     if len(missing(cells, results)) == len(cells):
         raise MPFLError(f"{results}: holds no cell of figure {what!r}; reproduce it first")

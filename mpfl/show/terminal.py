@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mpfl import allocate, prune, schedules, vote
+from mpfl import prune, schedules, vote
+from mpfl.allocate import QUOTAS
 from mpfl.analysis import privacy
 from mpfl.analysis.faults import FAULTS
 from mpfl.data import partition
@@ -220,7 +221,7 @@ def print_recipes(figures: Iterable[str]) -> None:
         ("vote", {**vote.RULES, **privacy.WRAPPERS}),
         ("schedule, required", schedules.SCHEDULES),
         ("score", prune.SCORES),
-        ("allocation", allocate.ALLOCATIONS),
+        ("allocation", QUOTAS),
         ("partition", partition.PARTITIONS),
         ("noise", {**DATA_NOISES, **FAULTS, **privacy.PRIVATE_VOTES}),
     ):

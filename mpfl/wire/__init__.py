@@ -4,9 +4,17 @@ A message is a body in a frame (:mod:`mpfl.wire.frame`) of 14 or 15 bytes. Each 
 its file, where encoding and decoding stand side by side.
 """
 
+from mpfl.wire.ballots import Ballots, tally_stream
 from mpfl.wire.counts import decode_counts, encode_counts, pack_counts, unpack_counts
 from mpfl.wire.frame import Kind, body_length, kind_of, round_of
-from mpfl.wire.masks import Coding, Keep, decode_mask, encode_mask, limit_bits
+from mpfl.wire.masks import (
+    Coding,
+    decode_consensus,
+    decode_mask,
+    encode_consensus,
+    encode_mask,
+    limit_bits,
+)
 from mpfl.wire.packed import BLOCK, add_packed, packed_rows
 from mpfl.wire.weights import (
     decode_empty,
@@ -19,16 +27,18 @@ from mpfl.wire.weights import (
 
 __all__ = [
     "BLOCK",
+    "Ballots",
     "Coding",
-    "Keep",
     "Kind",
     "add_packed",
     "body_length",
+    "decode_consensus",
     "decode_counts",
     "decode_empty",
     "decode_mask",
     "decode_start",
     "decode_weights",
+    "encode_consensus",
     "encode_counts",
     "encode_empty",
     "encode_mask",
@@ -39,5 +49,6 @@ __all__ = [
     "pack_counts",
     "packed_rows",
     "round_of",
+    "tally_stream",
     "unpack_counts",
 ]

@@ -12,7 +12,7 @@ from mpfl.filters import Layout
 from mpfl.types import Mask, MPFLError
 from mpfl.wire import frame
 from mpfl.wire.frame import Kind
-from mpfl.wire.masks import _inside
+from mpfl.wire.masks import fingerprint_of
 
 
 def encode_counts(
@@ -38,7 +38,7 @@ def encode_counts(
             )
     alive = masks.flatten(votes, layout)[masks.flatten(reference, layout)]
     body = frame.write_varint(voters) + pack_counts(alive, voters.bit_length())
-    return frame.write(Kind.COUNTS, _inside(layout, reference), round_, body)
+    return frame.write(Kind.COUNTS, fingerprint_of(layout, reference), round_, body)
 
 
 def decode_counts(
@@ -49,7 +49,7 @@ def decode_counts(
     Refuses all that it would not write, as :func:`decode_mask` does.
     """
     masks.check(reference, layout)
-    _, body = frame.read(payload, _inside(layout, reference), round_, Kind.COUNTS)
+    _, body = frame.read(payload, fingerprint_of(layout, reference), round_, Kind.COUNTS)
     voters, size = frame.read_varint(body[:5], "voters")
     alive = masks.flatten(reference, layout)
     bits, filters_alive = voters.bit_length(), int(alive.sum())

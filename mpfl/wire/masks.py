@@ -14,59 +14,56 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 
 from mpfl import masks
 from mpfl.filters import Layout
+from mpfl.masks import Keep
 from mpfl.types import Mask, MPFLError
 from mpfl.wire import enumerative, frame
-from mpfl.wire.frame import Kind, kind_of
-
-Keep = Mapping[str, int] | int
-"""Kept counts that both sides know: one a layer, or one number for the whole network."""
+from mpfl.wire.frame import Kind, kind_of, round_of
 
 Coding = Literal["shortest", "packed"]
 """How masks are written, which both sides know: in the fewest bytes, or all equally long."""
 
 
-def _inside(layout: Layout, reference: Mask, keep: Keep | None = None) -> bytes:
+def fingerprint_of(layout: Layout, reference: Mask, keep: Keep | None = None) -> bytes:
     """Four bytes that name what a mask or counts are written inside.
 
-    The model's fingerprint where that is all: nothing pruned, no counts known. Else a CRC-32,
+    The model's fingerprint if that is all: nothing pruned, no counts known. Else a CRC-32,
     which tells references apart that differ in up to three filters, or within 32 neighbours,
     for certain, and any others but for one chance in 2**32.
     """
     bits = masks.flatten(reference, layout)
     if keep is None and bits.all():
         return layout.fingerprint
-    counts = [keep[name] for name in reference] if isinstance(keep, Mapping) else keep
-    known = json.dumps(np.asarray(counts).tolist()).encode()
-    return frame.CRC.pack(zlib.crc32(layout.fingerprint + known + np.packbits(bits).tobytes()))
+    known = None if keep is None else [int(count) for count in _by_group(layout, keep).values()]
+    text = json.dumps(known).encode()
+    return frame.CRC.pack(zlib.crc32(layout.fingerprint + text + np.packbits(bits).tobytes()))
 
 
-def _groups(layout: Layout, reference: Mask, keep: Keep | None = None) -> list[np.ndarray]:
-    """Where the alive filters are among all: a group a layer, but one in all for one count."""
-    alive = np.flatnonzero(masks.flatten(reference, layout))
-    ends = np.cumsum([layer.filters for layer in layout.layers])[:-1]
-    by_layer = keep is None or isinstance(keep, Mapping)
-    return np.split(alive, np.searchsorted(alive, ends)) if by_layer else [alive]
+def _by_group(layout: Layout, keep: Keep) -> dict[tuple[str, ...], int]:
+    """The counts, their groups in the order of the layout."""
+    place = {name: number for number, name in enumerate(layout.sizes)}
+    return dict(sorted(keep.counts.items(), key=lambda item: place[item[0][0]]))
 
 
-def _check(layout: Layout, reference: Mask, keep: Keep | None) -> None:
-    masks.check(reference, layout)
-    names = [layer.name for layer in layout.layers]
-    if isinstance(keep, Mapping) and set(keep) != set(names):
-        raise MPFLError(f"keep names layers {list(keep)}, but the model has {names}; name each")
+def _alive_places(layout: Layout, reference: Mask, keep: Keep | None = None) -> list[np.ndarray]:
+    """Where the filters alive stand among all, an array per group; without ``keep`` per layer."""
+    starts = dict(zip(layout.sizes, [0, *layout.ends.tolist()], strict=True))
+    groups = [(name,) for name in layout.sizes] if keep is None else _by_group(layout, keep)
+    return [
+        np.concatenate([starts[name] + np.flatnonzero(reference[name]) for name in group])
+        for group in groups
+    ]
 
 
-def _prunes(layout: Layout, groups: list[np.ndarray], keep: Keep) -> list[int]:
-    """How many filters of each group go when ``keep`` stay."""
-    names = [layer.name for layer in layout.layers]
-    stay = [keep[name] for name in names] if isinstance(keep, Mapping) else [keep]
-    return [len(group) - int(count) for group, count in zip(groups, stay, strict=True)]
+def _pruned_counts(layout: Layout, places: list[np.ndarray], keep: Keep) -> list[int]:
+    """How many filters of each group go if ``keep`` stay."""
+    stay = _by_group(layout, keep).values()
+    return [len(group) - int(count) for group, count in zip(places, stay, strict=True)]
 
 
 def encode_mask(
@@ -80,27 +77,39 @@ def encode_mask(
 ) -> bytes:
     """A mask inside ``reference``, the shortest of PACKED, NESTED and KNOWN.
 
-    KNOWN takes part where ``mask`` holds exactly the counts of ``keep``. Of equally short
+    KNOWN takes part if ``mask`` holds exactly the counts of ``keep``. Of equally short
     ones KNOWN goes first, then NESTED. ``coding="packed"`` always writes PACKED. Raises
-    :class:`MPFLError` where the mask does not fit the layout or brings a filter back.
+    :class:`MPFLError` if the mask does not fit the layout or brings a filter back.
+
+    >>> from mpfl.filters import Layer, Layout
+    >>> layout = Layout((Layer("conv", 40, "w", ("w",)),), {"w": (40, 1, 3, 3)})
+    >>> everything = masks.full(layout)
+    >>> mask = {"conv": np.arange(40) < 38}
+    >>> keep = Keep.by_layer({"conv": 38})
+    >>> message = encode_mask(mask, layout, 1, reference=everything, keep=keep)
+    >>> len(message), kind_of(message).name  # 2 of 40 filters go: 780 ways, 2 bytes in a frame
+    (16, 'KNOWN')
     """
     _check(layout, reference, keep)
     masks.check(mask, layout, within=reference)
     bits = masks.flatten(mask, layout)
     packed = np.packbits(bits, bitorder="little").tobytes()
     if coding == "packed":
-        return frame.write(Kind.PACKED, _inside(layout, reference), round_, packed)
+        return frame.write(Kind.PACKED, fingerprint_of(layout, reference), round_, packed)
     bodies = {}
+    # KNOWN: if the mask keeps just what both ends expect, its counts need not be sent.
     if keep is not None:
-        groups = _groups(layout, reference, keep)
-        subsets = [(~bits[group]).tolist() for group in groups]
-        if [sum(subset) for subset in subsets] == _prunes(layout, groups, keep):
+        places = _alive_places(layout, reference, keep)
+        subsets = [(~bits[group]).tolist() for group in places]
+        if [sum(subset) for subset in subsets] == _pruned_counts(layout, places, keep):
             bodies[Kind.KNOWN] = enumerative.encode(subsets, known=True)
-    subsets = [(~bits[group]).tolist() for group in _groups(layout, reference)]
+    # NESTED: which of the filters alive go, layer by layer, with how many.
+    subsets = [(~bits[group]).tolist() for group in _alive_places(layout, reference)]
     bodies[Kind.NESTED] = enumerative.encode(subsets, known=False)
     bodies[Kind.PACKED] = packed
+    # The first of the shortest, in this order: so there is one way to write a mask.
     kind = min(bodies, key=lambda kind: len(bodies[kind]))
-    return frame.write(kind, _inside(layout, reference, keep), round_, bodies[kind])
+    return frame.write(kind, fingerprint_of(layout, reference, keep), round_, bodies[kind])
 
 
 def decode_mask(
@@ -114,8 +123,18 @@ def decode_mask(
 ) -> dict[str, np.ndarray]:
     """The inverse of :func:`encode_mask`, given the same ``reference``, ``keep`` and ``coding``.
 
-    Raises :class:`MPFLError` where it was written inside another reference, for another
+    Raises :class:`MPFLError` if it was written inside another reference, for another
     ``keep`` (which a packed mask does not know) or another model, or in another round.
+
+    >>> from mpfl.filters import Layer, Layout
+    >>> layout = Layout((Layer("conv", 4, "w", ("w",)),), {"w": (4, 1, 3, 3)})
+    >>> mask = {"conv": np.array([True, False, True, True])}
+    >>> message = encode_mask(mask, layout, 1, reference=masks.full(layout))
+    >>> decode_mask(message, layout, 1, reference=masks.full(layout))
+    {'conv': array([ True, False,  True,  True])}
+    >>> decode_mask(message, layout, 2, reference=masks.full(layout))
+    Traceback (most recent call last):
+    mpfl.types.MPFLError: payload is of round 1, not 2; is it late or out of turn?
     """
     _check(layout, reference, keep)
     kind = kind_of(payload)
@@ -126,7 +145,7 @@ def decode_mask(
         )
     if kind is Kind.KNOWN and keep is None:
         raise MPFLError("KNOWN payload leaves the kept counts out; give them as keep")
-    fingerprint = _inside(layout, reference, None if coding == "packed" else keep)
+    fingerprint = fingerprint_of(layout, reference, None if coding == "packed" else keep)
     kind, body = frame.read(payload, fingerprint, round_, Kind.KNOWN, Kind.NESTED, Kind.PACKED)
     if kind is Kind.PACKED:
         if len(body) != (needed := (layout.filters + 7) // 8):
@@ -138,12 +157,13 @@ def decode_mask(
         bits = np.unpackbits(packed, count=layout.filters, bitorder="little").astype(bool)
     else:
         known = keep if kind is Kind.KNOWN else None
-        groups = _groups(layout, reference, known)
-        counts = None if known is None else _prunes(layout, groups, known)
-        subsets = enumerative.decode(body, [len(group) for group in groups], counts)
+        places = _alive_places(layout, reference, known)
+        pruned = None if known is None else _pruned_counts(layout, places, known)
+        subsets = enumerative.decode(body, [len(group) for group in places], pruned)
         bits = np.zeros(layout.filters, dtype=bool)
-        for group, subset in zip(groups, subsets, strict=True):
+        for group, subset in zip(places, subsets, strict=True):
             bits[group] = ~np.array(subset, dtype=bool)
+    # Written again it must come out the same: so every mask has one message, and no message two.
     mask = masks.unflatten(bits, layout)
     again = encode_mask(mask, layout, round_, reference=reference, keep=keep, coding=coding)
     if again != payload:
@@ -154,13 +174,46 @@ def decode_mask(
     return mask
 
 
-def limit_bits(mask: Mask, reference: Mask, keep: Keep | None = None) -> float:
-    """The combinatorial limit: sum over layers of log2 C(alive, pruned), in bits.
+def _check(layout: Layout, reference: Mask, keep: Keep | None) -> None:
+    masks.check(reference, layout)
+    if keep is not None:
+        keep.require_layers(layout)
 
-    Where ``keep`` is one count for the whole network all layers are one choice. It is what a
-    mask takes on average where any other is as likely; a lucky one may take less.
+
+def encode_consensus(mask: Mask, layout: Layout, round_: int) -> bytes:
+    """The server's broadcast that begins ``round_``, readable by a node that missed all before.
+
+    >>> from mpfl.filters import Layer, Layout
+    >>> layout = Layout((Layer("conv", 4, "w", ("w",)),), {"w": (4, 1, 3, 3)})
+    >>> message = encode_consensus({"conv": np.array([True, False, True, True])}, layout, 7)
+    >>> decode_consensus(message, layout)
+    (7, {'conv': array([ True, False,  True,  True])})
     """
-    alive, stay = masks.kept(reference), masks.kept(mask)
-    if isinstance(keep, int):
-        return math.log2(math.comb(sum(alive.values()), sum(stay.values())))
-    return sum(math.log2(math.comb(alive[name], stay[name])) for name in alive)
+    return encode_mask(mask, layout, round_, reference=masks.full(layout))
+
+
+def decode_consensus(message: bytes, layout: Layout) -> tuple[int, dict[str, np.ndarray]]:
+    """The round that a broadcast begins, and the consensus in it.
+
+    Raises :class:`~mpfl.types.MPFLError` if it is damaged or another model's.
+    """
+    round_ = round_of(message)
+    return round_, decode_mask(message, layout, round_, reference=masks.full(layout))
+
+
+def limit_bits(mask: Mask, reference: Mask, keep: Keep | None = None) -> float:
+    """The combinatorial limit: the sum over groups of log2 C(alive, pruned), in bits.
+
+    Without ``keep`` every layer is a group. This is the average length if all masks were equally
+    likely; a single mask may be shorter.
+
+    >>> alive = {"conv": np.ones(40, bool)}
+    >>> round(limit_bits({"conv": np.arange(40) < 38}, alive), 2)  # log2 of 780
+    9.61
+    """
+    alive, stay = masks.counts(reference), masks.counts(mask)
+    groups = [(name,) for name in alive] if keep is None else keep.counts
+    return sum(
+        math.log2(math.comb(sum(alive[n] for n in group), sum(stay[n] for n in group)))
+        for group in groups
+    )

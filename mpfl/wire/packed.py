@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from typing import NoReturn
 
 import numpy as np
 from jaxtyping import Int64, UInt8, UInt64
@@ -22,7 +23,10 @@ from mpfl.filters import Layout
 from mpfl.types import Mask, MPFLError, located
 from mpfl.wire import frame
 from mpfl.wire.frame import Kind
-from mpfl.wire.masks import _inside, decode_mask
+from mpfl.wire.masks import decode_mask, fingerprint_of
+
+BLOCK = 4096
+"""How many votes are added up at once: enough to keep numpy busy, few enough for its caches."""
 
 
 def packed_rows(
@@ -33,39 +37,48 @@ def packed_rows(
     reference: Mask,
     nodes: Sequence[int] | None = None,
 ) -> UInt8[np.ndarray, "votes bytes"]:
-    """The bodies of masks written with ``coding="packed"``, one a row, checked all at once.
+    """The bodies of masks written with ``coding="packed"``, one per row, checked all at once.
 
-    Law: refused is exactly what :func:`decode_mask` refuses, in its words; row ``i`` packs
-    the mask that it reads in ``payloads[i]``. The error names the node of the first bad
-    payload, ``nodes[i]`` or else ``i``.
+    Law: refused is exactly what :func:`~mpfl.wire.masks.decode_mask` refuses, in its words; row
+    ``i`` packs the mask that it reads in ``payloads[i]``. The error names the node of the first
+    bad payload, ``nodes[i]`` or else ``i``.
+
+    >>> from mpfl.filters import Layer, Layout
+    >>> from mpfl.wire.masks import encode_mask
+    >>> layout = Layout((Layer("conv", 3, "w", ("w",)),), {"w": (3, 1, 3, 3)})
+    >>> reference = masks.full(layout)
+    >>> votes = [{"conv": np.array(bits, bool)} for bits in ([1, 0, 1], [1, 1, 0])]
+    >>> inside = {"reference": reference, "coding": "packed"}
+    >>> sent = [encode_mask(vote, layout, 1, **inside) for vote in votes]
+    >>> packed_rows(sent, layout, 1, reference=reference)
+    array([[5],
+           [3]], dtype=uint8)
     """
     masks.check(reference, layout)
+    # All good payloads of a round are alike but for their bodies and their checksums.
     alive = np.packbits(masks.flatten(reference, layout), bitorder="little")
-    fingerprint = _inside(layout, reference)
+    fingerprint = fingerprint_of(layout, reference)
     expected = frame.write(Kind.PACKED, fingerprint, round_, alive.tobytes())
     end = len(expected) - frame.CRC.size
     start = end - alive.size
 
-    def refuse_the_first_bad() -> None:
+    def refuse_the_first_bad() -> NoReturn:
         senders = range(len(payloads)) if nodes is None else nodes
         for node, payload in zip(senders, payloads, strict=True):
             with located(f"node {node}", f"round {round_}", "decode"):
                 decode_mask(payload, layout, round_, reference=reference, coding="packed")
+        raise AssertionError("a payload was found bad that decode_mask reads")
 
     equally_long = set(map(len, payloads)) <= {len(expected)}
     if not (equally_long and set(map(zlib.crc32, payloads)) <= {frame.SEALED}):
         refuse_the_first_bad()
     frames = np.frombuffer(b"".join(payloads), np.uint8).reshape(len(payloads), len(expected))
     heads, rows = frames[:, :start], frames[:, start:end]
-    # The padding behind the last filter is set in no reference either.
+    # A bit that no reference has: a filter brought back, or padding behind the last filter.
     back = np.bitwise_or.reduce(rows, axis=0) & ~alive
     if (heads != np.frombuffer(expected, np.uint8, start)).any() or back.any():
         refuse_the_first_bad()
     return rows
-
-
-BLOCK = 4096
-"""How many votes are added up at once: enough to keep numpy busy, few enough for its caches."""
 
 
 def add_packed(
@@ -75,7 +88,10 @@ def add_packed(
 
     Law: equals ``np.unpackbits(rows, axis=1, count=filters, bitorder="little").sum(axis=0)``.
     ``rows`` is left as it is, and beside it no more memory is taken than for ``BLOCK`` rows.
-    Raises :class:`~mpfl.types.MPFLError` where a row is not as long as ``filters`` bits are.
+    Raises :class:`~mpfl.types.MPFLError` if a row is not as long as ``filters`` bits are.
+
+    >>> add_packed(np.array([[5], [3], [1]], np.uint8), 3)  # 101, 110 and 100, lowest bit first
+    array([3, 1, 1])
     """
     votes, length = rows.shape
     if length != (needed := (filters + 7) // 8):
@@ -86,10 +102,12 @@ def add_packed(
     counts = np.zeros(filters, np.int64)
     for first in range(0, votes, BLOCK):
         block = rows[first : first + BLOCK]
+        # Eight bytes to a machine word; the last word is filled up with zeros.
         words = np.zeros((len(block), (length + 7) // 8), np.uint64)
         words.view(np.uint8)[:, :length] = block
         weight = 1
         while len(words):
+            # One or two rows of this weight are counted bit by bit, the carries count twice.
             left, words = _add_by_threes(words)
             bits = np.unpackbits(left.view(np.uint8), axis=1, count=filters, bitorder="little")
             counts += weight * bits.sum(axis=0, dtype=np.int64)
@@ -100,18 +118,22 @@ def add_packed(
 def _add_by_threes(
     words: UInt64[np.ndarray, "votes words"],
 ) -> tuple[UInt64[np.ndarray, "left words"], UInt64[np.ndarray, "carries words"]]:
-    """At most two rows of the same weight, and the carries, of twice of it; spoils ``words``.
+    """At most two rows of the same weight, and the carries, of twice that weight.
 
-    The thirds of the block are added at once: a row of each to one sum and one carry.
+    Overwrites ``words``. Law: for each bit, left rows + 2 x carries = rows given.
     """
     carries = np.empty((len(words) // 2, words.shape[1]), np.uint64)
     carried = 0
     while third := len(words) // 3:
+        # Row i of a, b and c are added, for all i at once: three bits make a sum and a carry.
         a, b, c = (words[i * third : (i + 1) * third] for i in range(3))
         one_of_two = a ^ b
+        # The carry is the majority: both a and b, or one of them and c. It is worked out in the
+        # places of a and b, which are not needed any more.
         a &= b
         np.bitwise_and(one_of_two, c, out=b)
         np.bitwise_or(a, b, out=carries[carried : carried + third])
+        # The sum is the parity. It stays in the place of c, in front of rows not added yet.
         c ^= one_of_two
         carried += third
         words = words[2 * third :]

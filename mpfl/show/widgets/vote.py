@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import traitlets
 
-from mpfl import vote as rules
-from mpfl.analysis.faults import Fault, colluding_veto, inverted_mask, random_mask
+from mpfl import vote
+from mpfl.analysis.faults import colluding_veto, inverted_mask, random_mask
 from mpfl.analysis.replay import consensus, mixed, tampered
 from mpfl.filters import Layout
-from mpfl.node import Plan
+from mpfl.node import Fault, Plan
 from mpfl.runs.record import hex_of
 from mpfl.schedules import one_shot
 from mpfl.show.widgets.playable import Playable, module
@@ -89,11 +89,11 @@ class VoteExplorer(Playable):
     def chosen(self) -> Rule:
         """The rule at the reader's setting."""
         made: dict[str, Rule] = {
-            "budget": rules.budget(),
-            "share": rules.share(self.tau),
-            "relaxed": rules.relaxed(),
-            "published_threshold": rules.published_threshold(),
-            "published_percentile": rules.published_percentile(self.percentile),
+            "budget": vote.most_votes(),
+            "share": vote.share(self.tau),
+            "relaxed": vote.relaxed(),
+            "published_threshold": vote.published_threshold(),
+            "published_percentile": vote.published_percentile(self.percentile),
         }
         return made[self.rule]
 

@@ -1,0 +1,51 @@
+"""How a network is trained and pruned: settings without torch, which an experiment holds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from mpfl.types import MPFLError
+
+Precision = Literal["auto", "float32", "float64"]
+"""That of the sums in training: bfloat16 if it is fast (``auto``), or one that is named."""
+
+Prunes = Literal["filter", "weight"]
+"""What a pruned filter loses: all of it, or its conv weight alone."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train. ``lr`` is constant, or falls by a cosine to 0 over all steps.
+
+    ``augment`` shifts by up to 4 pixels and mirrors. ``keep="best"`` gives back the weights of
+    the epoch that did best on the validation data, the first of equal ones.
+    """
+
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    lr: float = 0.05
+    decay: Literal["constant", "cosine"] = "constant"
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch: int = 128
+    augment: bool = False
+    keep: Literal["last", "best"] = "last"
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("optimiser", ("sgd", "adam")),
+            ("decay", ("constant", "cosine")),
+            ("keep", ("last", "best")),
+        ):
+            if getattr(self, name) not in known:
+                raise MPFLError(f"{name} is {getattr(self, name)!r}; choose {' or '.join(known)}")
+        if not 0 < self.lr < math.inf:
+            raise MPFLError(f"lr is {self.lr}; give a positive number, such as 0.05")
+        if not (0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf):
+            raise MPFLError(
+                f"momentum is {self.momentum} and weight_decay {self.weight_decay}; "
+                "give a momentum of 0 to below 1 and a weight decay of 0 or more"
+            )
+        if self.batch < 2:
+            raise MPFLError(f"batch is {self.batch}, but batch norm needs at least 2")

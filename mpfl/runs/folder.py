@@ -1,0 +1,99 @@
+"""A run folder: what it holds, how it is written so that a kill loses nothing, how it is read.
+
+``config.json``      every field of the experiment
+``rounds.jsonl``     one line a mask round, ``federated.jsonl`` one a final training round
+``summary.json``     the result, written last: a run without it is unfinished
+``mask.safetensors`` the last consensus; ``model.safetensors`` the final weights
+``checkpoint-*``     where an unfinished phase goes on
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError, safe_open
+
+from mpfl.algorithm import State
+from mpfl.filters import Layout
+from mpfl.simulation import Resume, RoundLog
+from mpfl.types import Mask, MPFLError, Weights
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a kill, sees the old one or the new one whole."""
+    scratch = path.with_name(path.name + ".part")
+    with open(scratch, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(scratch, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically."""
+    write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run folder; raises where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise MPFLError(f"{path.parent}: no {path.name}; is it a finished run folder?") from None
+    except ValueError as error:
+        raise MPFLError(f"{path}: damaged ({error}); run it again") from None
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log; a last line cut off by a kill is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines
+
+
+def append_round(path: Path, line: Mapping[str, Any]) -> None:
+    """Add a round to a log, in place of any line from that round on (after a kill)."""
+    kept = [old for old in read_lines(path) if old["round"] < line["round"]]
+    content = "".join(json.dumps(each) + "\n" for each in [*kept, line])
+    write_atomically(path, content.encode())
+
+
+def save_weights(path: Path, weights: Weights) -> None:
+    """Weights as a safetensors file."""
+    dense = {name: np.ascontiguousarray(array) for name, array in weights.items()}
+    write_atomically(path, safetensors.numpy.save(dense))
+
+
+def save_mask(path: Path, mask: Mask) -> None:
+    """A mask as a safetensors file, one bool tensor a layer."""
+    write_atomically(path, safetensors.numpy.save(dict(mask)))
+
+
+def load_mask(path: Path, layout: Layout) -> dict[str, np.ndarray]:
+    """What :func:`save_mask` wrote, its layers in the model's order, which the file loses."""
+    stored = load_tensors(path)
+    return {layer.name: stored[layer.name] for layer in layout.layers}
+
+
+def load_tensors(path: Path) -> dict[str, np.ndarray]:
+    """What :func:`save_weights` or :func:`save_mask` wrote; raises where it is damaged."""
+    try:
+        return safetensors.numpy.load_file(path)
+    except SafetensorError as error:
+        raise MPFLError(f"{path}: damaged ({error}); run it again") from None

@@ -1,0 +1,187 @@
+"""The methods that an experiment can run, each a value that says what is true of it.
+
+Nothing else in the package asks which method it has before it: it asks the value. So a reader's
+own method, written in a notebook cell, runs like those here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+from mpfl import masks, wire
+from mpfl.algorithm import Algorithm, Initialise, LocalTrain, Start, State
+from mpfl.baselines.controls import Counts, lottery, w0_norms
+from mpfl.baselines.pruning_fl import pruning_fl
+from mpfl.filters import Layout, apply, expand
+from mpfl.node import Plan
+from mpfl.server import masked_pruning
+from mpfl.types import Weights
+
+
+class Parts(Protocol):
+    """The parts of an experiment that a method is built from: a :class:`~mpfl.runs.workbench.Workbench` has them."""
+
+    experiment: Any
+    layout: Layout
+    plan: Plan
+    start: Start
+    initialise: Initialise
+
+    def local_training(self) -> LocalTrain:
+        """What a node does with its data in a round, from the weights that it is given."""
+
+    def scored_training(self) -> LocalTrain:
+        """The same from w0, with the gradients that the experiment's score asks for."""
+
+    def matched_counts(self) -> Counts | None:
+        """The counts of the run that ``match`` names."""
+
+
+Trainers: TypeAlias = Literal["nodes", "pooled", "nobody"]
+"""Who trains in the mask rounds: the nodes, one party with all the data, or nobody."""
+
+
+class FinalStart(NamedTuple):
+    """What the final federated training begins from, and how that reaches the nodes.
+
+    ``messages`` are ``start`` and ``join`` of :func:`mpfl.baselines.fedavg.fedavg`; empty: as w0
+    always does.
+    """
+
+    weights: Weights
+    messages: Mapping[str, Callable[..., Any]]
+
+
+def from_w0(bench: Parts, state: State) -> FinalStart:
+    """Nodes that were not needed before are sent w0."""
+    return FinalStart(bench.start.w0, {})
+
+
+def from_consensus(bench: Parts, state: State) -> FinalStart:
+    """Nodes hold w0 already, and wait for the last consensus."""
+    layout, w0 = bench.layout, bench.start.w0
+    last = bench.experiment.rounds + 1
+    everything = masks.full(layout)
+
+    def join(message: bytes) -> Weights:
+        mask = wire.decode_mask(message, layout, last, reference=everything)
+        return apply(w0, mask, layout)
+
+    start = partial(_consensus_of, layout=layout, round_=last)
+    return FinalStart(w0, {"start": start, "join": join})
+
+
+def _consensus_of(state: State, *, layout: Any, round_: int) -> bytes:
+    return wire.encode_consensus(state.mask, layout, round_)
+
+
+def from_average(bench: Parts, state: State) -> FinalStart:
+    """Nodes go on from the weights that the mask rounds averaged."""
+    layout, mask = bench.layout, state.mask
+
+    def start(state: State) -> bytes:
+        return wire.encode_weights(state.weights, layout, 0, mask=mask)
+
+    def join(message: bytes) -> Weights:
+        return expand(wire.decode_weights(message, layout, 0, mask=mask)[0], mask, layout)
+
+    return FinalStart(state.weights, {"start": start, "join": join})
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to come to a network.
+
+    ``build`` makes the algorithm of the mask rounds from the parts of an experiment
+    (:class:`Parts`); None: there are no mask rounds. ``trainers`` says
+    who trains in them. A method without a ``wire`` sends nothing, and its network is trained in
+    one place only; ``central=False`` leaves that training out. ``votes``: its nodes send ballots.
+    ``server_scores``: filters are scored where there is no data, so that no score may ask for
+    gradients. ``averages``: the state's weights are a trained model, tested after every round.
+    ``copies_counts``: it can keep as many filters as another run did (``match``).
+    ``between_machines``: it runs on Flower, too. ``final_start`` is what the final federated
+    training begins from.
+
+    >>> METHODS["lottery"].trainers, METHODS["lottery"].votes
+    ('nobody', False)
+    """
+
+    name: str
+    build: Callable[[Parts], Algorithm] | None = None
+    trainers: Trainers = "nodes"
+    wire: bool = True
+    central: bool = True
+    votes: bool = False
+    server_scores: bool = False
+    averages: bool = False
+    copies_counts: bool = False
+    between_machines: bool = False
+    final_start: Callable[[Parts, State], FinalStart] = from_w0
+
+    @property
+    def has_mask_rounds(self) -> bool:
+        """Whether filters are pruned at all; dense methods prune none."""
+        return self.build is not None
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def _mpfl(bench: Parts) -> Algorithm:
+    e = bench.experiment
+    train = bench.scored_training()
+    return masked_pruning(
+        bench.plan, bench.initialise, train, score=e.score, vote=e.vote, rewind=e.rewind
+    )
+
+
+def _pruning_fl(bench: Parts) -> Algorithm:
+    e = bench.experiment
+    train = bench.local_training()  # from the average, not from w0
+    return pruning_fl(bench.plan, bench.initialise, train, score=e.score, seed=e.seed)
+
+
+def _lottery(bench: Parts) -> Algorithm:
+    seed, counts = bench.experiment.seed, bench.matched_counts()
+    return lottery(bench.plan, bench.initialise, seed=seed, counts=counts)
+
+
+def _w0_norms(bench: Parts) -> Algorithm:
+    score, counts = bench.experiment.score, bench.matched_counts()
+    return w0_norms(bench.plan, bench.initialise, score=score, counts=counts)
+
+
+MPFL = Method(
+    "mpfl", _mpfl, votes=True, between_machines=True, final_start=from_consensus
+)
+"""Masked pruning by vote."""
+
+PRUNING_FL = Method(
+    "pruning-fl", _pruning_fl, server_scores=True, averages=True, final_start=from_average
+)
+"""The paper's baseline: weights are averaged, and the average is pruned."""
+
+LTH = Method("lth", _mpfl, trainers="pooled", wire=False)
+"""The lottery ticket: masked pruning with one node that holds all the data."""
+
+FEDAVG = Method("fedavg", central=False, between_machines=True)
+"""Federated averaging of the whole network."""
+
+CENTRAL = Method("central", wire=False)
+"""The whole network, trained in one place."""
+
+LOTTERY = Method("lottery", _lottery, trainers="nobody", copies_counts=True)
+"""A control: random masks of the same counts."""
+
+W0_NORMS = Method(
+    "w0-norms", _w0_norms, trainers="nobody", server_scores=True, copies_counts=True
+)
+"""A control: the largest filters of w0."""
+
+METHODS: Mapping[str, Method] = {
+    method.name: method
+    for method in (MPFL, PRUNING_FL, LTH, FEDAVG, CENTRAL, LOTTERY, W0_NORMS)
+}

@@ -1,0 +1,63 @@
+"""What made a result: command, commit, versions, machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError, safe_open
+
+from mpfl.algorithm import State
+from mpfl.filters import Layout
+from mpfl.simulation import Resume, RoundLog
+from mpfl.types import Mask, MPFLError, Weights
+
+PACKAGE = Path(__file__).resolve().parents[1]
+"""The folder of ``mpfl``: what is run."""
+
+
+def provenance(command: str) -> dict[str, Any]:
+    """What made a result: command, commit, versions, machine."""
+    found = {}
+    for package in ("mpfl", "torch", "torchvision", "numpy", "safetensors"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return {
+        "command": command,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "versions": found,
+        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.system()},
+    }
+
+
+def _commit() -> str:
+    """The checkout's commit, with ``+`` where tracked files of the package differ from it."""
+
+    def ask(*words: str) -> str:
+        git = ["git", "-C", str(PACKAGE), *words]
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return ask("rev-parse", "--short=12", "HEAD") + ("+" if ask("diff", "HEAD", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
