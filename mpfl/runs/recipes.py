@@ -34,7 +34,7 @@ def digits(method: Method, budget: Budget, seed: int) -> Experiment:
         nodes=5,
         rounds=5,
         epochs=2,
-        schedule=geometric(share=0.25),
+        schedule=geometric(amount=0.25),
         precision="float32",
         local=Settings(batch=64, lr=0.2),
         final=Settings(batch=64, lr=0.1, decay="cosine"),
@@ -47,7 +47,7 @@ def digits(method: Method, budget: Budget, seed: int) -> Experiment:
         common,
         nodes=10,
         rounds=10,
-        schedule=geometric(share=0.15),
+        schedule=geometric(amount=0.15),
         central_epochs=30,
         federated_rounds=20,
     )
@@ -132,7 +132,7 @@ def _photographs(budget: Budget) -> dict[str, Any]:
         "nodes": 10,
         "rounds": 10,
         "epochs": 1,
-        "schedule": geometric(share=0.15),
+        "schedule": geometric(amount=0.15),
         "local": Settings(augment=True),
         "final": Settings(augment=True, decay="cosine"),
         "central_epochs": 10,
@@ -140,7 +140,7 @@ def _photographs(budget: Budget) -> dict[str, Any]:
     }
     toy = {
         "width": 0.125,
-        "schedule": geometric(share=0.3),
+        "schedule": geometric(amount=0.3),
         "local": Settings(augment=True, batch=32),
         "final": Settings(augment=True, batch=32, decay="cosine"),
     }
@@ -149,7 +149,7 @@ def _photographs(budget: Budget) -> dict[str, Any]:
         "width": 1.0,
         "w0": "torchvision",
         "epochs": 10,
-        "schedule": geometric(share=0.1, warmup=1),
+        "schedule": geometric(amount=0.1, warmup=1),
         "local": _PAPER,
         "final": _PAPER,
         "central_epochs": 50,
@@ -164,9 +164,9 @@ def _published(method: Method, budget: Budget) -> dict[str, Any]:
     protocol = {
         "head": "fresh",
         "prunes": "weight",
-        "schedule": geometric(share=0.1, warmup=1),
+        "schedule": geometric(amount=0.1, warmup=1),
         "share_of": "kept",
-        "required": arithmetic(share=0.1, warmup=1),
+        "required": arithmetic(amount=0.1, warmup=1),
         "vote": published_threshold(),
         "precision": "float32",
         "local": settings,

@@ -1,7 +1,7 @@
 """``field=value`` on the command line, into values: the only place with strings.
 
 Rules, schedules, partitions and noise are written as their ``repr``: ``share(0.5)``,
-``geometric(share=0.1, warmup=1)``, ``dirichlet(0.3)``, one inside another where it wraps one:
+``geometric(amount=0.1, warmup=1)``, ``dirichlet(0.3)``, one inside another where it wraps one:
 ``debiased(share(0.5), 2.0)``. ``local.lr=0.1`` changes one setting of the local training.
 """
 
