@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 
 from mpfl.data.dataset import Dataset
-from mpfl.data.digits import digits
+from mpfl.data.digits import uci_digits
 from mpfl.data.imagenet import pack_kaggle
 from mpfl.data.store import open_sealed
 from mpfl.types import MPFLError
@@ -32,7 +32,7 @@ def load(name: str, root: Path = Path("data"), *, pixels: int = 64) -> Dataset:
     check_known(name)
     root = Path(root)
     if name == "digits":
-        return digits()
+        return uci_digits()
     target = folder_of(name, root, pixels)
     if name == "imagenet100" and not target.exists() and (target.parent / "Labels.json").exists():
         pack_kaggle(target, target.parent, pixels)

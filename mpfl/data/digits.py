@@ -8,7 +8,7 @@ from mpfl.data.dataset import Dataset, channel_stats
 from mpfl.seeds import rng_for
 
 
-def digits() -> Dataset:
+def uci_digits() -> Dataset:
     """The digits; about a fifth of each class is the test set, which is the same in every run."""
     from sklearn.datasets import load_digits
 
