@@ -1,6 +1,6 @@
 """Schedules: how much of each layer is to be gone after each round.
 
-A schedule maps (round ``1..R``, ``R``) to the *target sparsity* of that round: the share
+A schedule maps (round ``1..R``, ``R``) to the *target sparsity* of that round: the fraction
 of each layer's filters that the honest masks of the round remove, counted from the full
 model, 0-1 and never percent.
 
@@ -8,7 +8,9 @@ Laws, for every schedule: it stays within ``[0, 1)``; it never falls from one ro
 next; it is a function of its arguments alone. Those with a ``final`` end exactly there.
 
 Each one is a frozen dataclass that is called like a function: equal parameters make equal
-schedules, and the ``repr`` is what a run's configuration records.
+schedules, and the ``repr`` is what a run's configuration records. Every schedule raises
+:class:`~mpfl.types.MPFLError` for an ``amount`` or ``final`` outside ``[0, 1)``, a negative
+``warmup``, and a round outside ``1..R``.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ from mpfl.types import MPFLError
 
 Schedule: TypeAlias = Callable[[int, int], float]
 
-# The largest float below 1: there, (1 - share)^r has vanished next to 1.
+# A sparsity of 1 would leave layers with no filters. In exact numbers `geometric` never reaches
+# it, but in floats 1 - (1 - amount)^r is 1.0 as soon as (1 - amount)^r is below 2^-54; and
+# `arithmetic` goes beyond 1 if there are enough rounds. Both stop at the largest float below 1.
 _BELOW_ONE = math.nextafter(1.0, 0.0)
 
 
-def _check_share(where: str, name: str, value: float) -> None:
+def _check_fraction(where: str, name: str, value: float) -> None:
     if not 0 <= value < 1:
         raise MPFLError(
             f"{where}: {name}={value!r} is no share of the filters; "
@@ -47,67 +51,75 @@ def _check_round(where: str, round_: int, rounds: int) -> None:
 
 
 @dataclass(frozen=True)
-class geometric:  # noqa: N801
-    """The same share of the filters still kept goes each round: the published schedule.
+class geometric:
+    """Each round removes the same fraction of the filters still kept: the published schedule.
 
-    After round ``r`` the sparsity is ``1 - (1 - share)^max(0, r - warmup)``. The first
+    >>> halves = geometric(amount=0.5)
+    >>> [halves(round_, 3) for round_ in (1, 2, 3)]
+    [0.5, 0.75, 0.875]
+
+    After round ``r`` the sparsity is ``1 - (1 - amount)^max(0, r - warmup)``. The first
     ``warmup`` rounds prune nothing; the authors' code has one such round, ``warmup=1``,
-    with ``share=0.1``. There the share is taken of what the last vote left, so the two
-    part where a vote removes more than asked, unless an experiment says ``share_of="kept"``.
+    with ``amount=0.1``. Their code takes the amount of what the last vote left, so it differs
+    from this schedule if a vote removes more than was asked.
 
-    Law: as long as it prunes, ``(1 - s_r) = (1 - share) * (1 - s_{r-1})``.
-    Raises :class:`MPFLError` for a share outside ``[0, 1)``, a negative warmup, or a round
-    outside ``1..R``. Source: Gez & Cohen, arXiv 2312.03889, and their released code.
+    Law: as long as it prunes, ``(1 - s_r) = (1 - amount) * (1 - s_{r-1})``.
+    Source: Gez & Cohen, arXiv 2312.03889, and their released code.
     """
 
-    share: float = 0.1
+    amount: float = 0.1
     warmup: int = 0
 
     def __post_init__(self) -> None:
-        _check_share("geometric", "share", self.share)
+        _check_fraction("geometric", "amount", self.amount)
         _check_warmup("geometric", self.warmup)
 
     def __call__(self, round_: int, rounds: int) -> float:
         _check_round("geometric", round_, rounds)
-        return min(1 - (1 - self.share) ** max(0, round_ - self.warmup), _BELOW_ONE)
+        return min(1 - (1 - self.amount) ** max(0, round_ - self.warmup), _BELOW_ONE)
 
 
 @dataclass(frozen=True)
-class arithmetic:  # noqa: N801
-    """The same share of the full model goes each round, however many rounds there are.
+class arithmetic:
+    """Each round removes the same fraction of the full model, however many rounds there are.
 
-    After round ``r`` the sparsity is ``share * max(0, r - warmup)``. The authors' server
-    requires that much before it lets unanimity decide, with ``share=0.1, warmup=1``.
+    >>> quarters = arithmetic(amount=0.25, warmup=1)
+    >>> [quarters(round_, 4) for round_ in (1, 2, 3, 4)]
+    [0.0, 0.25, 0.5, 0.75]
 
-    Law: as long as it prunes, ``s_r - s_{r-1} = share``.
-    Raises :class:`MPFLError` for a share outside ``[0, 1)``, a negative warmup, or a round
-    outside ``1..R``. Source: the released code of Gez & Cohen, arXiv 2312.03889.
+    After round ``r`` the sparsity is ``amount * max(0, r - warmup)``. The authors' server
+    requires that much before it lets unanimity decide, with ``amount=0.1, warmup=1``.
+
+    Law: as long as it prunes, ``s_r - s_{r-1} = amount``.
+    Source: the released code of Gez & Cohen, arXiv 2312.03889.
     """
 
-    share: float = 0.1
+    amount: float = 0.1
     warmup: int = 0
 
     def __post_init__(self) -> None:
-        _check_share("arithmetic", "share", self.share)
+        _check_fraction("arithmetic", "amount", self.amount)
         _check_warmup("arithmetic", self.warmup)
 
     def __call__(self, round_: int, rounds: int) -> float:
         _check_round("arithmetic", round_, rounds)
-        return min(self.share * max(0, round_ - self.warmup), _BELOW_ONE)
+        return min(self.amount * max(0, round_ - self.warmup), _BELOW_ONE)
 
 
 @dataclass(frozen=True)
-class linear:  # noqa: N801
-    """The same number of filters goes each round: ``final * r / R``.
+class linear:
+    """Each round removes the same number of filters: ``final * r / R``.
+
+    >>> [linear(final=0.5)(round_, 4) for round_ in (1, 2, 3, 4)]
+    [0.125, 0.25, 0.375, 0.5]
 
     Law: ``s_R == final``, and every step is ``final / R``.
-    Raises :class:`MPFLError` for a final outside ``[0, 1)`` or a round outside ``1..R``.
     """
 
     final: float = 0.8
 
     def __post_init__(self) -> None:
-        _check_share("linear", "final", self.final)
+        _check_fraction("linear", "final", self.final)
 
     def __call__(self, round_: int, rounds: int) -> float:
         _check_round("linear", round_, rounds)
@@ -115,21 +127,23 @@ class linear:  # noqa: N801
 
 
 @dataclass(frozen=True)
-class cubic:  # noqa: N801
+class cubic:
     """Fast at first, while there is much to spare, then ever slower.
+
+    >>> [cubic(final=0.5)(round_, 4) for round_ in (1, 2, 3, 4)]
+    [0.2890625, 0.4375, 0.4921875, 0.5]
 
     After round ``r`` the sparsity is ``final * (1 - (1 - r/R)^3)``.
 
     Laws: ``s_R == final``, and no step is larger than the one before.
-    Raises :class:`MPFLError` for a final outside ``[0, 1)`` or a round outside ``1..R``.
     Source: Zhu & Gupta, *To prune, or not to prune*, arXiv 1710.01878, eq. 1, with an
-    initial sparsity of 0 and one pruning step a round.
+    initial sparsity of 0 and one pruning step per round.
     """
 
     final: float = 0.8
 
     def __post_init__(self) -> None:
-        _check_share("cubic", "final", self.final)
+        _check_fraction("cubic", "final", self.final)
 
     def __call__(self, round_: int, rounds: int) -> float:
         _check_round("cubic", round_, rounds)
@@ -137,17 +151,19 @@ class cubic:  # noqa: N801
 
 
 @dataclass(frozen=True)
-class one_shot:  # noqa: N801
-    """Everything goes in the first round; the control that shows what iterating is worth.
+class one_shot:
+    """Everything goes in the first round: the control that shows what iterating is worth.
+
+    >>> [one_shot(final=0.5)(round_, 4) for round_ in (1, 2, 3, 4)]
+    [0.5, 0.5, 0.5, 0.5]
 
     Law: ``s_r == final`` in every round.
-    Raises :class:`MPFLError` for a final outside ``[0, 1)`` or a round outside ``1..R``.
     """
 
     final: float = 0.8
 
     def __post_init__(self) -> None:
-        _check_share("one_shot", "final", self.final)
+        _check_fraction("one_shot", "final", self.final)
 
     def __call__(self, round_: int, rounds: int) -> float:
         _check_round("one_shot", round_, rounds)

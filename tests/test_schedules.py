@@ -48,11 +48,11 @@ def test_laws(name: str, data: st.DataObject, rounds: int) -> None:
 
 # By hand: each curve can be checked with a pencil.
 BY_HAND = [
-    (geometric(share=0.5), 3, [1 / 2, 3 / 4, 7 / 8]),
-    (geometric(share=0.1, warmup=1), 4, [0, 0.1, 0.19, 0.271]),
-    (geometric(share=0.1, warmup=9), 2, [0, 0]),
-    (arithmetic(share=0.1, warmup=1), 5, [0, 0.1, 0.2, 0.3, 0.4]),
-    (arithmetic(share=0.5), 3, [0.5, 1, 1]),
+    (geometric(amount=0.5), 3, [1 / 2, 3 / 4, 7 / 8]),
+    (geometric(amount=0.1, warmup=1), 4, [0, 0.1, 0.19, 0.271]),
+    (geometric(amount=0.1, warmup=9), 2, [0, 0]),
+    (arithmetic(amount=0.1, warmup=1), 5, [0, 0.1, 0.2, 0.3, 0.4]),
+    (arithmetic(amount=0.5), 3, [0.5, 1, 1]),
     (linear(final=0.8), 4, [0.2, 0.4, 0.6, 0.8]),
     (cubic(final=0.8), 2, [0.7, 0.8]),
     (cubic(final=0.64), 4, [0.37, 0.56, 0.63, 0.64]),
@@ -65,17 +65,17 @@ def test_by_hand(schedule: schedules.Schedule, rounds: int, expected: list[float
     assert [schedule(r, rounds) for r in range(1, rounds + 1)] == pytest.approx(expected)
 
 
-@given(share=st.floats(0.01, 0.5), rounds=st.integers(2, 20))
-def test_geometric_takes_its_share_of_what_is_kept(share: float, rounds: int) -> None:
-    schedule, kept = geometric(share), 1.0
+@given(amount=st.floats(0.01, 0.5), rounds=st.integers(2, 20))
+def test_geometric_takes_its_amount_of_what_is_kept(amount: float, rounds: int) -> None:
+    schedule, kept = geometric(amount), 1.0
     for round_ in range(1, rounds + 1):
-        kept -= share * kept
+        kept -= amount * kept
         assert 1 - schedule(round_, rounds) == pytest.approx(kept)
 
 
 def test_the_published_run_ends_at_61_percent() -> None:
     # Ten rounds at a factor of 0.1, the first without pruning: 1 - 0.9^9.
-    assert round(geometric(share=0.1, warmup=1)(10, 10), 4) == 0.6126
+    assert round(geometric(amount=0.1, warmup=1)(10, 10), 4) == 0.6126
 
 
 @given(final=st.floats(0.1, 0.9), rounds=st.integers(2, 40))
@@ -87,7 +87,7 @@ def test_cubic_is_never_behind_linear_and_slows_down(final: float, rounds: int) 
 
 
 def test_a_long_geometric_run_stays_below_one() -> None:
-    assert geometric(share=0.9)(10_000, 10_000) < 1
+    assert geometric(amount=0.9)(10_000, 10_000) < 1
 
 
 @pytest.mark.parametrize("name", sorted(set(TABLE) - {"geometric", "arithmetic"}))
@@ -99,9 +99,9 @@ def test_a_final_that_is_no_share_is_refused(name: str, bad: float) -> None:
 
 @pytest.mark.parametrize("schedule", [geometric, arithmetic])
 @pytest.mark.parametrize("bad", [-0.1, 1.0, 10, math.nan])
-def test_a_share_that_is_none_is_refused(schedule: type, bad: float) -> None:
-    with pytest.raises(MPFLError, match=f"^{schedule.__name__}: share=.* give 0 <= share < 1"):
-        schedule(share=bad)
+def test_an_amount_that_is_no_share_is_refused(schedule: type, bad: float) -> None:
+    with pytest.raises(MPFLError, match=f"^{schedule.__name__}: amount=.* give 0 <= amount < 1"):
+        schedule(amount=bad)
 
 
 @pytest.mark.parametrize("schedule", [geometric, arithmetic])

@@ -1,10 +1,11 @@
-"""The chance that a filter falls below a threshold when some of the voters are faulty.
+"""The chance that a filter is pruned by a threshold if some of the voters are faulty.
 
-A filter is kept when at least ``ceil(tau N)`` of ``N`` nodes vote for it, as under
-``share(tau)``. Each honest node votes for it with probability ``p``, each of ``f`` faulty
-ones with probability ``q``, all on their own: ``q = 0`` votes against, ``q = 1`` for, and ``q``
-the share of filters that a ballot keeps votes without looking. Under ``budget`` there is no
-such threshold: it moves with what the nodes say of the other filters.
+A filter is kept if at least ``ceil(tau N)`` of ``N`` nodes vote for it, as under ``share(tau)``.
+Each honest node votes for it with probability ``p`` and each of ``f`` faulty nodes with
+probability ``q``, all independently. A faulty node with ``q = 0`` votes against every filter, with
+``q = 1`` for every filter; if ``q`` is the fraction of filters that a ballot keeps, it votes at
+random. A rule that keeps the most-voted filters has no such threshold: there it depends on the
+votes for the other filters.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from mpfl.types import MPFLError
 def votes_needed(tau: float, nodes: int) -> int:
     """The fewest votes of ``nodes`` whose share is at least ``tau``: ``ceil(tau N)``.
 
-    Found by the division that :class:`mpfl.vote.share` does, so that rounding agrees too.
+    >>> votes_needed(0.5, nodes=5)
+    3
+
+    Computed by the same division as in :class:`mpfl.vote.share`, so that both round alike.
     """
     if not (0 < tau <= 1 and nodes >= 1):
         raise MPFLError(f"theory: tau {tau:g} of {nodes} nodes; give tau in 0-1 and a node")
@@ -32,36 +36,52 @@ def chance_pruned(
 ) -> Float[np.ndarray, " points"]:
     """The chance that a filter is pruned, ``P(Bin(N - f, p) + Bin(f, q) < ceil(tau N))``.
 
+    A majority of three nodes, of which one votes against: it needs both honest votes.
+
+    >>> chance_pruned(np.array([0.5, 1.0]), q=0.0, nodes=3, faulty=1, tau=0.5).tolist()
+    [0.75, 0.0]
+
     Laws: a larger ``p`` or ``q`` never makes it larger, a larger ``tau`` never smaller; for
-    ``q <= p`` another faulty node never makes it smaller. Raises for a probability outside 0-1
-    and for more faulty nodes than nodes.
+    ``q <= p`` another faulty node never makes it smaller. Raises :class:`MPFLError` for a
+    probability outside 0-1 and for more faulty nodes than nodes.
     """
     _check(q, nodes, faulty)
     if not ((p >= 0) & (p <= 1)).all():
         raise MPFLError("theory: p is a probability; give 0 to 1")
-    rest = nodes - faulty
-    honest = np.array([_binomial(votes, rest, p) for votes in range(rest + 1)])
+    others = nodes - faulty
+    honest = np.array([_binomial(votes, others, p) for votes in range(others + 1)])
     return _below(honest, q, nodes, faulty, tau)
 
 
 def chance_pruned_of(votes: int, q: float, nodes: int, faulty: int, tau: float) -> float:
-    """The same for a filter that ``votes`` of all ``N`` nodes keep when they are honest.
+    """The same for a filter that ``votes`` of all ``N`` nodes would keep if all were honest.
 
-    The faulty ones are any ``f`` of them, so what is left of its votes is drawn without
+    Two votes among three nodes are a majority, unless the faulty node holds one of them:
+
+    >>> round(chance_pruned_of(2, q=0.0, nodes=3, faulty=1, tau=0.5), 6)
+    0.666667
+
+    The faulty nodes are any ``f`` of the ``N``, so the honest votes that remain are drawn without
     replacement. Law: its mean over ``votes`` from ``Bin(N, p)`` is :func:`chance_pruned`.
     """
     _check(q, nodes, faulty)
     if not 0 <= votes <= nodes:
         raise MPFLError(f"theory: {votes} votes of {nodes} nodes; give 0 to {nodes}")
-    rest, ways = nodes - faulty, comb(nodes, votes)
-    honest = [comb(rest, n) * comb(faulty, votes - n) / ways for n in range(min(rest, votes) + 1)]
+    others, ways = nodes - faulty, comb(nodes, votes)
+    honest = [
+        comb(others, kept) * comb(faulty, votes - kept) / ways
+        for kept in range(min(others, votes) + 1)
+    ]
     return float(_below(np.array(honest), q, nodes, faulty, tau))
 
 
 def _below(
     honest: Float[np.ndarray, "votes *points"], q: float, nodes: int, faulty: int, tau: float
 ) -> Float[np.ndarray, "*points"]:
-    """The chance that honest votes, ``honest[n]`` that there are ``n``, and faulty ones are few."""
+    """The chance that all votes together are fewer than needed.
+
+    ``honest[n]`` is the chance of ``n`` honest votes; the faulty nodes add ``Bin(faulty, q)``.
+    """
     needed = votes_needed(tau, nodes)
     total = np.zeros(honest.shape[1:])
     for votes, chance in enumerate(honest):
@@ -71,6 +91,7 @@ def _below(
 
 
 def _binomial(votes: int, nodes: int, p: np.ndarray) -> np.ndarray:
+    """``P(Bin(nodes, p) = votes)``."""
     return np.asarray(float(comb(nodes, votes)) * p**votes * (1 - p) ** (nodes - votes))
 
 

@@ -1,6 +1,7 @@
-"""Pictures: the data sets, who holds which of them, and what spoils them.
+"""Pictures: the data sets, which node holds which image, and what spoils a node's data.
 
-:func:`load` reads a set that :func:`mpfl.data.fetch.fetch` has put in place.
+:func:`load` reads a set that :func:`mpfl.data.fetch.fetch` has put in place. Partitions are in
+:mod:`mpfl.data.partition`, noises in :mod:`mpfl.data.noise`.
 """
 
 from mpfl.data.catalogue import NAMES, load

@@ -1,36 +1,38 @@
-"""The data sets by name: where they lie, and how one is loaded."""
+"""The data sets by name: where each one lies, and how it is loaded."""
 
 from __future__ import annotations
 
 import difflib
 from pathlib import Path
 
-import numpy as np
-
-from mpfl.data.dataset import Dataset, channel_stats
+from mpfl.data.dataset import Dataset
+from mpfl.data.digits import uci_digits
 from mpfl.data.imagenet import pack_kaggle
-from mpfl.seeds import rng_for
+from mpfl.data.store import open_sealed
 from mpfl.types import MPFLError
 
 NAMES = ("digits", "cifar10", "imagenet100", "imagenet100-64")
 
 
 def load(name: str, root: Path = Path("data"), *, pixels: int = 64) -> Dataset:
-    """Read a data set, checked, from ``root``.
+    """Read a data set from ``root``, and check it.
 
     ``pixels`` (height and width) is for ``imagenet100`` only. That set, about 130,000
-    photographs, does not fit in memory at full size: the first load at a given ``pixels`` goes
-    once over ``root/imagenet100``, crops each picture to its central square, resizes it and
-    keeps the result beside (1.6 GB at 64, 20 GB at 224); later loads map that.
-    Large arrays are mapped copy-on-write: parts never read cost no memory, and writing to
-    the array does not touch the file.
+    photographs, does not fit in memory at full size. The first load at a given ``pixels``
+    reads ``root/imagenet100`` once, crops each picture to its central square, resizes it and
+    stores the result beside it (1.6 GB at 64, 20 GB at 224); later loads map that file.
+    Large arrays are mapped copy-on-write: parts that are never read cost no memory, and writing
+    to the array does not touch the file.
 
-    Raises :class:`MPFLError` where the name is unknown, the set is missing or damaged.
+    >>> load("digits").train_images.shape
+    (1438, 1, 8, 8)
+
+    Raises :class:`MPFLError` if the name is unknown, or the set is missing or damaged.
     """
     check_known(name)
     root = Path(root)
     if name == "digits":
-        return _digits()
+        return uci_digits()
     target = folder_of(name, root, pixels)
     if name == "imagenet100" and not target.exists() and (target.parent / "Labels.json").exists():
         pack_kaggle(target, target.parent, pixels)
@@ -43,7 +45,7 @@ def load(name: str, root: Path = Path("data"), *, pixels: int = 64) -> Dataset:
 
 
 def check_known(name: str) -> None:
-    """Raise :class:`MPFLError` with the nearest known name where ``name`` is none."""
+    """Raise :class:`MPFLError`, with the nearest known name, if no data set is called ``name``."""
     if name not in NAMES:
         near = difflib.get_close_matches(name.lower(), NAMES, n=1, cutoff=0.0)[0]
         every = ", ".join(NAMES)
@@ -51,35 +53,21 @@ def check_known(name: str) -> None:
 
 
 def folder_of(name: str, root: Path, pixels: int = 64) -> Path:
-    """Where the arrays of a set lie under ``root``."""
+    """Where the arrays of a set lie under ``root``.
+
+    >>> folder_of("imagenet100", Path("data"), pixels=224).as_posix()
+    'data/imagenet100/224px'
+    """
     if pixels < 1:
         raise MPFLError(f"data set {name!r}: pixels is {pixels}; give 1 or more")
     return root / name / f"{pixels}px" if name == "imagenet100" else root / name
 
 
 def fetch_command(name: str, root: Path, *flags: str) -> str:
-    """The command line that fetches ``name`` into ``root``."""
+    """The command line that fetches ``name`` into ``root``.
+
+    >>> fetch_command("cifar10", Path("/sets"), "--force")
+    'python -m mpfl data cifar10 --force --root /sets'
+    """
     where = "" if root == Path("data") else f"--root {root}"
     return " ".join(filter(None, ["python -m mpfl data", name, *flags, where]))
-
-
-def _digits() -> Dataset:
-    """scikit-learn's own copy of the UCI digits: 1,797 images of 8 x 8, nothing to fetch.
-
-    About a fifth of each class is the test set, drawn once for all.
-    """
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    # 0..16 to 0..255, rounded: 17 levels stay 17 levels.
-    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
-    labels = bunch.target.astype(np.int64)
-    rng = rng_for(0, "data", "digits")
-    test = np.zeros(len(labels), dtype=bool)
-    for label in range(10):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        test[members[: round(len(members) / 5)]] = True
-    mean, std = channel_stats(images[~test])
-    classes = tuple(str(label) for label in range(10))
-    train = images[~test], labels[~test]
-    return Dataset("digits", *train, images[test], labels[test], classes, mean, std)

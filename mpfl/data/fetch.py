@@ -1,4 +1,4 @@
-"""Getting a data set: ``fetch`` leaves the folder that ``load`` reads, or what was there before."""
+"""Getting a data set: afterwards the folder holds what ``load`` reads, or what it held before."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from mpfl.data.catalogue import check_known, fetch_command, folder_of, load
-from mpfl.data.cifar10 import fetch_cifar10
 from mpfl.data.dataset import Dataset
+from mpfl.data.fetch_cifar10 import fetch_cifar10
 from mpfl.data.fetch_imagenet import fetch_imagenet64, fetch_imagenet100
 from mpfl.data.store import open_sealed
 from mpfl.types import MPFLError
@@ -23,14 +23,14 @@ def fetch(
     pixels: int = 64,
     url: str | None = None,
 ) -> Dataset:
-    """Get a data set into ``root``, and load it; a good copy already there is kept.
+    """Get a data set into ``root``, and load it; a good copy that is already there is kept.
 
-    ``source`` is a file or folder already got by hand (data/README.md), used instead of the
-    network; ``force`` fetches again over what is there; ``url`` is another address of
+    ``source`` is a file or folder that you got by hand (data/README.md), used instead of the
+    network; ``force`` replaces a copy that is there; ``url`` is another address of
     cifar-10-python.tar.gz (default: the environment's ``MPFL_CIFAR10_URL``).
 
-    Raises :class:`MPFLError` that names every way tried and why it failed; what was at
-    the target before is then still there.
+    Raises :class:`MPFLError` that names every way tried and why it failed. A copy that was
+    there before is then untouched.
     """
     check_known(name)
     root, source = Path(root), None if source is None else Path(source)

@@ -1,4 +1,9 @@
-"""The layouts in which ImageNet100 comes, and the arrays made of them."""
+"""The two layouts in which ImageNet100's pictures come: Kaggle's, and that of Tiny ImageNet.
+
+A layout is read into a listing per split (each picture's file and class) and the names of the
+classes. ``imagenet100`` is packed from Kaggle's; ``imagenet100-64``, a stand-in at 64 pixels that
+needs no account, from 100 classes of Tiny ImageNet.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,8 @@ from pathlib import Path
 from mpfl.data.pictures import Listing, Tick, pack
 from mpfl.data.store import seal, staging
 from mpfl.types import MPFLError
+
+STAND_IN_CLASSES = Path(__file__).with_name("imagenet100-64-classes.json")
 
 
 def pack_kaggle(target: Path, source: Path, pixels: int, tick: Tick = lambda: None) -> None:
@@ -19,11 +26,12 @@ def pack_kaggle(target: Path, source: Path, pixels: int, tick: Tick = lambda: No
 
 
 def kaggle_listing(source: Path) -> tuple[Listing, Listing, tuple[str, ...]]:
-    """The pictures of the layout of Kaggle's ImageNet100, and the names of its classes.
+    """Training pictures, test pictures and class names of Kaggle's layout.
 
     ``train/<wnid>/*.JPEG``, or the parts ``train.X1``, ``train.X2``, …; ``val`` or ``val.X``
     likewise; ``Labels.json`` maps a wnid to its name. Classes are in the order of their
-    wnids, pictures in the order of their file names: the same data in other parts is equal.
+    wnids, pictures in the order of their file names, so that it makes no difference which
+    picture lies in which part.
     """
     try:
         names = json.loads((source / "Labels.json").read_text(encoding="utf-8"))
@@ -35,21 +43,23 @@ def kaggle_listing(source: Path) -> tuple[Listing, Listing, tuple[str, ...]]:
         parts = [source / split, *source.glob(f"{split}.X*")]
         listing: Listing = []
         for label, wnid in enumerate(wnids):
-            found = [path for part in parts for path in (part / wnid).glob("*.JPEG")]
-            if not found:
+            files = [path for part in parts for path in (part / wnid).glob("*.JPEG")]
+            if not files:
                 raise MPFLError(f"{source}: no {split} picture of class {wnid}: unpack it again")
-            listing += [(path, label) for path in sorted(found, key=lambda path: path.name)]
+            listing += [(path, label) for path in sorted(files, key=lambda path: path.name)]
         splits.append(listing)
     return splits[0], splits[1], tuple(names[wnid] for wnid in wnids)
 
 
-TINY_CLASSES = Path(__file__).with_name("imagenet100-64-classes.json")
-"""The 100 classes of the stand-in: wnid to name."""
+def stand_in_classes() -> dict[str, str]:
+    """The 100 classes of the stand-in: wnid to name."""
+    classes: dict[str, str] = json.loads(STAND_IN_CLASSES.read_text(encoding="utf-8"))
+    return classes
 
 
 def tiny_listing(source: Path) -> tuple[Listing, Listing, tuple[str, ...]]:
-    """Our 100 classes in the unpacked Tiny ImageNet, in the order of ``kaggle_listing``."""
-    names = json.loads(TINY_CLASSES.read_text(encoding="utf-8"))
+    """Our 100 classes in the unpacked Tiny ImageNet, ordered as in :func:`kaggle_listing`."""
+    names = stand_in_classes()
     wnids = sorted(names)
     label = {wnid: number for number, wnid in enumerate(wnids)}
     train = [

@@ -4,8 +4,9 @@ A *noise* is ``(images, labels, classes, rng) -> (images, labels)`` with images
 ``uint8 [n, c, h, w]`` and labels ``int [n]`` in ``0..classes-1``. Each one is a frozen
 dataclass that is called like a function.
 
-Laws: the inputs are never changed in place (what a noise leaves alone comes back as it is);
-shapes and dtypes stay; equal generators give equal noise.
+Laws, for every noise: the inputs are never changed in place (what a noise leaves alone is
+returned as it is); shapes and dtypes stay; equal generators give equal noise. Every noise raises
+:class:`~mpfl.types.MPFLError` for images and labels that are not of this form.
 """
 
 from __future__ import annotations
@@ -44,12 +45,18 @@ def _check_data(where: str, images: Array, labels: Array, classes: int, least: i
 
 
 @dataclass(frozen=True)
-class permuted_labels:  # noqa: N801
-    """The node has its classes mixed up, consistently: all its cats are called ships.
+class permuted_labels:
+    """The node has its classes mixed up, consistently: it calls all its cats ships.
 
-    One permutation of the classes without a fixed point is drawn, uniformly, and every
-    label goes through it. Source: Gez & Cohen, arXiv 2312.03889; their released code also
-    allows fixed points (one class on average stays right). Raises below two classes.
+    >>> from mpfl.seeds import rng_for
+    >>> images = np.zeros((4, 1, 2, 2), np.uint8)
+    >>> _, labels = permuted_labels()(images, np.array([0, 1, 2, 0]), 3, rng_for(0))
+    >>> labels.tolist()
+    [1, 2, 0, 1]
+
+    One permutation of the classes without a fixed point is drawn, uniformly, and applied to
+    every label. Raises below two classes. Source: Gez & Cohen, arXiv 2312.03889; their released
+    code also allows fixed points (one class on average stays right).
     """
 
     def __call__(self, images: Array, labels: Array, classes: int, rng: Rng) -> Pair:
@@ -61,10 +68,16 @@ class permuted_labels:  # noqa: N801
 
 
 @dataclass(frozen=True)
-class shuffled_pixels:  # noqa: N801
+class shuffled_pixels:
     """The node's images show nothing: each channel of each image is shuffled on its own.
 
-    Every channel keeps its pixel values, so its histogram, but no shape survives.
+    >>> from mpfl.seeds import rng_for
+    >>> images = np.arange(8, dtype=np.uint8).reshape(1, 2, 2, 2)  # one image, two channels
+    >>> shuffled, _ = shuffled_pixels()(images, np.array([3]), 10, rng_for(0))
+    >>> shuffled.tolist()
+    [[[[3, 0], [1, 2]], [[7, 5], [6, 4]]]]
+
+    Every channel keeps its pixel values, so its histogram stays, but no shape survives.
     Source: Gez & Cohen, arXiv 2312.03889, and their released code.
     """
 
@@ -75,11 +88,18 @@ class shuffled_pixels:  # noqa: N801
 
 
 @dataclass(frozen=True)
-class gaussian:  # noqa: N801
-    """The node's camera is bad: every pixel gets normal noise of its own.
+class gaussian:
+    """The node's camera is bad: normal noise is added to every pixel.
 
-    ``sigma`` is the standard deviation, 0-1 from black to white; the result is rounded and
-    clipped. Source: Hendrycks & Dietterich, arXiv 1903.12261. Raises for a negative sigma.
+    >>> from mpfl.seeds import rng_for
+    >>> grey = np.full((1, 1, 1, 5), 128, np.uint8)
+    >>> noisy, _ = gaussian(sigma=0.1)(grey, np.array([3]), 10, rng_for(0))
+    >>> noisy.ravel().tolist()
+    [103, 135, 152, 156, 106]
+
+    ``sigma`` is the standard deviation, in units in which black is 0 and white is 1; the result
+    is rounded and clipped. Raises for a negative sigma.
+    Source: Hendrycks & Dietterich, arXiv 1903.12261.
     """
 
     sigma: float
@@ -95,11 +115,17 @@ class gaussian:  # noqa: N801
 
 
 @dataclass(frozen=True)
-class label_noise:  # noqa: N801
+class label_noise:
     """The node labels carelessly: each label is wrong with probability ``rate``.
 
-    A wrong label is any of the other classes, uniformly. Source: symmetric label noise, van
-    Rooyen et al., NeurIPS 2015. Raises for a rate outside 0-1 and below two classes.
+    >>> from mpfl.seeds import rng_for
+    >>> images = np.zeros((6, 1, 2, 2), np.uint8)
+    >>> _, labels = label_noise(rate=0.5)(images, np.full(6, 3), 10, rng_for(0))
+    >>> labels.tolist()
+    [4, 3, 0, 3, 3, 3]
+
+    A wrong label is any of the other classes, uniformly. Raises for a rate outside 0-1 and below
+    two classes. Source: symmetric label noise, van Rooyen et al., NeurIPS 2015.
     """
 
     rate: float

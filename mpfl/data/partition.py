@@ -1,10 +1,12 @@
 """Partitions: which node holds which images.
 
-A partition maps (``labels [images]``, how many nodes, a generator) to one sorted array of
-indices a node.
+A partition maps (``labels [images]``, the number of nodes, a generator) to one sorted array of
+image indices per node.
 
 Laws, for every partition: it is complete (every image has a node) and disjoint (no image
-has two); every node has at least one image; equal generators give equal partitions.
+has two); every node has at least one image; equal generators give equal partitions. Every
+partition raises :class:`~mpfl.types.MPFLError` for fewer than one node, for more nodes than
+images, and for labels that are not one per image.
 
 Each one is a frozen dataclass that is called like a function: equal parameters make equal
 partitions, and the ``repr`` is what a run's configuration records.
@@ -36,12 +38,16 @@ def _check(where: str, labels: np.ndarray, nodes: int) -> None:
 
 
 @dataclass(frozen=True)
-class iid:  # noqa: N801
+class iid:
     """Every node draws from the same distribution: shuffle all images and cut evenly.
 
-    Law: the sizes differ by at most one, the first nodes hold the larger ones.
-    Raises :class:`MPFLError` for fewer nodes than one or more nodes than images.
-    Source: Gez & Cohen, arXiv 2312.03889 (their released code leaves the whole remainder
+    >>> from mpfl.seeds import rng_for
+    >>> labels = np.array([0, 0, 0, 0, 1, 1, 1])
+    >>> [part.tolist() for part in iid()(labels, 3, rng_for(0))]
+    [[1, 3, 4], [0, 6], [2, 5]]
+
+    Law: the sizes differ by at most one, and the larger parts come first.
+    Source: Gez & Cohen, arXiv 2312.03889 (their released code gives the whole remainder
     to the last node).
     """
 
@@ -53,16 +59,24 @@ class iid:  # noqa: N801
 
 
 @dataclass(frozen=True)
-class dirichlet:  # noqa: N801
+class dirichlet:
     """Every node has its own mix of classes, and its own number of images.
 
-    For each class the nodes' shares of it are drawn from a symmetric Dirichlet
-    distribution. A small ``alpha`` gives most of a class to one node; a large one comes
-    close to equal shares.
+    >>> from mpfl.seeds import rng_for
+    >>> labels = np.repeat([0, 1, 2], 100)
+    >>> uneven, even = (dirichlet(alpha)(labels, 2, rng_for(0)) for alpha in (0.1, 100))
+    >>> [np.bincount(labels[part], minlength=3).tolist() for part in uneven]  # one row per node
+    [[0, 83, 100], [100, 17, 0]]
+    >>> [np.bincount(labels[part], minlength=3).tolist() for part in even]
+    [[54, 50, 53], [46, 50, 47]]
+
+    For each class, the nodes' shares of it are drawn from a symmetric Dirichlet distribution.
+    A small ``alpha`` gives most of a class to one node; a large ``alpha`` gives nearly equal
+    shares.
 
     Law: a node's expected number of images of a class is its share of that class.
-    Raises :class:`MPFLError` for an ``alpha`` that is not a positive number, fewer nodes
-    than one, more nodes than images, or a draw that leaves a node with no data.
+    Raises :class:`MPFLError` for an ``alpha`` that is not a positive number, and for a draw that
+    leaves a node with no data.
     Source: Hsu et al., arXiv 1909.06335, for ``alpha`` as the dial; the draw per class is
     that of Yurochkin et al., arXiv 1905.12022 (Hsu et al. draw per node, at equal sizes).
     """
@@ -82,12 +96,15 @@ class dirichlet:  # noqa: N801
         _check("dirichlet", labels, nodes)
         held: list[list[np.ndarray]] = [[] for _ in range(nodes)]
         for label in np.unique(labels):
+            # The images of this class in random order, and the share of them that each node gets.
             members = rng.permutation(np.flatnonzero(labels == label))
             shares = rng.dirichlet(np.full(nodes, self.alpha))
-            # One random offset for all cuts: rounding then favours no node.
+            # Cut where the shares end. The cuts fall between images, so they are rounded; one
+            # random offset for all of them, and rounding favours no node.
             cuts = np.floor(np.cumsum(shares)[:-1] * len(members) + rng.random()).astype(int)
             for node, part in enumerate(np.split(members, cuts)):
                 held[node].append(part)
+        # A node's part is what it got of every class.
         parts = [np.sort(np.concatenate(own)) for own in held]
         if empty := [node for node, part in enumerate(parts) if not len(part)]:
             raise MPFLError(
@@ -99,16 +116,22 @@ class dirichlet:  # noqa: N801
 
 
 @dataclass(frozen=True)
-class shards:  # noqa: N801
+class shards:
     """Every node holds few classes: sort by label, cut into shards, deal ``per_node`` each.
 
-    The images are sorted by label (those of one label stay in order) and cut into
-    ``nodes * per_node`` runs of equal length, which are dealt out at random. Where no
-    shard spans two classes, a node holds at most ``per_node`` of them.
+    >>> from mpfl.seeds import rng_for
+    >>> labels = np.array([7, 7, 0, 0, 3, 3, 5, 5])
+    >>> parts = shards(per_node=2)(labels, 2, rng_for(0))
+    >>> [labels[part].tolist() for part in parts]
+    [[7, 7, 0, 0], [3, 3, 5, 5]]
+
+    The images are sorted by label (images of one label stay in order) and cut into
+    ``nodes * per_node`` runs of equal length, which are dealt out at random. If no shard spans
+    two classes, a node holds at most ``per_node`` classes.
 
     Law: the sizes of two nodes differ by at most ``per_node``.
-    Raises :class:`MPFLError` for ``per_node`` below one, fewer nodes than one, or more
-    shards than images. Source: McMahan et al., arXiv 1602.05629, section 3.
+    Raises :class:`MPFLError` for ``per_node`` below one, and for more shards than images.
+    Source: McMahan et al., arXiv 1602.05629, section 3.
     """
 
     per_node: int = 2

@@ -1,4 +1,4 @@
-"""Folders of pictures, decoded once into arrays."""
+"""Folders of picture files, decoded once into arrays of equal size."""
 
 from __future__ import annotations
 
@@ -6,17 +6,24 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from mpfl.types import MPFLError
 
-Tick = Callable[[], object]
-Listing = list[tuple[Path, int]]  # a picture's file, its class
+Tick: TypeAlias = Callable[[], object]
+"""Called after each step, to move a progress bar."""
+
+Listing: TypeAlias = list[tuple[Path, int]]
+"""Each picture's file and class."""
 
 
 def pack(new: Path, train: Listing, test: Listing, pixels: int, tick: Tick) -> None:
-    """Decode every picture, once, into the arrays of folder ``new``; memory stays small."""
+    """Decode every picture into the four arrays of folder ``new``.
+
+    The arrays are written through a memory map, so they may be larger than the memory.
+    """
     for split, listing in (("train", train), ("test", test)):
         shape = (len(listing), 3, pixels, pixels)
         path = new / f"{split}_images.npy"
@@ -32,7 +39,7 @@ def pack(new: Path, train: Listing, test: Listing, pixels: int, tick: Tick) -> N
 
 
 def read_picture(path: Path, pixels: int) -> np.ndarray:
-    """One picture as uint8 ``[3, pixels, pixels]``: central square, resized, grey made RGB."""
+    """One picture as uint8 ``[3, pixels, pixels]``: central square, resized, grey as RGB."""
     from PIL import Image, ImageOps
 
     try:

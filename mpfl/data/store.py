@@ -1,4 +1,7 @@
-"""A fetched set on disk: one sealed folder, written whole or not at all, checked when read."""
+"""A data set on disk: one folder, written whole or not at all, and checked when it is read.
+
+The folder holds four arrays and a manifest with the size and SHA-256 of each (the *seal*).
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,12 @@ from mpfl.types import MPFLError
 HASHED_BYTES = 256 * 2**20
 
 
-# --- the folder of a set -------------------------------------------------------------------
-
-
 @contextmanager
 def staging(target: Path) -> Iterator[Path]:
-    """An empty folder beside ``target`` that takes its place when the block ends well.
+    """An empty folder that takes the place of ``target`` if the block ends without an error.
 
-    Law: whatever goes wrong inside, ``target`` stays as it was. Its parent is scratch space
-    that goes away in the end.
+    Law: whatever goes wrong inside, ``target`` stays as it was. The parent of the new folder is
+    scratch space, and is removed in the end.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
@@ -46,7 +46,11 @@ def staging(target: Path) -> Iterator[Path]:
 
 
 def seal(new: Path, name: str, classes: Sequence[str], origin: str) -> None:
-    """Write the manifest of a folder whose four arrays are in place."""
+    """Check the four arrays in folder ``new``, and write their manifest.
+
+    ``origin`` says where the data came from. Raises :class:`MPFLError` if the arrays do not
+    make a :class:`Dataset`.
+    """
     arrays = {array: np.load(new / f"{array}.npy", mmap_mode="r") for array in ARRAYS}
     mean, std = channel_stats(arrays["train_images"])
     Dataset(name, **arrays, classes=tuple(classes), mean=mean, std=std)
@@ -67,7 +71,7 @@ def seal(new: Path, name: str, classes: Sequence[str], origin: str) -> None:
 def open_sealed(target: Path, remedy: str, *, full: bool = False) -> Dataset:
     """Load a sealed folder; ``full`` hashes the large files too.
 
-    Raises :class:`MPFLError` naming the damaged file and ``remedy``.
+    Raises :class:`MPFLError` that names the damaged file and the ``remedy``.
     """
     try:
         manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
@@ -95,6 +99,6 @@ def open_sealed(target: Path, remedy: str, *, full: bool = False) -> Dataset:
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""A file from the network, with a progress bar."""
+"""A file from the network, and a progress bar to watch while it comes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 UNREADABLE = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+"""What reading an archive raises if the archive is damaged."""
 
 
 def download(url: str, path: Path, progress: bool) -> Path:
-    """Save what ``url`` answers as ``path``. Raises OSError, also when it ends too soon."""
+    """Save what is at ``url`` as ``path``. Raises OSError, also if the file ends too soon."""
     with urllib.request.urlopen(url, timeout=60) as answer, path.open("wb") as file:
         total = int(answer.headers.get("Content-Length") or 0) or None
         with bar(progress, path.name, total) as tick:
@@ -32,7 +33,7 @@ def download(url: str, path: Path, progress: bool) -> Path:
 
 @contextmanager
 def bar(show: bool, what: str, total: int | None) -> Iterator[Callable[..., None]]:
-    """A progress bar; calling what it yields moves it by one, or by the number given."""
+    """A progress bar on the error stream; calling what it yields moves it, by one step or more."""
     with Progress(console=Console(stderr=True), disable=not show) as progress:
         task = progress.add_task(what, total=total)
         yield lambda steps=1: progress.advance(task, steps)

@@ -20,8 +20,15 @@ def encode_counts(
 ) -> bytes:
     """A vote histogram inside ``reference``: how many of ``voters`` keep each filter.
 
+    >>> from mpfl.filters import Layer
+    >>> layout = Layout((Layer("conv", 4, "w", own=("w",)),), shapes={"w": (4, 2)})
+    >>> alive = {"conv": np.array([True, False, True, True])}
+    >>> message = encode_counts({"conv": np.array([3, 0, 2, 1])}, 3, layout, 1, reference=alive)
+    >>> frame.body_length(message)  # a byte for the voters, two bits per filter alive
+    2
+
     The body is the number of voters in LEB128, then ceil(log2(voters + 1)) bits for each filter
-    alive; of the others nothing is said, as nobody may vote for them. Raises
+    alive; it says nothing of the others, as nobody may vote for them. Raises
     :class:`MPFLError` for counts that the votes of so many cannot make.
     """
     masks.check(reference, layout)
@@ -46,7 +53,14 @@ def decode_counts(
 ) -> tuple[dict[str, np.ndarray], int]:
     """The inverse of :func:`encode_counts`: ``int64 [filters]`` by layer, and the voters.
 
-    Refuses all that it would not write, as :func:`decode_mask` does.
+    >>> from mpfl.filters import Layer
+    >>> layout = Layout((Layer("conv", 4, "w", own=("w",)),), shapes={"w": (4, 2)})
+    >>> alive = {"conv": np.array([True, False, True, True])}
+    >>> message = encode_counts({"conv": np.array([3, 0, 2, 1])}, 3, layout, 1, reference=alive)
+    >>> decode_counts(message, layout, 1, reference=alive)
+    ({'conv': array([3, 0, 2, 1])}, 3)
+
+    Raises :class:`MPFLError` for all bytes that :func:`encode_counts` would not write.
     """
     masks.check(reference, layout)
     _, body = frame.read(payload, fingerprint_of(layout, reference), round_, Kind.COUNTS)
@@ -67,13 +81,21 @@ def decode_counts(
 
 
 def pack_counts(counts: Int64[np.ndarray, " filters"], bits: int) -> bytes:
-    """Whole numbers below ``2**bits``, ``bits`` each, the lowest first, padded to a byte."""
+    """Whole numbers below ``2**bits`` in ``bits`` bits each, the lowest first, padded to a byte.
+
+    >>> pack_counts(np.array([3, 0, 2]), bits=2).hex()  # 3 + 0 * 4 + 2 * 16 = 35 = 0x23
+    '23'
+    """
     digits = counts[:, None] >> np.arange(bits) & 1
     return np.packbits(digits.astype(np.uint8), bitorder="little").tobytes()
 
 
 def unpack_counts(body: bytes, bits: int, filters: int) -> Int64[np.ndarray, " filters"]:
-    """The inverse of :func:`pack_counts`; padding is not looked at."""
+    """The inverse of :func:`pack_counts`; what the padding holds makes no difference.
+
+    >>> unpack_counts(bytes.fromhex("23"), bits=2, filters=3).tolist()
+    [3, 0, 2]
+    """
     packed = np.frombuffer(body, np.uint8)
     digits = np.unpackbits(packed, count=bits * filters, bitorder="little").reshape(filters, bits)
     return digits.astype(np.int64) @ (1 << np.arange(bits))

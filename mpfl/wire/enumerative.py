@@ -1,9 +1,9 @@
 """Enumerative coding: a choice of ``k`` out of ``n`` things as one whole number.
 
 The subsets of one size, listed in alphabetical order, are numbered 0, 1, 2, ...; a
-subset is sent as its place in that list (its *rank*), which takes log2 C(n, k) bits,
-the fewest possible where every choice is equally likely. Several numbers travel as the
-digits of one big number in mixed radix, so the rounding up to bytes is paid once.
+subset is sent as its place in that list (its *rank*). That takes log2 C(n, k) bits, the
+fewest possible if every choice is equally likely. Several numbers travel as the digits of
+one big number in mixed radix, so the rounding up to bytes is paid once.
 
 Source: Cover, *Enumerative source encoding*, IEEE Trans. Inf. Theory 19(1), 1973;
 Knuth, *The Art of Computer Programming* 4A, 7.2.1.3.
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from mpfl.types import MPFLError
 
 Subset = Sequence[bool]
-"""One bool a thing, ``True`` = chosen."""
+"""One bool per thing, ``True`` = chosen."""
 
 
 def _ways(size: int, count: int) -> int:
@@ -30,19 +30,26 @@ def _ways(size: int, count: int) -> int:
 def rank(subset: Subset) -> int:
     """The place of ``subset`` among all subsets of its length and size, from 0.
 
+    The pairs out of four things are 01, 02, 03, 12, 13, 23, and 13 has four before it:
+
+    >>> rank([False, True, False, True])
+    4
+
     Law: equals the index in ``list(itertools.combinations(range(n), k))``.
     """
-    wanted = sum(subset)
-    ways = math.comb(len(subset), wanted)
-    number = 0
+    wanted = sum(subset)  # how many things are still to be chosen
+    ways = math.comb(len(subset), wanted)  # how many subsets agree with this one so far
+    number = 0  # how many subsets come before all of those
     for left, chosen in zip(range(len(subset), 0, -1), subset, strict=True):
-        # Of the `ways` subsets that agree so far, wanted/left contain the next thing; the
-        # binomial is carried along by this ratio, never computed anew.
+        # Of these subsets, the fraction wanted / left contain the next thing: the binomials
+        # C(left - 1, wanted - 1) and C(left, wanted) have that ratio, and it divides evenly.
         containing = ways * wanted // left
         if chosen:
+            # They stand first in the list, so nothing new comes before.
             ways = containing
             wanted -= 1
         else:
+            # They stand first in the list, and this subset is none of them: pass over all.
             ways -= containing
             number += containing
     return number
@@ -51,20 +58,26 @@ def rank(subset: Subset) -> int:
 def unrank(number: int, size: int, count: int) -> list[bool]:
     """The subset of ``count`` out of ``size`` things that has this rank.
 
-    Law: ``unrank(rank(s), len(s), sum(s)) == s``. Raises :class:`MPFLError` where there
-    is no such subset.
+    >>> unrank(4, size=4, count=2)
+    [False, True, False, True]
+
+    Law: ``unrank(rank(s), len(s), sum(s)) == s``. Raises :class:`MPFLError` if there is no such
+    subset.
     """
-    ways = _ways(size, count)
+    ways = _ways(size, count)  # how many subsets agree with what is chosen so far
     if not 0 <= number < ways:
         raise MPFLError(f"rank is out of range for {count} of {size}; is the payload damaged?")
     subset = []
     for left in range(size, 0, -1):
+        # As in `rank`: so many of these subsets contain the next thing, and they stand first.
         containing = ways * count // left
+        # `number` is a place among the `ways` subsets: is it one of the first?
         chosen = number < containing
         if chosen:
             ways = containing
             count -= 1
         else:
+            # Pass over those, and go on with a place among the rest.
             ways -= containing
             number -= containing
         subset.append(chosen)
@@ -72,7 +85,13 @@ def unrank(number: int, size: int, count: int) -> list[bool]:
 
 
 def join(digits: Sequence[int], radices: Sequence[int]) -> int:
-    """One number of the digits, the first the least significant; digit ``i`` < radix ``i``."""
+    """The digits as one number in mixed radix, the first the least significant.
+
+    Each digit is below its radix. Two hours, 30 minutes and 15 seconds in seconds:
+
+    >>> join([15, 30, 2], [60, 60, 24])
+    9015
+    """
     number = 0
     for digit, radix in zip(reversed(digits), reversed(radices), strict=True):
         number = number * radix + digit
@@ -81,6 +100,9 @@ def join(digits: Sequence[int], radices: Sequence[int]) -> int:
 
 def split(number: int, radices: Sequence[int]) -> tuple[list[int], int]:
     """The digits of ``number``, and what is left above them.
+
+    >>> split(9015, [60, 60, 24])
+    ([15, 30, 2], 0)
 
     Law: ``split(join(digits, radices), radices) == (digits, 0)``.
     """
@@ -92,20 +114,30 @@ def split(number: int, radices: Sequence[int]) -> tuple[list[int], int]:
 
 
 def width(radices: Sequence[int]) -> int:
-    """How many bytes hold every number of these radices."""
+    """How many bytes hold every number of these radices.
+
+    >>> width([60, 60, 24])  # 86,400 numbers: more than two bytes hold
+    3
+    """
     return ((math.prod(radices) - 1).bit_length() + 7) // 8
 
 
 def encode(subsets: Sequence[Subset], *, known: bool) -> bytes:
-    """The subsets as bytes, little endian; ``known``: the reader knows how many are chosen.
+    r"""The subsets as bytes, little endian; ``known``: the reader knows how many are chosen.
 
-    Where it does not, the counts come first, as digits of radix size + 1: these radices
-    are the same for every message, so a reader splits them off and then knows the rest.
+    >>> encode([[False, True, False, True], [False, False, True]], known=True)
+    b'\x10'
+
+    That is rank 4 of 6 and rank 2 of 3: ``4 + 6 * 2 = 16``. If the reader does not know how many
+    are chosen, the counts come first.
     """
+    # One digit per subset: its rank, below the number of subsets of that size.
     sizes, counts = [len(subset) for subset in subsets], [sum(subset) for subset in subsets]
     radices = [_ways(size, count) for size, count in zip(sizes, counts, strict=True)]
     digits = [rank(subset) for subset in subsets]
     if not known:
+        # The counts come first, as digits from 0 to size. These radices follow from the sizes
+        # alone, so a reader can split the counts off, and then knows the radices of the ranks.
         radices = [size + 1 for size in sizes] + radices
         digits = counts + digits
     return join(digits, radices).to_bytes(width(radices), "little")
@@ -114,29 +146,35 @@ def encode(subsets: Sequence[Subset], *, known: bool) -> bytes:
 def decode(
     body: bytes, sizes: Sequence[int], counts: Sequence[int] | None = None
 ) -> list[list[bool]]:
-    """The inverse of :func:`encode`; ``counts`` where it was written with ``known``.
+    r"""The inverse of :func:`encode`; give ``counts`` if it was written with ``known``.
 
-    Every body is refused but the one that :func:`encode` writes: raises
-    :class:`MPFLError` for a wrong length, an impossible count or a rank out of range.
+    >>> decode(b"\x10", sizes=[4, 3], counts=[2, 1])
+    [[False, True, False, True], [False, False, True]]
+
+    Only what :func:`encode` writes is accepted: raises :class:`MPFLError` for a wrong length, an
+    impossible count or a rank out of range.
     """
-    # C(n, k) <= 2**n: nothing longer is turned into a number.
+    # A rank takes at most `size` bits, as C(n, k) <= 2**n. A longer body is refused before it
+    # becomes a number, which would take time quadratic in its length.
     if 8 * (len(body) - 1) >= sum(size + (size + 1).bit_length() for size in sizes):
         raise MPFLError(f"a body of {len(body)} bytes is too long for {sum(sizes)} filters")
     number = int.from_bytes(body, "little")
+    # The counts, unless they are known: they give the radices of the ranks.
     head: list[int] = []
     if counts is None:
         head = [size + 1 for size in sizes]
         counts, number = split(number, head)
     radices = [_ways(size, count) for size, count in zip(sizes, counts, strict=True)]
+    # One length per choice of counts, so that no two bodies mean the same.
     if len(body) != (needed := width(head + radices)):
         raise MPFLError(
             f"body holds {len(body)} bytes, but choosing {sum(counts)} of {sum(sizes)} filters "
             f"takes {needed}; do both sides hold the same reference and counts?"
         )
+    # The ranks. Whole bytes can hold more than all choices: nothing may be left above them.
     ranks, rest = split(number, radices)
     if rest:
         raise MPFLError("rank is out of range: no such choice of filters; is the payload damaged?")
     return [
-        unrank(number, size, count)
-        for number, size, count in zip(ranks, sizes, counts, strict=True)
+        unrank(place, size, count) for place, size, count in zip(ranks, sizes, counts, strict=True)
     ]

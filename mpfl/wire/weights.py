@@ -17,19 +17,38 @@ from mpfl.wire.frame import Kind
 
 
 def encode_seed(seed: int, layout: Layout) -> bytes:
-    """The start, as the seed that every party can draw ``w0`` from; 22 bytes."""
+    """The start of a run as the seed from which every party can draw ``w0``; 22 bytes.
+
+    >>> from mpfl.filters import Layer
+    >>> layout = Layout((Layer("conv", 4, "w", own=("w",)),), shapes={"w": (4, 2)})
+    >>> decode_start(encode_seed(7, layout), layout)
+    7
+    """
     if not 0 <= seed < 1 << 64:
         raise MPFLError(f"seed {seed} does not fit 64 bits; use one from 0 to 2**64 - 1")
     return frame.write(Kind.SEED, layout.fingerprint, 0, seed.to_bytes(8, "little"))
 
 
 def encode_empty(layout: Layout, round_: int) -> bytes:
-    """Say that there is nothing new, go on from what you have; 14 bytes."""
+    """A message that says: there is nothing new, go on from what you have; 14 bytes.
+
+    >>> from mpfl.filters import Layer
+    >>> layout = Layout((Layer("conv", 4, "w", own=("w",)),), shapes={"w": (4, 2)})
+    >>> len(encode_empty(layout, round_=3))
+    14
+    """
     return frame.write(Kind.EMPTY, layout.fingerprint, round_, b"")
 
 
 def decode_empty(payload: bytes, layout: Layout, round_: int) -> None:
-    """Refuse all but the :func:`encode_empty` of this model and round."""
+    """Raise :class:`MPFLError` for all but the :func:`encode_empty` of this model and round.
+
+    >>> from mpfl.filters import Layer
+    >>> layout = Layout((Layer("conv", 4, "w", own=("w",)),), shapes={"w": (4, 2)})
+    >>> decode_empty(encode_empty(layout, round_=3), layout, round_=4)
+    Traceback (most recent call last):
+    mpfl.types.MPFLError: payload is of round 3, not 4; is it late or out of turn?
+    """
     frame.read(payload, layout.fingerprint, round_, Kind.EMPTY)
 
 
@@ -54,7 +73,7 @@ def _check_weights(weights: Weights, shapes: Mapping[str, tuple[int, ...]]) -> N
 def _weights_body(weights: Weights, samples: int | None) -> bytes:
     if samples is not None and not 0 <= samples < 1 << 63:
         raise MPFLError(f"samples is {samples}; give how many the weights were trained on")
-    # safetensors reads the memory as it lies: transposed views would come out scrambled.
+    # safetensors copies memory as it lies, so a transposed view would come out scrambled.
     dense = {
         name: np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
         for name, array in weights.items()
@@ -70,10 +89,19 @@ def encode_weights(
     mask: Mask | None = None,
     samples: int | None = None,
 ) -> bytes:
-    """All tensors in their own types, or with ``mask`` those of the small network only.
+    """All tensors in their own types; with ``mask``, only what the small network has of them.
 
-    ``samples`` is how many samples they were trained on. Raises :class:`MPFLError` where
-    names or shapes are not the layout's, or a value is not finite.
+    >>> from mpfl.filters import Layer
+    >>> layout = Layout((Layer("conv", 4, "w", own=("w",)),), shapes={"w": (4, 2)})
+    >>> mask = {"conv": np.array([True, False, False, True])}
+    >>> weights = {"w": np.ones((4, 2), np.float32)}
+    >>> message = encode_weights(weights, layout, 1, mask=mask, samples=50)
+    >>> decode_weights(message, layout, 1, mask=mask)
+    ({'w': array([[1., 1.],
+           [1., 1.]], dtype=float32)}, 50)
+
+    ``samples`` is how many samples they were trained on. Raises :class:`MPFLError` if names or
+    shapes are not the layout's, or if a value is not finite.
     """
     _check_weights(weights, layout.shapes)
     if mask is not None:
@@ -85,13 +113,25 @@ def encode_weights(
 def decode_weights(
     payload: bytes, layout: Layout, round_: int, *, mask: Mask | None = None
 ) -> tuple[dict[str, np.ndarray], int | None]:
-    """The tensors as sent (``mask``: of the small network, not expanded) and the samples."""
+    """The tensors as :func:`encode_weights` was given them, and the number of samples.
+
+    >>> from mpfl.filters import Layer
+    >>> layout = Layout((Layer("conv", 4, "w", own=("w",)),), shapes={"w": (4, 2)})
+    >>> weights = {"w": np.arange(8, dtype=np.int64).reshape(4, 2)}
+    >>> tensors, samples = decode_weights(encode_weights(weights, layout, 1), layout, 1)
+    >>> tensors["w"].tolist(), samples
+    ([[0, 1], [2, 3], [4, 5], [6, 7]], None)
+
+    With ``mask`` they are those of the small network, and are not expanded. Raises
+    :class:`MPFLError` for all bytes that :func:`encode_weights` would not write.
+    """
     _, body = frame.read(payload, layout.fingerprint, round_, Kind.WEIGHTS)
     if mask is not None:
         masks.check(mask, layout)
     shapes = layout.shapes if mask is None else filters.cut_shapes(layout, mask)
     try:
         tensors = safetensors.numpy.load(body)
+        # The samples are in the header: eight bytes that say how long it is, then JSON.
         header = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])
         text = (header.get("__metadata__") or {}).get("samples")
         samples = None if text is None else int(text)
@@ -104,7 +144,14 @@ def decode_weights(
 
 
 def decode_start(payload: bytes, layout: Layout) -> int | dict[str, np.ndarray]:
-    """What ``w0`` is: a seed to draw it from, or the weights themselves (round 0)."""
+    """What ``w0`` is: a seed to draw it from, or the weights themselves (round 0).
+
+    >>> from mpfl.filters import Layer
+    >>> layout = Layout((Layer("conv", 4, "w", own=("w",)),), shapes={"w": (4, 2)})
+    >>> weights = {"w": np.zeros((4, 2), np.float32)}
+    >>> decode_start(encode_weights(weights, layout, 0), layout)["w"].shape
+    (4, 2)
+    """
     kind, body = frame.read(payload, layout.fingerprint, 0, Kind.SEED, Kind.WEIGHTS)
     if kind is Kind.SEED:
         return int.from_bytes(body, "little")
