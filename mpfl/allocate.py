@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -24,7 +25,12 @@ from mpfl.types import Mask, MPFLError
 
 
 class Quota(ABC):
-    """How many filters stay after round ``round_`` of ``rounds``, where ``alive`` came into it."""
+    """How many filters stay after round ``round_`` of ``rounds``, if ``alive`` came into it.
+
+    ``by_schedule``: under a rule that is exact, the schedule alone sets each layer's number.
+    """
+
+    by_schedule: ClassVar[bool] = True
 
     @abstractmethod
     def keep(
@@ -171,6 +177,7 @@ class over_network(Quota):
     """
 
     floor: int = 1
+    by_schedule: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.floor < 1:

@@ -58,12 +58,14 @@ class Tally:
 class Rule(ABC):
     """How a consensus follows from the votes.
 
-    ``weights`` are the nodes' when they count differently; None: all alike. ``takes_estimates``
-    says whether the rule may be asked about votes that were estimated, not counted.
+    ``weights`` are the nodes' when they count differently; None: all alike. ``exact``: it keeps
+    as many filters as the quota asks, however the votes fall. ``takes_estimates``: it may be
+    asked about votes that were estimated, not counted.
     ``expects`` is the fault by which every node has to answer; None: by its honest mask.
     """
 
     weights: tuple[float, ...] | None = None
+    exact: bool = False
     takes_estimates: ClassVar[bool] = True
     expects: ClassVar[Callable[..., Any] | None] = None
 
@@ -168,6 +170,11 @@ class most_votes(Rule):
             raise MPFLError(
                 f"vote rule most_votes: k is {self.k}, but a layer needs at least 1 filter"
             )
+
+    @property
+    def exact(self) -> bool:  # type: ignore[override]
+        """Whether the quota sets the number, not ``k``."""
+        return self.k is None
 
     def decide(self, tallies: Mapping[str, Tally], keep: Keep) -> dict[str, np.ndarray]:
         # A filter's place among all: by votes, then by norm. It ranks as a score does.

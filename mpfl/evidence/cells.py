@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from mpfl import vote
-from mpfl.runs.experiment import Experiment, identity
+from mpfl.runs.experiment import Experiment
 from mpfl.runs.recipes import BUDGETS, recipe
 from mpfl.runs.text import changed
 from mpfl.types import one_of
@@ -21,7 +20,7 @@ from mpfl.types import one_of
 SEEDS = (0, 1, 2)
 # How the rows are called, and what they add to the name of a recipe family.
 VOTE = {"vote": ""}
-CONTROLS = {"random masks": "-random-masks", "w0 norms": "-w0-norms"}
+CONTROLS = {"lottery": "-lottery", "w0 norms": "-w0-norms"}
 OTHERS = {
     "pruning-FL": "-pruning-fl",
     "LTH": "-lth",
@@ -66,14 +65,14 @@ class Cell:
     @cached_property
     def file(self) -> str:
         """The name of its result."""
-        return f"{self.recipe}-{self.budget}-{identity(self.experiment)}.json"
+        return f"{self.experiment.slug}.json"
 
     @property
     def keeps_its_counts(self) -> bool:
         """Whether the schedule alone says how many filters each layer keeps."""
         e = self.experiment
-        by_schedule = isinstance(e.vote, vote.most_votes) or e.method != "mpfl"
-        return by_schedule and e.scope == "layer" and e.match is None
+        exact = e.vote.exact or not e.method.votes
+        return exact and e.quota.by_schedule and e.match is None
 
     @property
     def words(self) -> list[str]:
@@ -123,7 +122,7 @@ def sparsity_table(budget: str) -> Iterator[Cell]:
 def network_table(budget: str) -> Iterator[Cell]:
     """The vote ranks all filters together, so that it also sets how many a layer keeps."""
     for seed in SEEDS:
-        changes = ("scope=network", "score=rms_weight")
+        changes = ("quota=over_network()", "score=rms_weight")
         vote = Cell("vote over the network", "cifar10-vgg11", seed, changes, budget)
         yield vote
         for label, method in CONTROLS.items():
@@ -156,7 +155,7 @@ def improvement_table(budget: str) -> Iterator[Cell]:
     All start from ``PRETRAINED`` and are finished at the same, small learning rate.
     """
     start = (f"w0={PRETRAINED}", "local.lr=0.02", "final.lr=0.02")
-    root = ("allocation=power(0.5)",)
+    root = ("quota=power(0.5)",)
     for seed in SEEDS:
         for label, changes in {
             "published": ("vote=published_threshold()",),
@@ -198,7 +197,7 @@ def ballots_table(budget: str) -> Iterator[Cell]:
         for start, changes in starts.items():
             yield Cell(f"honest, {start}", "cifar10-vgg11", seed, (*changes, *only), budget)
             for label, noise in SPOILT_DATA.items():
-                spoilt = (*changes, *only, f"noise={noise}", f"noisy_nodes={nodes}")
+                spoilt = (*changes, *only, f"data_noise={noise}", f"noisy_nodes={nodes}")
                 yield Cell(f"{label}, {start}", "cifar10-vgg11", seed, spoilt, budget)
 
 
@@ -209,7 +208,7 @@ def robustness_table(budget: str) -> Iterator[Cell]:
     without = ("w0 norms", "LTH", "dense, central")  # nobody's data decides, or nobody is spoilt
     for seed in SEEDS:
         for noise in ("permuted labels", "shuffled pixels"):
-            spoilt = (f"noise={SPOILT_DATA[noise]}",)
+            spoilt = (f"data_noise={SPOILT_DATA[noise]}",)
             for label, method in rows.items():
                 if label not in without:
                     name = f"{label}, {noise}"
@@ -219,7 +218,7 @@ def robustness_table(budget: str) -> Iterator[Cell]:
     for seed in SEEDS:
         for fault in ("random_mask()", "inverted_mask()", "colluding_veto(0.2)"):
             label = fault.partition("(")[0].replace("_", " ")
-            changes = (f"noise={fault}", f"noisy_nodes={nodes // 2}")
+            changes = (f"fault={fault}", f"noisy_nodes={nodes // 2}")
             yield Cell(
                 f"vote, {nodes // 2} of {nodes} {label}", "cifar10-vgg11", seed, changes, budget
             )

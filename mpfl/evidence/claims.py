@@ -253,7 +253,7 @@ CLAIMS: tuple[Claim, ...] = (
         "The vote keeps better filters than a lottery with the same counts (random w0).",
         "taken for granted by the paper",
         "cifar10",
-        _apart("cifar10", "vote", "random masks", "central", 1.0),
+        _apart("cifar10", "vote", "lottery", "central", 1.0),
         "A score or a local training after which the interval lies above one point.",
     ),
     Claim(
@@ -261,7 +261,7 @@ CLAIMS: tuple[Claim, ...] = (
         "The same, when the network that is left is trained between the nodes.",
         "taken for granted by the paper",
         "cifar10",
-        _apart("cifar10", "vote", "random masks", "federated", 1.0),
+        _apart("cifar10", "vote", "lottery", "federated", 1.0),
         "As above.",
     ),
     Claim(
@@ -269,7 +269,7 @@ CLAIMS: tuple[Claim, ...] = (
         "The vote keeps better filters than a lottery when 95 % of them go (random w0).",
         "taken for granted by the paper",
         "sparsity",
-        _apart("sparsity", "vote, 19 rounds", "random masks, 19 rounds", "central", 1.0),
+        _apart("sparsity", "vote, 19 rounds", "lottery, 19 rounds", "central", 1.0),
         "As above.",
     ),
     Claim(
@@ -278,7 +278,7 @@ CLAIMS: tuple[Claim, ...] = (
         "together (random w0).",
         "taken for granted by the paper",
         "network",
-        _apart("network", "vote over the network", "random masks, its counts", "central", 1.0),
+        _apart("network", "vote over the network", "lottery, its counts", "central", 1.0),
         "As above.",
     ),
     Claim(
@@ -286,7 +286,7 @@ CLAIMS: tuple[Claim, ...] = (
         "The vote keeps better filters than a lottery, from a trained w0.",
         "taken for granted by the paper",
         "pretrained",
-        _apart("pretrained", "vote, l2", "random masks", "central", 1.0),
+        _apart("pretrained", "vote, l2", "lottery", "central", 1.0),
         "As above.",
     ),
     Claim(
@@ -307,7 +307,7 @@ CLAIMS: tuple[Claim, ...] = (
             "More bad nodes, or a final training that leaves the bad node out.",
         )
         for noise in ("permuted labels", "shuffled pixels")
-        for against in ("pruning-FL", "random masks")
+        for against in ("pruning-FL", "lottery")
     ),
     Claim(
         "little-by-little",
@@ -338,7 +338,7 @@ CLAIMS: tuple[Claim, ...] = (
         "On ImageNet100 and ResNet18, the vote keeps better filters than a lottery (random w0).",
         "taken for granted by the paper",
         "imagenet100",
-        _apart("imagenet100", "vote", "random masks", "federated", 1.0),
+        _apart("imagenet100", "vote", "lottery", "federated", 1.0),
         "As above.",
     ),
     Claim(
@@ -387,7 +387,7 @@ CLAIMS: tuple[Claim, ...] = (
             (
                 "ours-lottery",
                 "Ours: its vote is worth a point over a lottery with the same counts",
-                "random masks, root",
+                "lottery, root",
                 1.0,
                 "A longer final training, after which the start is forgotten.",
             ),

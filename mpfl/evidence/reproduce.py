@@ -18,7 +18,7 @@ from pathlib import Path
 from mpfl.evidence.cells import Cell
 from mpfl.runs.record import consensus_of, filters_of, keep_record, read_run
 from mpfl.seeds import rng_for
-from mpfl.types import MPFLError
+from mpfl.types import MPFLError, at_least
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ def reproduce(
     :class:`~mpfl.types.MPFLError` with the command of the first cell that failed, after those
     that had begun have ended.
     """
-    if workers < 1:
-        raise MPFLError(f"workers is {workers}; give at least 1")
+    at_least("workers", workers, 1)
     todo = missing(cells, results)
     total, began, failed = len(todo), time.monotonic(), ""
     running: dict[Future[str], Cell] = {}

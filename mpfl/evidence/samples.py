@@ -124,7 +124,7 @@ class CurvePoint:
 
 def learning_curve(run: Run) -> list[CurvePoint]:
     """The way of a run's federated network; mask rounds are spent, whether it is tested or not."""
-    trains = run.config["method"] in ("mpfl", "pruning-fl")  # a control's rounds train nobody
+    trains = run.method.wire and run.method.trainers == "nodes"  # a control's rounds train nobody
     found, epochs, sent, seconds = [], 0, 0, 0.0
     for line in (*run.rounds, *run.federated):
         epochs += run.config["epochs"] if trains or "mask" not in line else 0
@@ -192,8 +192,8 @@ def rounds_alike(run: Run, plan: Plan, vote: Rule, norms: Mapping[str, np.ndarra
     (:func:`mpfl.prune.filter_norms`). A node counts as one vote, so ``weighted`` is beyond it.
     Raises :class:`~mpfl.types.MPFLError` for a run in which nobody voted.
     """
-    if run.config["method"] != "mpfl":
-        raise MPFLError(f"{run.folder}: nobody voted in it; give a run of method mpfl")
+    if not run.method.votes:
+        raise MPFLError(f"{run.folder}: nobody voted in it; give a run whose nodes vote")
     layout, alive = plan.layout, masks.full(plan.layout)
     sizes = {layer.name: layer.filters for layer in layout.layers}
     for before, line in enumerate(run.rounds):

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from mpfl.runs.experiment import Experiment
+from mpfl.runs.methods import METHODS
 from mpfl.runs.recipes import recipe
 from mpfl.runs.text import changed
 from mpfl.types import MPFLError
-
-METHODS = ("mpfl", "fedavg")
 
 
 def experiment_of(config: Mapping[str, Any]) -> Experiment:
@@ -24,9 +23,10 @@ def experiment_of(config: Mapping[str, Any]) -> Experiment:
     changes = [change for change in str(config["set"]).split(";") if change.strip()]
     made = recipe(str(config["recipe"]), str(config["budget"]), int(config["seed"]))
     experiment = changed(made, changes)
-    if experiment.method not in METHODS:
+    if not experiment.method.between_machines:
+        able = " and ".join(each.name for each in METHODS.values() if each.between_machines)
         raise MPFLError(
-            f"method {experiment.method!r} does not run between machines, only "
-            f"{' and '.join(METHODS)}; use python -m mpfl run"
+            f"method {experiment.method.name!r} does not run between machines, only {able}; "
+            "use python -m mpfl run"
         )
     return experiment

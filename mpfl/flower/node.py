@@ -44,8 +44,8 @@ def turn(message: Message, context: Context) -> Message:
     for name in ("w0", "mask"):
         if name in sent:
             kept[name] = sent[name]
-    votes = experiment_of(context.run_config).votes
-    if "w0" not in kept or (sent["final"] and votes and "mask" not in kept):
+    pruned = experiment_of(context.run_config).method.has_mask_rounds
+    if "w0" not in kept or (sent["final"] and pruned and "mask" not in kept):
         return _guarded(message, context, lambda: {"lacks": True})
     return _guarded(message, context, lambda: {"up": _payload(context, sent, kept)})
 
@@ -59,7 +59,7 @@ def evaluate(message: Message, context: Context) -> Message:
         bench = _bench(context)
         _, mask = decode_consensus(sent["mask"], bench.layout)
         weights, _ = wire.decode_weights(sent["weights"], bench.layout, 0, mask=mask)
-        own = bench.test if _owns(context) else bench.node_tests[_number(context)]
+        own = bench.parties.test if _owns(context) else bench.parties.node_tests[_number(context)]
         accuracy = bench.trainer.accuracy(expand(weights, mask, bench.layout), mask, own)
         return {"accuracy": accuracy, "images": len(own)}
 
@@ -74,13 +74,13 @@ def _payload(context: Context, sent: Mapping[str, Any], kept: ConfigRecord) -> b
     memory = w0
     if sent["final"]:
         mask = masks.full(bench.layout)
-        if bench.experiment.votes:
+        if bench.experiment.method.has_mask_rounds:
             _, mask = decode_consensus(_bytes(kept, "mask"), bench.layout)
         memory = apply(w0, mask, bench.layout)
     elif "memory" in kept:
         memory = safetensors.numpy.load(_bytes(kept, "memory"))
     number, round_ = _number(context), wire.round_of(sent["down"])
-    own = bench.pooled if _owns(context) else None
+    own = bench.parties.pooled if _owns(context) else None
     reply = bench.turn(mask, round_, number, memory, sent["down"], own)
     if reply.memory is not memory:  # weights carried on
         kept["memory"] = safetensors.numpy.save(dict(reply.memory))

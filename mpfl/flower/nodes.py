@@ -24,11 +24,9 @@ from mpfl.filters import Layout, cut_shapes
 from mpfl.flower import messages
 from mpfl.node import Plan
 from mpfl.runs.workbench import Workbench
-from mpfl.runs.workers import OnTurn
-from mpfl.server import read_ballots
-from mpfl.simulation import RunNodes
+from mpfl.simulation import OnTurn, RunNodes
 from mpfl.types import Absent, Mask, MPFLError, Reply, Weights
-from mpfl.wire import decode_consensus, encode_consensus
+from mpfl.wire import Ballots, decode_consensus, encode_consensus
 
 POLL = 0.2
 """Seconds between two looks at what has come."""
@@ -75,7 +73,7 @@ class FlowerNodes:
         layout, experiment = bench.layout, bench.experiment
         w0 = State(bench.start.w0, masks.full(layout), bench.start.seed)
         once = {"w0": start_message(w0, layout)}
-        if mask is not None and experiment.votes:
+        if mask is not None and experiment.method.has_mask_rounds:
             once["mask"] = encode_consensus(mask, layout, experiment.rounds + 1)
 
         def run(round_: int, down: bytes, memories: Sequence[Weights]) -> Iterator[Reply | Absent]:
@@ -202,7 +200,8 @@ def _ballot_check(plan: Plan, down: bytes) -> Check:
     longest = len(wire.encode_mask(alive, plan.layout, round_, reference=alive, coding="packed"))
 
     def check(node: int, told: Mapping[str, Any]) -> None:
-        list(read_ballots(plan, alive, round_, [(node, _payload(told, longest))]))
+        sent, keep = [(node, _payload(told, longest))], plan.keep(round_, alive)
+        Ballots.open(sent, plan.layout, round_, alive=alive, keep=keep, coding=plan.coding)
 
     return check
 

@@ -26,9 +26,18 @@ class Parts(Protocol):
 
     experiment: Any
     layout: Layout
-    plan: Plan
-    start: Start
-    initialise: Initialise
+
+    @property
+    def plan(self) -> Plan:
+        """What every party knows before the first round."""
+
+    @property
+    def start(self) -> Start:
+        """w0, and the seed that carries it."""
+
+    @property
+    def initialise(self) -> Initialise:
+        """How w0 is drawn."""
 
     def local_training(self) -> LocalTrain:
         """What a node does with its data in a round, from the weights that it is given."""

@@ -56,8 +56,10 @@ class Parties:
     @property
     def trainers(self) -> list[Shard]:
         """The data of those who train in the mask rounds."""
-        own = {"nodes": lambda: self.nodes, "pooled": lambda: [self.pooled], "nobody": lambda: []}
-        return own[self.experiment.method.trainers]()
+        who = self.experiment.method.trainers
+        if who == "nobody":
+            return []
+        return [self.pooled] if who == "pooled" else self.nodes
 
     def _some(self, split: str, images: np.ndarray, labels: np.ndarray) -> Shard:
         if (count := self.experiment.images) is not None:

@@ -176,7 +176,7 @@ def read_run(path: Path) -> Run:
 
 def _run_of(folder: Path, config: Any, summary: Any, rounds: Any, federated: Any) -> Run:
     now = current(config)
-    names = {key: now[key] for key in ("recipe", "method") if key in now and key in summary}
+    names: dict[str, Any] = {key: now[key] for key in ("recipe", "method") if key in summary}
     return Run(folder, now, {**summary, **names}, rounds, federated)
 
 

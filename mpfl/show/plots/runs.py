@@ -20,8 +20,8 @@ from mpfl.simulation import RoundLog, agreement_table
 def histogram(log: RoundLog, nodes: int, layer: str) -> Figure:
     """How many filters of a layer got 0, 1, ... N votes, and which of them stay."""
     state = log.state
-    assert state.votes is not None
-    votes, kept = state.votes[layer], state.mask[layer]
+    assert state.outcome is not None
+    votes, kept = state.outcome.votes[layer], state.mask[layer]
     steps = np.arange(nodes + 1)
     with style():
         figure, axes = plt.subplots(figsize=(6.4, 3.0), layout="constrained")
