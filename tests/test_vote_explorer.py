@@ -1,6 +1,7 @@
 """The vote explorer: its page decides as the server does, at every setting that was tried."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,33 @@ def test_the_vote_explorer_holds_plain_state_and_escapes_it():
     assert state_in(html) == {"label": widget.label} | json.loads(json.dumps(widget.state()))
     with pytest.raises(MPFLError, match="but the model has 75 filters"):
         VoteExplorer(chain([30, 24, 21]), np.ones((2, 74), bool), {})
+
+
+def test_the_vote_explorer_refuses_ballots_that_are_not_bool():
+    ballots = np.ones((3, VOTED.filters), bool)
+    norms = {layer.name: np.ones(layer.filters) for layer in VOTED.layers}
+    with pytest.raises(MPFLError, match="ballots 'honest' are int64; give bool"):
+        VoteExplorer(VOTED, ballots.astype(np.int64), norms)
+    with pytest.raises(MPFLError, match="ballots 'shuffled' are uint8; give bool"):
+        VoteExplorer(VOTED, ballots, norms, {"shuffled": ballots.astype(np.uint8)})
+    with pytest.raises(MPFLError, match=r"ballots 'shuffled' are \[2, 62\].* 3 nodes vote"):
+        VoteExplorer(VOTED, ballots, norms, {"shuffled": ballots[:2]})
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({"rule": "majority"}, "rule is 'majority'; choose one of budget, share"),
+        ({"faulty": 4}, "faulty is 4; give 0 to 3"),
+        ({"bad": "honest"}, "bad is 'honest'; choose one of vote at random"),
+        ({"layer": "layer9"}, "layer is 'layer9'"),
+        ({"colour": 1}, "no setting 'colour'; there are rule, tau"),
+    ],
+)
+def test_the_vote_explorer_refuses(setting, says):
+    norms = {layer.name: np.ones(layer.filters) for layer in VOTED.layers}
+    with pytest.raises(MPFLError, match=re.escape(says)):
+        VoteExplorer(VOTED, np.ones((3, VOTED.filters), bool), norms, **setting)
 
 
 @pytest.mark.parametrize("rule", ["budget", "relaxed", "published_threshold"])

@@ -50,7 +50,7 @@ function consensus(state) {
     return layers.map(([, size]) => {
       const votes = new Array(size).fill(0);
       for (const ballot of cast) for (let i = 0; i < size; i++) votes[i] += ballot[start + i];
-      const keep = Math.max(1, size - Math.ceil(sparsity * size - 1e-9));
+      const keep = Math.max(1, size - roundedUp(sparsity, size));
       const ours = ranks.slice(start, start + size);
       start += size;
       return { votes, kept: decide(rule, votes, nodes, keep, ours, tau, percentile) };
