@@ -13,16 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import (
-    engine_bytes,
-    engine_connections,
-    engine_paper,
-    engine_scale,
-    inference,
-    scaling,
-    training,
-    wire,
-)
+from benchmarks import inference, scaling, training, wire
+from benchmarks.engine import connections, paper, scale, traffic
 from benchmarks.timing import Figure
 from mpfl.runs.provenance import provenance
 
@@ -37,12 +29,12 @@ BENCHMARKS: dict[str, Callable[[Path], Iterable[Figure]]] = {
     "inference": inference.compact_against_dense,
 }
 ENGINE: dict[str, Callable[[Path], None]] = {
-    "engine-bytes": engine_bytes.main,
-    "engine-scale": engine_scale.main,
-    "engine-connections": engine_connections.main,
-    "engine-paper": engine_paper.main,
+    "engine-bytes": traffic.main,
+    "engine-scale": scale.main,
+    "engine-connections": connections.main,
+    "engine-paper": paper.main,
 }
-"""Kept in ``engine.json``. They start many processes and take long: only by name, in this order."""
+"""Kept in ``engine/results.json``. Long, with many processes: only by name, in this order."""
 
 
 def main() -> None:

@@ -132,7 +132,8 @@ def _run(options: argparse.Namespace) -> None:
     from mpfl.runs.recipes import recipe
     from mpfl.runs.record import read_run
     from mpfl.runs.text import changed
-    from mpfl.show.terminal import LiveProgress, print_summary
+    from mpfl.show.live import LiveProgress
+    from mpfl.show.terminal import print_summary
 
     experiment = changed(recipe(options.recipe, options.budget, options.seed), options.changes)
     from mpfl.nets.hardware import keep_freed_memory
@@ -163,10 +164,9 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _list(options: argparse.Namespace) -> None:
-    from mpfl.show.figures import FIGURES
-    from mpfl.show.terminal import print_recipes
+    from mpfl.show.listing import print_recipes
 
-    print_recipes(FIGURES)
+    print_recipes()
 
 
 def _record(options: argparse.Namespace) -> None:
@@ -206,7 +206,8 @@ def _reproduce(options: argparse.Namespace) -> None:
     from mpfl.evidence.reproduce import chosen, repeat, reproduce
     from mpfl.runs.workers import default_workers
     from mpfl.show.figures import cells_behind, draw
-    from mpfl.show.terminal import print_cells, print_repeat, print_step
+    from mpfl.show.listing import print_cells
+    from mpfl.show.live import print_repeat, print_step
 
     cells = cells_behind(options.what, options.budget)
     if options.draw is not None:

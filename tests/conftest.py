@@ -88,3 +88,25 @@ def browser() -> Iterator[Any]:
         launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield launched
         launched.close()
+
+
+@pytest.fixture
+def opened(browser: Any, tmp_path: Path) -> Iterator[Any]:
+    """``opened(widget)``: its page; afterwards nothing failed, and it fits a narrow screen."""
+    from widget_pages import Page
+
+    tab = browser.new_page()
+    pages = []
+
+    def open_(widget: Any) -> Page:
+        pages.append(Page(tab, widget, tmp_path))
+        return pages[-1]
+
+    yield open_
+    wide = tab.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    tab.set_viewport_size({"width": 360, "height": 800})
+    tab.wait_for_timeout(50)
+    narrow = tab.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    tab.close()
+    assert [page.faults for page in pages] == [[]]
+    assert wide <= 0 and narrow <= 0, "the page moves sideways"

@@ -14,11 +14,18 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import engine, wire
-from benchmarks.engine_paper import KEPT, million
-from benchmarks.engine_table import Exchange, Overhead, message_bytes, overhead, told_apart
-from benchmarks.processes import Watch, processor_seconds, tree
-from benchmarks.proxy import Passed, Proxy, bursts
+from benchmarks import wire
+from benchmarks.engine import record
+from benchmarks.engine.overhead import (
+    Exchange,
+    Overhead,
+    message_bytes,
+    messages_and_polling,
+    overhead,
+)
+from benchmarks.engine.paper import KEPT, million
+from benchmarks.engine.processes import Watch, processor_seconds, tree
+from benchmarks.engine.proxy import Passed, Proxy, bursts
 from benchmarks.timing import Figure, paired
 
 RECORDED = Path(command.__file__).parent
@@ -108,9 +115,11 @@ def test_silence_sets_bursts_apart():
 
 def test_polling_and_messages_are_told_apart_by_size():
     passed = [Passed(t, "up", size) for t, size in [(0, 18), (3, 60), (3.5, 40), (6, 10), (9, 18)]]
-    assert told_apart(passed, 3, 9, poll=10) == (100, 10)
-    assert told_apart(passed, 0, 9.1, poll=10) == (100, 46)
-    assert told_apart(passed, 3.4, 9, poll=10) == (0, 50), "what went before belongs to another"
+    assert messages_and_polling(passed, 3, 9, poll=10) == (100, 10)
+    assert messages_and_polling(passed, 0, 9.1, poll=10) == (100, 46)
+    assert messages_and_polling(passed, 3.4, 9, poll=10) == (0, 50), (
+        "what went before belongs to another"
+    )
 
 
 def test_what_an_exchange_costs_is_found_again():
@@ -161,7 +170,7 @@ def test_the_tree_of_processes_is_seen():
 
 
 def test_figures_of_the_engine_say_what_they_are():
-    found = json.loads(engine.FILE.read_text())
+    found = json.loads(record.FILE.read_text())
     assert set(found) == set(command.ENGINE)
     for name, benchmark in found.items():
         made = benchmark["provenance"]

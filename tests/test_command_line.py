@@ -30,7 +30,7 @@ from mpfl.runs.record import read_run
 from mpfl.runs.runner import Progress
 from mpfl.runs.text import changed
 from mpfl.schedules import SCHEDULES, arithmetic, cubic, geometric, linear, one_shot
-from mpfl.show import terminal
+from mpfl.show import live, terminal
 from mpfl.types import MPFLError
 from mpfl.vote import RULES, most_votes, published_percentile, published_threshold, relaxed, share, weighted
 
@@ -299,8 +299,8 @@ STEPS = [
 
 def test_progress_in_a_terminal_stays_on_its_lines(monkeypatch):
     screen = io.StringIO()
-    monkeypatch.setattr(terminal, "console", Console(file=screen, force_terminal=True, width=80))
-    with terminal.LiveProgress("digits") as progress:
+    monkeypatch.setattr(live, "console", Console(file=screen, force_terminal=True, width=80))
+    with live.LiveProgress("digits") as progress:
         for step in STEPS:
             progress.show(step)
             time.sleep(0.2)  # it draws ten times a second
@@ -314,8 +314,8 @@ def test_progress_in_a_terminal_stays_on_its_lines(monkeypatch):
 
 def test_progress_outside_a_terminal_is_a_line_now_and_then(capsys, monkeypatch):
     clock = iter([100, 100, 110, 140, 140])  # asked once a step, and again where a line is due
-    monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    with terminal.LiveProgress("digits") as progress:
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with live.LiveProgress("digits") as progress:
         for step in STEPS:
             progress.show(step)
     assert capsys.readouterr().out.splitlines() == [

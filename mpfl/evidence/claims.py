@@ -190,7 +190,7 @@ def _traffic_at_full_size(family: str, classes: int, images: int, limit: float) 
     layout = blueprint(e.model, classes)
     plan, samples = Plan(layout, e.schedule, e.rounds), [images // e.nodes] * e.nodes
     rounds = e.federated_rounds
-    # A mask by lot: how much of a ResNet's sums travels depends on which filters it keeps.
+    # A random mask: how much of a ResNet's sums travels depends on which filters it keeps.
     last = masks.drawn(layout, plan.sparsity(e.rounds), rng_for(0, "traffic"))
     votes = bill("mpfl", plan, samples)
     votes_of = bill("fedavg", plan, samples, final_rounds=e.rounds)

@@ -1,202 +1,63 @@
-"""The figures of the evidence, each drawn from recorded cells alone."""
+"""The figures of the evidence, by name.
+
+What draws a figure is loaded when it is drawn: the names alone need neither matplotlib nor scipy.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
-
 from mpfl.evidence.cells import TABLES, Cell, cells_of, once
-from mpfl.evidence.claims import CLAIMS, COMPUTED, Finding, Verdict, tested
 from mpfl.evidence.reproduce import missing
-from mpfl.evidence.samples import TRAININGS, Row, Training, rows_of
-from mpfl.prune import taylor
-from mpfl.runs.record import Run
-from mpfl.show.plots import LOOKS, legend_below, style
 from mpfl.types import MPFLError, one_of
-
-# Those of a difference in points. From Okabe & Ito's colours; the marker says the same.
-_VERDICTS: Mapping[Verdict, tuple[str, str]] = {
-    "reproduced": ("#009E73", "o"),
-    "not reproduced": ("#777777", "s"),
-    "refuted here": ("#D55E00", "X"),
-}
-
-_SIZES: Mapping[str, Callable[[Run], float]] = {
-    "share of filters removed": lambda run: run.summary["sparsity"],
-    "parameters": lambda run: run.summary["parameters"],
-    "multiply-accumulates a picture": lambda run: run.summary["macs"],
-}
-# Training in one place sends nothing: there the bytes are w0 and the masks alone.
-_BYTES: Mapping[Training, Callable[[Run], float]] = {
-    "central": lambda run: run.summary["bytes"]["start"] + run.bytes_rounds,
-    "federated": lambda run: run.bytes_all,
-}
-
-
-def verdicts(found: Mapping[str, Finding]) -> Figure:
-    """Every difference in points with its interval, and the value from which its claim holds.
-
-    Claims are numbered in the order of ``mpfl.evidence.claims.CLAIMS``.
-    """
-    decided = [
-        (f"{number}. {claim.name.replace('-', ' ')}", finding)
-        for number, claim in enumerate(CLAIMS, start=1)
-        if (finding := found[claim.name]).verdict in _VERDICTS and finding.unit == "points"
-    ]
-    with style():
-        figure, axes = plt.subplots(figsize=(7.6, 0.9 + 0.42 * len(decided)), layout="constrained")
-        for place, (_, finding) in enumerate(reversed(decided)):
-            colour, marker = _VERDICTS[finding.verdict]
-            sample = finding.sample
-            axes.plot([sample.low, sample.high], [place, place], color=colour, linewidth=2)
-            axes.plot(sample.values, [place] * sample.n, "|", color=colour, markersize=11)
-            axes.plot([sample.mean], [place], marker, color=colour, markersize=8)
-            axes.plot([finding.holds_from] * 2, [place - 0.4, place + 0.4], ":", color="black")
-        axes.set(yticks=range(len(decided)), xlabel="points of accuracy")
-        axes.set_yticklabels([name for name, _ in reversed(decided)])
-        axes.axvline(0, color="#999999", linewidth=1)
-        axes.grid(axis="y", visible=False)
-        for verdict, (colour, marker) in _VERDICTS.items():
-            if any(finding.verdict == verdict for _, finding in decided):
-                axes.plot([], [], marker, color=colour, label=verdict)
-        axes.plot([], [], ":", color="black", label="the claim holds to the right")
-        figure.legend(loc="outside lower center", ncols=4, frameon=False)
-    plt.close(figure)
-    return figure
-
-
-def sparsity_curves(series: Mapping[str, Sequence[Row]]) -> Figure:
-    """Accuracy against sparsity, parameters, MACs and bytes; one line a method, by training.
-
-    ``series`` is, for each method of a recipe, its rows, one a sparsity: a point is the mean
-    over the seeds, a bar their standard deviation.
-    """
-    with style():
-        figure, panels = plt.subplots(
-            len(TRAININGS), len(_SIZES) + 1, figsize=(10.4, 5.6), layout="constrained", sharey=True
-        )
-        for training, line in zip(TRAININGS, panels, strict=True):
-            sizes = {**_SIZES, "all traffic, bytes": _BYTES[training]}
-            for (label, size), axes in zip(sizes.items(), line, strict=True):
-                for method, rows in series.items():
-                    trained = [row for row in rows if row.accuracy(training).n]
-                    samples = [row.accuracy(training) for row in trained]
-                    x = np.array([row.sample(size).mean for row in trained])
-                    colour, marker = LOOKS[trained[0].cells[0].experiment.method]
-                    order = np.argsort(x)
-                    axes.errorbar(
-                        x[order],
-                        np.array([each.mean for each in samples])[order],
-                        np.nan_to_num([each.deviation for each in samples])[order],
-                        color=colour,
-                        marker=marker,
-                        label=method,
-                        capsize=3,
-                    )
-                if label != "share of filters removed":
-                    _counts(axes)
-                axes.set(xlabel=label)
-            line[0].set(ylabel=f"test accuracy, %\n{training} training")
-        legend_below(figure, panels[0, 0], len(series))
-    plt.close(figure)
-    return figure
-
-
-def _counts(axes: Axes) -> None:
-    """Counts over decades; from zero on where a method sends nothing."""
-    low, high = axes.dataLim.intervalx
-    if low > 0:
-        axes.set_xscale("log")
-        axes.set_xlim(low / 1.6, high * 1.6)  # a narrow range has ticks, too
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # last, as a new scale brings its own
-
-
-def trade_off(rows: Sequence[Row]) -> Figure:
-    """Accuracy against parameters and against MACs, a mark a row, a line a training.
-
-    The colour says who chose the filters, the shape how many each layer keeps.
-    """
-    sizes = {"parameters": (1e3, "thousand parameters"), "macs": (1e6, "million MACs a picture")}
-    with style():
-        figure, panels = plt.subplots(
-            len(TRAININGS), 2, figsize=(8.4, 6.6), layout="constrained", sharey="row", sharex="col"
-        )
-        for training, line in zip(TRAININGS, panels, strict=True):
-            for (size, (unit, label)), axes in zip(sizes.items(), line, strict=True):
-                for row in rows:
-                    numbers = [run.summary[size] / unit for run in row.runs.values()]
-                    sample = row.accuracy(training)
-                    axes.errorbar(
-                        np.mean(numbers),
-                        sample.mean,
-                        np.nan_to_num(sample.deviation),
-                        linestyle="none",
-                        markersize=9,
-                        capsize=3,
-                        label=row.label,
-                        **_look(row),
-                    )
-                axes.set_xlim(0, 1.1 * axes.dataLim.x1)
-                if training == TRAININGS[-1]:
-                    axes.set(xlabel=label)
-            line[0].set(ylabel=f"test accuracy, %\n{training} training")
-        legend_below(figure, panels[0, 0], 3)
-    plt.close(figure)
-    return figure
-
-
-def _look(row: Row) -> dict[str, Any]:
-    experiment = row.cells[0].experiment
-    colour, _ = LOOKS[experiment.method]
-    shapes = {"root": "^", "equal MACs": "s", "": "o"}
-    return {
-        "color": "#56B4E9" if experiment.score is taylor else colour,
-        "marker": next(shape for part, shape in shapes.items() if part in row.label),
-        "markerfacecolor": "white" if row.label == "published" else None,
-    }
-
-
-def by_sparsity(results: Path) -> dict[str, list[Row]]:
-    """The rows of tables ``cifar10`` and ``sparsity`` that lie on one curve, by method."""
-    ten, others = rows_of("cifar10", results=results), rows_of("sparsity", results=results)
-    rows = [*(ten[name] for name in ("vote", "random masks", "w0 norms")), *others.values()]
-    series: dict[str, list[Row]] = {}
-    for row in rows:
-        if row.runs:
-            series.setdefault(row.label.partition(",")[0], []).append(row)
-    return series
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure by name: the tables whose cells it needs, and how it is drawn from them."""
+    """A figure: the tables whose cells it needs, and how it is drawn from recorded results."""
 
-    tables: tuple[str, ...]
-    draw: Callable[[Path], Figure]
+    needs: Callable[[], tuple[str, ...]]
+    draw: Callable[[Path], Any]
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables whose cells it needs."""
+        return self.needs()
+
+
+def _claimed() -> tuple[str, ...]:
+    from mpfl.evidence.claims import CLAIMS, COMPUTED
+
+    return tuple(dict.fromkeys(["cifar10", *(c.table for c in CLAIMS if c.table != COMPUTED)]))
+
+
+def _verdicts(results: Path) -> Any:
+    from mpfl.evidence.claims import tested
+    from mpfl.show.plots.evidence import verdicts
+
+    return verdicts(tested(results))
+
+
+def _improvement(results: Path) -> Any:
+    from mpfl.evidence.samples import rows_of
+    from mpfl.show.plots.evidence import trade_off
+
+    return trade_off([row for row in rows_of("improvement", results=results).values() if row.runs])
+
+
+def _curves(results: Path) -> Any:
+    from mpfl.show.plots.evidence import by_sparsity, sparsity_curves
+
+    return sparsity_curves(by_sparsity(results))
 
 
 FIGURES: Mapping[str, Drawing] = {
-    "verdicts": Drawing(
-        tuple(dict.fromkeys(["cifar10", *(c.table for c in CLAIMS if c.table != COMPUTED)])),
-        lambda results: verdicts(tested(results)),
-    ),
-    "improvement": Drawing(
-        ("improvement",),
-        lambda results: trade_off(
-            [row for row in rows_of("improvement", results=results).values() if row.runs]
-        ),
-    ),
-    "curves": Drawing(("cifar10", "sparsity"), lambda results: curves(by_sparsity(results))),
+    "verdicts": Drawing(_claimed, _verdicts),
+    "improvement": Drawing(lambda: ("improvement",), _improvement),
+    "curves": Drawing(lambda: ("cifar10", "sparsity"), _curves),
 }
 
 
@@ -209,7 +70,11 @@ def cells_behind(what: str, budget: str) -> list[Cell]:
 
 
 def draw(what: str, results: Path, to: Path) -> None:
-    """Draw a figure from what is recorded; raises where that is nothing, or no such figure."""
+    """Draw a figure from what is recorded into a file; the suffix says its format.
+
+    Raises :class:`~mpfl.types.MPFLError` if nothing is recorded, or if there is no such figure
+    or format.
+    """
     drawing = FIGURES[one_of("figure", what, FIGURES)]
     cells = cells_behind(what, "laptop")
     if len(missing(cells, results)) == len(cells):

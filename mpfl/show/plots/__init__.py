@@ -1,9 +1,10 @@
 """Figures, in one style that reads on light and dark pages and for colour-blind readers."""
 
-from mpfl.show.plots.appearance import LOOKS, legend_below, look, mean_and_range, style
+from mpfl.show.looks import LOOKS, look
+from mpfl.show.plots.appearance import legend_below, mean_and_range, style
 from mpfl.show.plots.costs import scaling, traffic
 from mpfl.show.plots.faults import chances, contamination, measured_chances
-from mpfl.show.plots.lines import curves, over_theory, spread
+from mpfl.show.plots.lines import lines_with_range, over_theory, spread
 from mpfl.show.plots.runs import comparison, convergence, histogram, progress, rounds
 
 __all__ = [
@@ -12,9 +13,9 @@ __all__ = [
     "comparison",
     "contamination",
     "convergence",
-    "curves",
     "histogram",
     "legend_below",
+    "lines_with_range",
     "look",
     "mean_and_range",
     "measured_chances",

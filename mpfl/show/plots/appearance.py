@@ -1,8 +1,8 @@
-"""How every figure looks: on light and dark pages, and for colour-blind readers."""
+"""The style of every figure: white paper, a thin grid, readable sizes, legends below."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,28 +12,20 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mpfl.runs.record import Run
 
-# Okabe & Ito's colours; each method keeps its own colour and marker in every figure.
-LOOKS: Mapping[str, tuple[str, str]] = {
-    "mpfl": ("#0072B2", "o"),
-    "random-masks": ("#E69F00", "X"),
-    "w0-norms": ("#CC79A7", "D"),
-    "pruning-fl": ("#009E73", "s"),
-    "lth": ("#D55E00", "^"),
-    "fedavg": ("#555555", "P"),
-    "central": ("#111111", "*"),
-    "one-bit": ("#56B4E9", "h"),
-}
-
-
-def look(run: Run) -> tuple[str, str]:
-    """A run's colour and marker: those of its method, but a vote's marker is its rule's."""
-    colour, marker = LOOKS[run.config["method"]]
-    if run.config["method"] == "mpfl":
-        rule = run.config["vote"].partition("(")[0]
-        marker = {"budget": "o", "relaxed": "v", "published_threshold": "<"}.get(rule, "p")
-    return colour, marker
+@contextmanager
+def style() -> Iterator[None]:
+    """The look of every figure that is drawn inside the ``with`` block."""
+    look: Any = sns.axes_style("whitegrid") | {
+        "figure.facecolor": "white",
+        "savefig.facecolor": "white",
+        "figure.dpi": 110,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "font.size": 11,
+    }
+    with plt.rc_context(look):
+        yield
 
 
 def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
@@ -46,24 +38,9 @@ def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
     )
 
 
-def mean_and_range(axes: Axes, x: Any, each: np.ndarray, **look: Any) -> None:
-    """A line, the mean of ``each`` ``[seeds, x]``, and their range behind it."""
-    axes.plot(x, each.mean(axis=0), **look)
-    if len(each) > 1:
-        low, high = each.min(axis=0), each.max(axis=0)
+def mean_and_range(axes: Axes, x: Any, values: np.ndarray, **look: Any) -> None:
+    """A line, the mean of ``values`` ``[seeds, x]``, and their range behind it."""
+    axes.plot(x, values.mean(axis=0), **look)
+    if len(values) > 1:
+        low, high = values.min(axis=0), values.max(axis=0)
         axes.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """The look of every figure: white paper, thin grid, readable sizes."""
-    look: Any = sns.axes_style("whitegrid") | {
-        "figure.facecolor": "white",
-        "savefig.facecolor": "white",
-        "figure.dpi": 110,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "font.size": 11,
-    }
-    with plt.rc_context(look):
-        yield

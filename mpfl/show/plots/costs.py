@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mpfl.analysis.ledger import Bill, Way
-from mpfl.show.plots.appearance import LOOKS, style
+from mpfl.show.looks import BLUE, LOOKS
+from mpfl.show.plots.appearance import style
 from mpfl.show.terminal import size
 
 
@@ -24,10 +25,8 @@ def scaling(rows: Sequence[Mapping[str, Any]]) -> Figure:
             x = np.array([row["value"] for row in mine])
             middle = np.array([np.median(row["seconds"]) for row in mine])
             for row in mine:
-                axes.plot(
-                    [row["value"]] * len(row["seconds"]), row["seconds"], "o", color="#0072B2"
-                )
-            axes.plot(x, middle, color="#0072B2")
+                axes.plot([row["value"]] * len(row["seconds"]), row["seconds"], "o", color=BLUE)
+            axes.plot(x, middle, color=BLUE)
             expected = middle[0] * (x / x[0] if axis != "nodes" else np.ones_like(x))
             axes.plot(x, expected, "--", color="#999999")
             axes.set(xlabel=label, xticks=x, xlim=(0, None), ylim=(0, None))
@@ -82,7 +81,7 @@ def traffic(bills: Mapping[str, Mapping[Way, Bill]]) -> Figure:
 
 _WAYS: Mapping[Way, str] = {
     "mpfl": "MPFL",
-    "random-masks": "random masks",
+    "lottery": "lottery",
     "w0-norms": "w0 norms",
     "one-bit": "1 bit a weight",
     "pruning-fl": "pruning-FL",

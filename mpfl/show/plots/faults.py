@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mpfl.analysis.theory import chance_pruned, chance_pruned_of, votes_needed
+from mpfl.show.looks import BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILLION
 from mpfl.show.plots.appearance import style
 
 
@@ -75,7 +76,7 @@ def contamination(rows: Sequence[Mapping[str, Any]], random: float) -> Figure:
     """What faulty nodes do to the consensus under each rule: how far it moves, how much it prunes.
 
     ``rows`` are ``{rule, fault, faulty, distance, sparsity}``, one a seed; lines are means
-    over seeds. Each fault has its look. ``random`` is the distance of two masks drawn by lot.
+    over seeds. Each fault has its look. ``random`` is the distance of two random masks.
     """
     rules = list(dict.fromkeys(row["rule"] for row in rows))
     faults = list(dict.fromkeys(row["fault"] for row in rows))
@@ -111,12 +112,12 @@ def contamination(rows: Sequence[Mapping[str, Any]], random: float) -> Figure:
 # What goes wrong at a node: nothing, drawn heavily; its data; its vote, dashed.
 _FAULTS: Mapping[str, Mapping[str, Any]] = {
     "another honest node": {"color": "#111111", "marker": "o", "linewidth": 2.2},
-    "permuted labels": {"color": "#0072B2", "marker": "s"},
-    "shuffled pixels": {"color": "#009E73", "marker": "^"},
-    "gaussian": {"color": "#56B4E9", "marker": "v"},
-    "random mask": {"color": "#E69F00", "marker": "X", "linestyle": "--"},
-    "inverted mask": {"color": "#D55E00", "marker": "D", "linestyle": "--"},
-    "colluding veto": {"color": "#CC79A7", "marker": "P", "linestyle": "--"},
+    "permuted labels": {"color": BLUE, "marker": "s"},
+    "shuffled pixels": {"color": GREEN, "marker": "^"},
+    "gaussian": {"color": SKY_BLUE, "marker": "v"},
+    "random mask": {"color": ORANGE, "marker": "X", "linestyle": "--"},
+    "inverted mask": {"color": VERMILLION, "marker": "D", "linestyle": "--"},
+    "colluding veto": {"color": PURPLE, "marker": "P", "linestyle": "--"},
 }
 
 

@@ -10,17 +10,18 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mpfl.show.plots.appearance import LOOKS, mean_and_range, style
+from mpfl.show.looks import BLUE, LOOKS, VERMILLION
+from mpfl.show.plots.appearance import mean_and_range, style
 
 
-def curves(
+def lines_with_range(
     x: Sequence[float],
     lines: Mapping[str, Any],
     xlabel: str,
     ylabel: str,
     levels: Mapping[str, float] | None = None,
 ) -> Figure:
-    """A line a row of ``lines``: ``[x]``, or ``[seeds, x]`` as the mean with the range behind it.
+    """A line per entry of ``lines``: ``[x]``, or ``[seeds, x]`` as the mean, the range behind it.
 
     ``levels`` are drawn across, dashed, with their names.
     """
@@ -79,9 +80,9 @@ def spread(rows: Mapping[str, Sequence[float]], xlabel: str) -> Figure:
     with style():
         figure, axes = plt.subplots(figsize=(7.4, 0.9 + 0.42 * len(rows)), layout="constrained")
         for place, values in enumerate(rows.values()):
-            axes.plot(values, [place] * len(values), "o", color="#0072B2", alpha=0.7)
+            axes.plot(values, [place] * len(values), "o", color=BLUE, alpha=0.7)
             deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
-            look: Any = {"color": "#D55E00", "fmt": "D", "capsize": 4}
+            look: Any = {"color": VERMILLION, "fmt": "D", "capsize": 4}
             axes.errorbar(np.mean(values), place + 0.25, xerr=deviation, **look)
         axes.set_yticks(range(len(rows)), list(rows))
         axes.set(xlabel=xlabel, ylim=(len(rows) - 0.4, -0.5))

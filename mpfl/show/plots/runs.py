@@ -13,7 +13,8 @@ from matplotlib.ticker import MaxNLocator
 
 from mpfl.evidence.samples import learning_curve
 from mpfl.runs.record import Run
-from mpfl.show.plots.appearance import LOOKS, legend_below, look, mean_and_range, style
+from mpfl.show.looks import BLUE, GREEN, LOOKS, ORANGE, VERMILLION, look
+from mpfl.show.plots.appearance import legend_below, mean_and_range, style
 from mpfl.simulation import RoundLog, agreement_table
 
 
@@ -27,8 +28,8 @@ def histogram(log: RoundLog, nodes: int, layer: str) -> Figure:
         figure, axes = plt.subplots(figsize=(6.4, 3.0), layout="constrained")
         stay = np.array([int((kept & (votes == step)).sum()) for step in steps])
         drop = np.array([int((~kept & (votes == step)).sum()) for step in steps])
-        axes.bar(steps, stay, color="#0072B2", label="stays")
-        axes.bar(steps, drop, bottom=stay, color="#E69F00", hatch="//", label="pruned")
+        axes.bar(steps, stay, color=BLUE, label="stays")
+        axes.bar(steps, drop, bottom=stay, color=ORANGE, hatch="//", label="pruned")
         axes.set(xlabel="votes to keep a filter", ylabel="filters", xticks=steps)
         axes.set_title(f"{layer}, round {log.round}")
         axes.legend(frameon=False)
@@ -42,13 +43,13 @@ def rounds(logs: Sequence[RoundLog]) -> Figure:
     agreement = agreement_table(logs)
     with style():
         figure, (left, middle, right) = plt.subplots(1, 3, figsize=(8.4, 2.9), layout="constrained")
-        left.plot(numbers, [log.sparsity for log in logs], "o-", color="#0072B2")
+        left.plot(numbers, [log.sparsity for log in logs], "o-", color=BLUE)
         left.set(title="sparsity", ylim=(0, 1))
         middle.plot(numbers, agreement, color="#999999", linewidth=1)
-        middle.plot(numbers, agreement.mean(axis=1), "o-", color="#D55E00", label="mean")
+        middle.plot(numbers, agreement.mean(axis=1), "o-", color=VERMILLION, label="mean")
         middle.set(title="agreement", ylim=(0, 1.03))
         middle.legend(frameon=False, loc="lower left")
-        right.plot(numbers, [np.mean(log.payloads) for log in logs], "o-", color="#009E73")
+        right.plot(numbers, [np.mean(log.payloads) for log in logs], "o-", color=GREEN)
         right.set(title="a mask, bytes", ylim=(0, None))
         for axes in (left, middle, right):
             axes.set(xlabel="round", xticks=numbers)

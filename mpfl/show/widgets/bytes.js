@@ -1,6 +1,6 @@
 const WAYS = [
   ["mpfl", "MPFL"],
-  ["random-masks", "random masks"],
+  ["lottery", "lottery"],
   ["one-bit", "1 bit a weight"],
   ["pruning-fl", "pruning-FL"],
   ["fedavg", "dense FedAvg"],
@@ -59,10 +59,10 @@ function cut(tensors, keep) {
 /** How many of a layer's filters the geometric schedule leaves after a round. */
 function asked(filters, share, round) {
   const sparsity = Math.min(1 - (1 - share) ** round, 1 - 2 ** -53);
-  return filters - Math.ceil(sparsity * filters - 1e-9);
+  return filters - roundedUp(sparsity, filters);
 }
 
-/** What each way sends, by phase: as mpfl.ledger counts it. */
+/** What each way sends, by phase: as mpfl.analysis.ledger counts it. */
 function count({ layers, tensors, images }, { nodes, rounds, share, coding, w0, final_rounds }) {
   const sizes = layers.map(([, filters]) => filters);
   const packed = Math.ceil(total(sizes) / 8);
@@ -103,7 +103,7 @@ function count({ layers, tensors, images }, { nodes, rounds, share, coding, w0, 
     seed: framed(8),
     bills: {
       "mpfl": [start, ...votes, after(masks[rounds].down), ...final],
-      "random-masks": [0, 0, 0, late, ...final],
+      "lottery": [0, 0, 0, late, ...final],
       "one-bit": [0, 0, 0, start, ...exchange(alone, bits, nodes * bits)],
       "pruning-fl": [start, ...averaging(rounds, tensors), after(weightsLength(small)), ...final],
       "fedavg": [0, 0, 0, start, ...averaging(alone, tensors)],

@@ -13,20 +13,20 @@ from mpfl.filters import Layout
 from mpfl.nets.networks import blueprint
 from mpfl.node import Plan
 from mpfl.schedules import geometric
-from mpfl.show.widgets.playable import Playable, module
+from mpfl.show.widgets.playable import Between, Playable, module
 from mpfl.types import MPFLError
 
-WAYS: tuple[Way, ...] = ("mpfl", "random-masks", "one-bit", "pruning-fl", "fedavg")
-RANGES: Mapping[str, tuple[int, int]] = {
-    "nodes": (1, 1000),
-    "rounds": (1, 30),
-    "final_rounds": (0, 50),
-}
-CHOICES: Mapping[str, tuple[str, ...]] = {
+# As bytes.js draws them; "w0-norms" sends what "lottery" sends.
+_WAYS: tuple[Way, ...] = ("mpfl", "lottery", "one-bit", "pruning-fl", "fedavg")
+# What the page's controls can be set to, but for the network.
+_CONTROLS: Mapping[str, tuple[str, ...] | Between] = {
+    "nodes": Between(1, 1000),
+    "rounds": Between(1, 30),
+    "share": Between(0, 0.5),
     "coding": ("shortest", "packed"),
     "w0": ("seed", "weights"),
+    "final_rounds": Between(0, 50),
 }
-LARGEST_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,13 @@ def networks() -> dict[str, Network]:
 class BandwidthCalculator(Playable):
     """The bill of every way at the reader's setting, counted anew at every move.
 
-    ``among`` are the networks to choose from, :func:`networks` where it is left out. Nodes
+    ``among`` are the networks to choose from, by default :func:`networks`. Nodes
     hold equally many images, but for one. Read :meth:`bills` for what is shown. Raises
     :class:`~mpfl.types.MPFLError` for a setting that the controls do not have, and for one
     that leaves a layer without filters.
     """
 
+    kind = "bandwidth calculator"
     label = "Bandwidth calculator: choose a network and a protocol, read the bytes of every way"
     _esm = module("bytes.js")
 
@@ -75,39 +76,16 @@ class BandwidthCalculator(Playable):
     def __init__(self, among: Mapping[str, Network] | None = None, **setting: Any) -> None:
         self._among = dict(networks() if among is None else among)
         if not self._among:
-            raise MPFLError("bandwidth calculator: no network to choose from; give at least one")
-        first = {"network": next(iter(self._among))}
-        known = {"network", "share", *RANGES, *CHOICES}
-        if strange := sorted(setting.keys() - known):
-            raise MPFLError(
-                f"bandwidth calculator: no setting {strange[0]!r}; there are "
-                f"{', '.join(sorted(known))}"
-            )
+            raise MPFLError(f"{self.kind}: no network to choose from; give at least one")
+        self.check(setting, {"network": tuple(self._among), **_CONTROLS})
         super().__init__(
             networks={label: _plain(network) for label, network in self._among.items()},
-            **first | setting,
+            **{"network": next(iter(self._among))} | setting,
         )
-        self._check()
         self.plan()
 
-    def _check(self) -> None:
-        """Refuse what the controls cannot be set to."""
-        chosen = {"network": tuple(self._among), **CHOICES}
-        for name, among in chosen.items():
-            if (value := getattr(self, name)) not in among:
-                raise MPFLError(
-                    f"bandwidth calculator: {name} is {value!r}; choose one of {', '.join(among)}"
-                )
-        for name, (low, high) in RANGES.items():
-            if not low <= (value := getattr(self, name)) <= high:
-                raise MPFLError(f"bandwidth calculator: {name} is {value}; give {low} to {high}")
-        if not 0 <= self.share <= LARGEST_SHARE:
-            raise MPFLError(
-                f"bandwidth calculator: share is {self.share}; give 0 to {LARGEST_SHARE}"
-            )
-
     def plan(self) -> Plan:
-        """What all parties know, at the reader's setting; raises where a layer would be empty."""
+        """What all parties know, at the reader's setting; raises if a layer would be empty."""
         coding = cast(Literal["shortest", "packed"], self.coding)
         layout = self._among[self.network].layout
         return Plan(layout, geometric(self.share), self.rounds, coding=coding)
@@ -125,12 +103,12 @@ class BandwidthCalculator(Playable):
         """
         plan, samples = self.plan(), self.samples()
         w0 = cast(Literal["seed", "weights"], self.w0)
-        found = {}
-        for way in WAYS:
+        bills = {}
+        for way in _WAYS:
             alone = way in ("fedavg", "one-bit")
             final = self.final_rounds or (self.rounds if alone else 0)
-            found[way] = bill(way, plan, samples, w0=w0, final_rounds=final)
-        return found
+            bills[way] = bill(way, plan, samples, w0=w0, final_rounds=final)
+        return bills
 
 
 def _plain(network: Network) -> dict[str, Any]:

@@ -104,6 +104,14 @@ function sized(bytes) {
   return `${(bytes / 1000 ** power).toLocaleString("en", rounded)} ${"kMG"[power - 1]}B`;
 }
 
+/**
+ * The smallest whole number that is at least `share` of `count`. In floating point share * count
+ * may come out a hair above a whole number (0.07 * 100 is 7.000000000000001); 1e-9 forgives that.
+ */
+function roundedUp(share, count) {
+  return Math.ceil(share * count - 1e-9);
+}
+
 /** A map of all filters: a square each, drawn once, to be coloured anew at every change. */
 function squares(layers, el) {
   const across = el.clientWidth && el.clientWidth < 450 ? 32 : 64;

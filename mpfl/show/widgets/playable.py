@@ -8,11 +8,16 @@ asked for, so that the page works from the disk too.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from itertools import count
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import anywidget
+import traitlets
+
+from mpfl.show import looks
+from mpfl.types import MPFLError
 
 _numbers = count(1)
 
@@ -27,15 +32,58 @@ def module(name: str) -> str:
     return source("page.js") + source(name)
 
 
+def stylesheet() -> str:
+    """The style of every widget: the colours of the figures by name, then ``page.css``."""
+    names = ("blue", "sky-blue", "green", "orange", "vermillion")
+    colours = {name: getattr(looks, name.upper().replace("-", "_")) for name in names}
+    named = " ".join(f"--mpfl-{name}: {colour};" for name, colour in colours.items())
+    return f".mpfl-play {{ {named} }}\n" + source("page.css")
+
+
+class Between(NamedTuple):
+    """The numbers that a setting may be, both ends among them."""
+
+    low: float
+    high: float
+
+
 class Playable(anywidget.AnyWidget):
     """Base of the widgets: names its module, and shows itself as HTML as well.
 
     A subclass sets ``_esm = module(...)`` and its traits; those with ``sync=True`` are the
-    module's state. ``label`` says what it is, for those who do not see it.
+    module's state. ``kind`` is what an error calls it. ``label`` says what it is, for those who
+    do not see it.
     """
 
-    _css = source("page.css")
+    _css = stylesheet()
+    kind: ClassVar[str]
     label: ClassVar[str]
+
+    @classmethod
+    def check(
+        cls, setting: Mapping[str, Any], controls: Mapping[str, Sequence[Any] | Between]
+    ) -> None:
+        """Refuse a setting that the reader could not make.
+
+        ``controls`` holds, for each name, the numbers or the choices that its control has. Of a
+        trait that is a list, every entry is a choice. Raises
+        :class:`~mpfl.types.MPFLError` naming what there is instead.
+        """
+        for name, value in setting.items():
+            if name not in controls:
+                raise MPFLError(f"{cls.kind}: no setting {name!r}; there are {', '.join(controls)}")
+            control = controls[name]
+            if isinstance(control, Between):
+                if not (isinstance(value, int | float) and control.low <= value <= control.high):
+                    raise MPFLError(
+                        f"{cls.kind}: {name} is {value!r}; give {control.low} to {control.high}"
+                    )
+                continue
+            choices = ", ".join(map(str, control))
+            many = isinstance(cls.class_traits()[name], traitlets.List)
+            for choice in value if many else [value]:
+                if choice not in control:
+                    raise MPFLError(f"{cls.kind}: {name} is {choice!r}; choose one of {choices}")
 
     def state(self) -> dict[str, Any]:
         """The values of the widget's own traits, as the module reads them."""

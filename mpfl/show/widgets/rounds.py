@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import traitlets
 
-from mpfl.runs.record import Run, ballots_of, bits_of, consensus_of, filters_of, hex_of
-from mpfl.show.widgets.playable import Playable, module
+from mpfl.runs.record import Run, ballots_of, consensus_of, filters_of, hex_of
+from mpfl.show.widgets.playable import Between, Playable, module
 from mpfl.types import MPFLError
 
 NOBODY = -1
@@ -24,6 +24,7 @@ class RoundPlayer(Playable):
     node that it has not.
     """
 
+    kind = "round player"
     label = "Round player: play a recorded run, or move the slider"
     _esm = module("rounds.js")
 
@@ -37,35 +38,32 @@ class RoundPlayer(Playable):
 
     def __init__(self, run: Run, **setting: int) -> None:
         if not run.rounds or not run.rounds[0]["votes"]:
-            raise MPFLError(f"round player: {run.folder} holds no votes; give a run of mpfl")
+            raise MPFLError(f"{self.kind}: {run.folder} holds no votes; give a run of mpfl")
         sizes = filters_of(run)
         nodes = [int(node) for node in run.rounds[0]["agreement"]]
-        lines, self._masks = [], [np.ones(sum(sizes.values()), dtype=bool)]
-        for line in run.rounds:
-            ballots = ballots_of(run, line["round"])
+        lines: list[dict[str, Any]] = []
+        self._ballots = [ballots_of(run, line["round"]) for line in run.rounds]
+        self._masks = [np.ones(sum(sizes.values()), dtype=bool)]
+        for line, ballots in zip(run.rounds, self._ballots, strict=True):
             agreement = [*line["agreement"].values()]
             if not len(ballots) == len(agreement) == len(nodes):
                 raise MPFLError(
-                    f"round player: {run.folder}: round {line['round']} has {len(ballots)} ballots "
+                    f"{self.kind}: {run.folder}: round {line['round']} has {len(ballots)} ballots "
                     f"of {len(nodes)} nodes; give a run in which every node voted in every round"
                 )
             self._masks.append(consensus_of(line, sizes))
             lines.append(
                 {
                     "mask": hex_of(self._masks[-1]),
-                    "ballots": [hex_of(ballot) for ballot in ballots],
+                    "ballots": list(line["ballots"]),
                     "agreement": agreement,
                     "down": line["bytes_down"],
                     "up": line["bytes_up"],
                 }
             )
-        known = {"round": range(len(lines) + 1), "node": range(NOBODY, len(nodes))}
-        for name, value in setting.items():
-            if name not in known:
-                raise MPFLError(f"round player: no setting {name!r}; there are {', '.join(known)}")
-            if value not in known[name]:
-                low, high = known[name][0], known[name][-1]
-                raise MPFLError(f"round player: {name} is {value}; give {low} to {high}")
+        self.check(
+            setting, {"round": Between(0, len(lines)), "node": Between(NOBODY, len(nodes) - 1)}
+        )
         super().__init__(
             layers=[[name, size] for name, size in sizes.items()],
             nodes=nodes,
@@ -91,8 +89,7 @@ class RoundPlayer(Playable):
         """On which of the filters that were alive ``node`` and the consensus differ."""
         if not self.round or self.node == NOBODY:
             return np.zeros_like(self.mask())
-        text = self.lines[self.round - 1]["ballots"][self.node]
-        return bits_of(text, self.mask().size) ^ self.mask()
+        return self._ballots[self.round - 1][self.node] ^ self.mask()
 
     def sent(self) -> int:
         """The bytes of all messages so far, w0 among them."""

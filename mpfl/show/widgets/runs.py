@@ -9,7 +9,7 @@ import traitlets
 
 from mpfl.evidence.samples import TRAININGS, Row, Sample, Training, points
 from mpfl.runs.record import Run
-from mpfl.show.plots import look
+from mpfl.show.looks import look
 from mpfl.show.widgets.playable import Playable, module
 from mpfl.types import MPFLError
 
@@ -45,15 +45,16 @@ def measured(run: Run, axis: str, training: Training) -> float:
 class RunExplorer(Playable):
     """The recorded runs of evidence tables; a mark is a run.
 
-    ``tables`` is ``{table: rows}``, as :func:`mpfl.evidence.samples.rows_of` reads the rows; they
-    have their mean and standard deviation.
+    ``tables`` is ``{table: rows}``, as :func:`mpfl.evidence.samples.rows_of` reads the rows; a
+    row has its mean and standard deviation. The two final trainings are different measurements
+    and never share a picture.
 
-    The two final trainings are different measurements and never share a picture. Read
-    :meth:`points` and :meth:`means` for what is shown, :meth:`chosen_run` for the run that the
-    reader looks at. Raises :class:`~mpfl.types.MPFLError` where nothing was recorded, and for a
+    Read :meth:`points` and :meth:`means` for what is shown, :meth:`chosen_run` for the run that
+    the reader looks at. Raises :class:`~mpfl.types.MPFLError` if nothing was recorded, and for a
     setting that the controls do not have.
     """
 
+    kind = "run explorer"
     label = "Run explorer: choose a table, an axis and an evaluation, look at a run"
     _esm = module("runs.js")
 
@@ -73,24 +74,17 @@ class RunExplorer(Playable):
         }
         if not self._tables:
             raise MPFLError(
-                f"run explorer: no run is recorded in {', '.join(tables) or 'no table'}; "
+                f"{self.kind}: no run is recorded in {', '.join(tables) or 'no table'}; "
                 "python -m mpfl reproduce makes them"
             )
-        known = {
+        controls = {
             "table": tuple(self._tables),
             "training": TRAININGS,
             "x": axes_of("federated" if setting.get("training") == "federated" else "central"),
             "chosen": ("", *(run.folder.name for run in self._runs())),
             "hidden": tuple({label: 0 for rows in self._tables.values() for label in rows}),
         }
-        for name, value in setting.items():
-            if name not in known:
-                raise MPFLError(f"run explorer: no setting {name!r}; there are {', '.join(known)}")
-            for each in value if name == "hidden" else [value]:
-                if each not in known[name]:
-                    raise MPFLError(
-                        f"run explorer: {name} is {each!r}; choose one of {', '.join(known[name])}"
-                    )
+        self.check(setting, controls)
         super().__init__(
             tables=[
                 [name, [_row(row) for row in rows.values()]] for name, rows in self._tables.items()
@@ -157,12 +151,12 @@ def _row(row: Row) -> dict[str, Any]:
 
 
 def _mean(row: Row, training: Training) -> dict[str, Any]:
-    found = row.accuracy(training)
+    accuracy = row.accuracy(training)
     return {
-        "n": found.n,
-        "accuracy": found.mean,
-        "deviation": found.deviation if found.n > 1 else None,
-        "said": str(found),
+        "n": accuracy.n,
+        "accuracy": accuracy.mean,
+        "deviation": accuracy.deviation if accuracy.n > 1 else None,
+        "said": str(accuracy),
         **{axis: _places(row, axis, training).mean for axis in axes_of(training)},
     }
 
@@ -178,12 +172,12 @@ def _run(run: Run, seed: int) -> dict[str, Any]:
 
 def _made(run: Run) -> list[list[str]]:
     """What made a run, as words to show."""
-    found = run.summary.get("provenance", {})
-    machine = found.get("machine", {})
-    versions = {"python": found.get("python"), **found.get("versions", {})}
-    told = {
-        "command": found.get("command"),
-        "commit": found.get("commit"),
+    provenance = run.summary.get("provenance", {})
+    machine = provenance.get("machine", {})
+    versions = {"python": provenance.get("python"), **provenance.get("versions", {})}
+    parts = {
+        "command": provenance.get("command"),
+        "commit": provenance.get("commit"),
         "machine": ", ".join(
             f"{machine[key]}{unit}"
             for key, unit in {"cpu": "", "cores": " cores", "system": ""}.items()
@@ -192,4 +186,4 @@ def _made(run: Run) -> list[list[str]]:
         "versions": ", ".join(f"{name} {number}" for name, number in versions.items() if number),
         "file": run.folder.name,
     }
-    return [[what, str(text) if text else "not recorded"] for what, text in told.items()]
+    return [[what, str(text) if text else "not recorded"] for what, text in parts.items()]

@@ -1,5 +1,5 @@
 const RULES = [
-  ["budget", "the most-voted, as many as asked"],
+  ["most_votes", "the most-voted, as many as asked"],
   ["share", "a share of the votes (tau)"],
   ["relaxed", "relaxed: the lowest tau that removes enough"],
   ["published_threshold", "published: dynamic threshold"],
@@ -19,7 +19,7 @@ function decide(rule, votes, nodes, keep, ranks, tau, p) {
     return kept;
   };
   let kept;
-  if (rule === "budget") {
+  if (rule === "most_votes") {
     kept = best(keep);
   } else if (rule === "share") {
     kept = at(tau);
@@ -50,7 +50,7 @@ function consensus(state) {
     return layers.map(([, size]) => {
       const votes = new Array(size).fill(0);
       for (const ballot of cast) for (let i = 0; i < size; i++) votes[i] += ballot[start + i];
-      const keep = Math.max(1, size - Math.ceil(sparsity * size - 1e-9));
+      const keep = Math.max(1, size - roundedUp(sparsity, size));
       const ours = ranks.slice(start, start + size);
       start += size;
       return { votes, kept: decide(rule, votes, nodes, keep, ours, tau, percentile) };

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import traitlets
 
-from mpfl import vote
+from mpfl import vote as rules
+from mpfl.allocate import LayerQuota
 from mpfl.analysis.faults import colluding_veto, inverted_mask, random_mask
 from mpfl.analysis.replay import consensus, mixed, tampered
-from mpfl.filters import Layout
+from mpfl.filters import Layout, rounded_up
 from mpfl.node import Fault, Plan
 from mpfl.runs.record import hex_of
 from mpfl.schedules import one_shot
-from mpfl.show.widgets.playable import Playable, module
+from mpfl.show.widgets.playable import Between, Playable, module
 from mpfl.types import MPFLError
 from mpfl.vote import Rule
 
@@ -27,12 +27,13 @@ FAULTS: Mapping[str, Fault] = {
 }
 
 
-def _asked(layout: Layout, sparsity: float) -> dict[str, int]:
-    """The schedule's counts, but of a layer too small for them one filter stays."""
-    return {
-        layer.name: max(1, layer.filters - math.ceil(sparsity * layer.filters - 1e-9))
-        for layer in layout.layers
-    }
+class _at_least_one(LayerQuota):
+    """The same share of every layer, but of a layer too small for that one filter stays."""
+
+    def counts(self, layout: Layout, sparsity: float) -> dict[str, int]:
+        return {
+            name: max(1, size - rounded_up(sparsity, size)) for name, size in layout.sizes.items()
+        }
 
 
 class VoteExplorer(Playable):
@@ -41,9 +42,12 @@ class VoteExplorer(Playable):
     ``honest`` are recorded ballots, ``bool [nodes, filters]``; ``spoilt`` those of the same
     nodes on spoilt data, by what was done to it. Votes that lie are made of the honest ones.
     ``norms`` of the filters of w0 break ties. Read :meth:`consensus` for the mask at the
-    reader's setting. Raises :class:`~mpfl.types.MPFLError` where ballots do not fit the layout.
+    reader's setting. Raises :class:`~mpfl.types.MPFLError` for ballots that are not bool, that
+    do not fit the layout or that are not of as many nodes, and for a setting that the controls
+    do not have.
     """
 
+    kind = "vote explorer"
     label = "Vote explorer: choose a rule, move the threshold, add bad nodes"
     _esm = module("vote.js")
 
@@ -67,38 +71,65 @@ class VoteExplorer(Playable):
         seed: int = 0,
         **setting: Any,
     ) -> None:
-        if honest.ndim != 2 or honest.shape[1] != layout.filters:
-            raise MPFLError(
-                f"vote explorer: ballots are {list(honest.shape)}, but the model has "
-                f"{layout.filters} filters; give bool [nodes, filters] of the same model"
-            )
+        for name, ballots in {"honest": honest, **(spoilt or {})}.items():
+            self._refuse_other_ballots(name, ballots, len(honest), layout.filters)
         self._layout, self._norms = layout, norms
-        lies = {kind: tampered(fault, honest, layout, seed) for kind, fault in FAULTS.items()}
+        lies = {name: tampered(fault, honest, layout, seed) for name, fault in FAULTS.items()}
         self._cast = {"honest": honest, **(spoilt or {}), **lies}
+        bad = [name for name in self._cast if name != "honest"]
+        self.check(
+            setting,
+            {
+                "rule": tuple(self._rules()),
+                "tau": Between(0, 1),
+                "percentile": Between(0, 1),
+                "sparsity": Between(0, 0.95),
+                "bad": bad,
+                "faulty": Between(0, len(honest)),
+                "layer": ("", *(layer.name for layer in layout.layers)),
+            },
+        )
         ranks = []
         for layer in layout.layers:  # 0 is the largest filter, which wins a tie
             order = np.argsort(-norms[layer.name], kind="stable")
             ranks += np.argsort(order, kind="stable").tolist()
         super().__init__(
             layers=[[layer.name, layer.filters] for layer in layout.layers],
-            ballots={kind: [hex_of(b) for b in cast] for kind, cast in self._cast.items()},
+            ballots={name: [hex_of(b) for b in cast] for name, cast in self._cast.items()},
             ranks=ranks,
-            **{"bad": next(kind for kind in self._cast if kind != "honest")} | setting,
+            **{"bad": bad[0]} | setting,
         )
+
+    def _refuse_other_ballots(
+        self, name: str, ballots: np.ndarray, nodes: int, filters: int
+    ) -> None:
+        """Refuse what is no ``bool [nodes, filters]``: a page would show another vote's mask."""
+        if ballots.dtype != bool:
+            raise MPFLError(
+                f"{self.kind}: ballots {name!r} are {ballots.dtype}; give bool, True = kept"
+            )
+        if ballots.shape != (nodes, filters):
+            raise MPFLError(
+                f"{self.kind}: ballots {name!r} are {list(ballots.shape)}, but the model has "
+                f"{filters} filters and {nodes} nodes vote; give bool [nodes, filters]"
+            )
+
+    def _rules(self) -> dict[str, Rule]:
+        """The rules to choose from, at the reader's threshold and percentile."""
+        return {
+            "most_votes": rules.most_votes(),
+            "share": rules.share(self.tau),
+            "relaxed": rules.relaxed(),
+            "published_threshold": rules.published_threshold(),
+            "published_percentile": rules.published_percentile(self.percentile),
+        }
 
     def chosen(self) -> Rule:
         """The rule at the reader's setting."""
-        made: dict[str, Rule] = {
-            "budget": vote.most_votes(),
-            "share": vote.share(self.tau),
-            "relaxed": vote.relaxed(),
-            "published_threshold": vote.published_threshold(),
-            "published_percentile": vote.published_percentile(self.percentile),
-        }
-        return made[self.rule]
+        return self._rules()[self.rule]
 
     def consensus(self) -> np.ndarray:
         """Which filters stay at the reader's setting, ``bool [filters]``; one a layer at least."""
-        plan = Plan(self._layout, one_shot(self.sparsity), 1, allocation=_asked)
+        plan = Plan(self._layout, one_shot(self.sparsity), 1, _at_least_one())
         ballots = mixed(self._cast["honest"], self._cast[self.bad], self.faulty)
         return consensus(plan, self.chosen(), ballots, self._norms)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.proxy import Passed, bursts
+from benchmarks.engine.proxy import Passed, bursts
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,9 @@ class Exchange:
         return self.wire - self.message
 
 
-def told_apart(passed: Iterable[Passed], begin: float, end: float, poll: float) -> tuple[int, int]:
+def messages_and_polling(
+    passed: Iterable[Passed], begin: float, end: float, poll: float
+) -> tuple[int, int]:
     """Bytes on the wire from ``begin`` on and before ``end``: of messages, and of polling.
 
     An idle node speaks in bursts of ``poll`` bytes. One of up to four times that (on a busy

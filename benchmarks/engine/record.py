@@ -1,4 +1,4 @@
-"""What both benchmarks of the engine share: rows that say what they are, kept in one file."""
+"""What the benchmarks of the engine share: rows that say what they are, kept in one file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.table import Table
 from mpfl.runs.folder import write_json
 from mpfl.runs.provenance import provenance
 
-FILE = Path(__file__).parent / "engine.json"
+FILE = Path(__file__).parent / "results.json"
 
 
 def row(name: str, unit: str, values: float | Sequence[float], detail: str = "") -> dict[str, Any]:
@@ -25,21 +25,21 @@ def row(name: str, unit: str, values: float | Sequence[float], detail: str = "")
 
     ``low`` and ``high`` are None for a single value, or one that is worked out from others.
     """
-    found = sorted(values) if isinstance(values, Sequence) else [values]
-    several = len(found) > 1
+    ordered = sorted(values) if isinstance(values, Sequence) else [values]
+    several = len(ordered) > 1
     return {
         "name": name,
         "unit": unit,
-        "value": statistics.median(found),
-        "low": found[0] if several else None,
-        "high": found[-1] if several else None,
-        "n": len(found),
+        "value": statistics.median(ordered),
+        "low": ordered[0] if several else None,
+        "high": ordered[-1] if several else None,
+        "n": len(ordered),
         "detail": detail,
     }
 
 
 def value_of(benchmark: str, name: str) -> float:
-    """A figure that was kept before; raises ``KeyError`` where it was not."""
+    """A figure that was kept before; raises ``KeyError`` if it was not."""
     rows = json.loads(FILE.read_text())[benchmark]["rows"] if FILE.exists() else []
     return float({each["name"]: each["value"] for each in rows}[name])
 
@@ -52,11 +52,11 @@ def made_by(benchmark: str) -> dict[str, Any]:
 
 
 def keep(benchmark: str, rows: Sequence[dict[str, Any]], made: dict[str, Any]) -> None:
-    """Print the rows and write them to ``engine.json``, in place of those of before."""
-    found = json.loads(FILE.read_text()) if FILE.exists() else {}
+    """Print the rows and write them to ``FILE``, in place of those of before."""
+    kept = json.loads(FILE.read_text()) if FILE.exists() else {}
     made["load_after"] = os.getloadavg()[0]
-    found[benchmark] = {"rows": list(rows), "provenance": made}
-    write_json(FILE, found)
+    kept[benchmark] = {"rows": list(rows), "provenance": made}
+    write_json(FILE, kept)
     table = Table("figure", "value", "unit", "range (n)", "detail")
     for each in rows:
         spread = "" if each["low"] is None else f"{each['low']:,.4g} to {each['high']:,.4g}"

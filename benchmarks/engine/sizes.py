@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.engine import row
-from benchmarks.engine_table import Overhead
+from benchmarks.engine.overhead import Overhead
+from benchmarks.engine.record import row
 from mpfl import masks, wire
 from mpfl.analysis import ledger
 from mpfl.filters import Layout

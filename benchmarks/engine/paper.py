@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import engine
-from benchmarks.engine import row
-from benchmarks.engine_table import Overhead
+from benchmarks.engine import record
+from benchmarks.engine.overhead import Overhead
+from benchmarks.engine.record import row
 from benchmarks.timing import seconds
 from mpfl import masks, wire
 from mpfl.analysis.relay import gather, link_bytes, relay
@@ -42,13 +42,13 @@ KEPT = {
 
 def main(root: Path) -> None:
     """Take what was measured, add up some sums, and keep what follows: some seconds."""
-    made = engine.made_by("engine-paper")
+    made = record.made_by("engine-paper")
     measured = list(seconds_of_counts())
     costs = {each["name"]: each["value"] for each in measured}
-    costs |= {name: engine.value_of(benchmark, name) for name, benchmark in KEPT.items()}
-    votes = json.loads((engine.FILE.parent / "results.json").read_text())["votes"]["rows"][0]
+    costs |= {name: record.value_of(benchmark, name) for name, benchmark in KEPT.items()}
+    votes = json.loads((record.FILE.parents[1] / "results.json").read_text())["votes"]["rows"][0]
     costs["a vote"] = votes["value"] / NODES
-    engine.keep("engine-paper", [*measured, *million(costs)], made)
+    record.keep("engine-paper", [*measured, *million(costs)], made)
 
 
 def seconds_of_counts(n: int = 5) -> Iterator[dict[str, Any]]:

@@ -16,11 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import engine
-from benchmarks.engine import row
-from benchmarks.engine_sizes import worked_out
-from benchmarks.engine_table import Exchange, Overhead, message_bytes, overhead, told_apart
-from benchmarks.proxy import Passed, Proxy, bursts
+from benchmarks.engine import record
+from benchmarks.engine.overhead import (
+    Exchange,
+    Overhead,
+    message_bytes,
+    messages_and_polling,
+    overhead,
+)
+from benchmarks.engine.proxy import Passed, Proxy, bursts
+from benchmarks.engine.record import row
+from benchmarks.engine.sizes import worked_out
 from mpfl.flower import launch
 from mpfl.runs.folder import read_lines
 
@@ -58,7 +64,7 @@ class Counted:
         begin = self.began
         for end, phase, line in self.closed:
             payload, message = sent(line, phase, node)
-            wire, polling = told_apart(passed, begin, end, poll)
+            wire, polling = messages_and_polling(passed, begin, end, poll)
             yield phase, line["round"], Exchange(payload, message, wire, polling)
             begin = end
 
@@ -166,7 +172,7 @@ def rows_of(
         yield row("mpfl: start", "bytes", starts, "a node: the run's settings, the app bundle")
         yield row("the app bundle", "bytes", _bundle(), "in the start; w0 is in a message")
     last = run.closed[-1][0]
-    ends = [told_apart(passed, last, run.ended, poll)[0] for passed in heard]
+    ends = [messages_and_polling(passed, last, run.ended, poll)[0] for passed in heard]
     yield row(f"{name}: end", "bytes", ends, "a node: the final network, to be evaluated")
     for part in ("payload", "message", "transport", "wire", "polling"):
         sums = sum(getattr(e, part) for node in nodes for _, _, e in node)
@@ -181,6 +187,6 @@ def _bundle() -> int:
 
 def main(root: Path) -> None:
     """Measure, work out what follows, and keep it: about twenty minutes on two busy cores."""
-    made = engine.made_by("engine-bytes")
+    made = record.made_by("engine-bytes")
     rows, cost = measured(root.resolve(), list(RUNS))
-    engine.keep("engine-bytes", [*rows, *worked_out(cost, rows)], made)
+    record.keep("engine-bytes", [*rows, *worked_out(cost, rows)], made)

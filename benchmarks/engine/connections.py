@@ -13,9 +13,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks import engine
-from benchmarks.engine import row
-from benchmarks.processes import memory, processor_seconds
+from benchmarks.engine import record
+from benchmarks.engine.processes import memory, processor_seconds
+from benchmarks.engine.record import row
 from mpfl.flower import launch
 
 NODES = (0, 1, 3, 10)
@@ -79,5 +79,5 @@ def connections(root: Path) -> Iterator[dict[str, Any]]:
 
 def main(root: Path) -> None:
     """Measure and keep it: about six minutes on two busy cores."""
-    made = engine.made_by("engine-connections")
-    engine.keep("engine-connections", list(connections(root.resolve())), made)
+    made = record.made_by("engine-connections")
+    record.keep("engine-connections", list(connections(root.resolve())), made)

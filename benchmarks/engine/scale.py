@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import engine
-from benchmarks.engine import row
-from benchmarks.processes import Watch
+from benchmarks.engine import record
+from benchmarks.engine.processes import Watch
+from benchmarks.engine.record import row
 from mpfl.flower import launch
 from mpfl.runs.folder import read_lines
 from mpfl.types import MPFLError
@@ -90,5 +90,5 @@ def virtual(root: Path) -> Iterator[dict[str, Any]]:
 
 def main(root: Path) -> None:
     """Measure and keep it: about ten minutes on two busy cores."""
-    made = engine.made_by("engine-scale")
-    engine.keep("engine-scale", list(virtual(root.resolve())), made)
+    made = record.made_by("engine-scale")
+    record.keep("engine-scale", list(virtual(root.resolve())), made)

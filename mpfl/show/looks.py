@@ -1,0 +1,41 @@
+"""How a method looks: its colour and its marker, the same in every figure and widget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mpfl.runs.methods import Method
+from mpfl.runs.record import Run
+
+# The palette of Okabe & Ito (2008), told apart by colour-blind readers too.
+BLUE = "#0072B2"
+SKY_BLUE = "#56B4E9"
+GREEN = "#009E73"
+ORANGE = "#E69F00"
+VERMILLION = "#D55E00"
+PURPLE = "#CC79A7"
+
+LOOKS: Mapping[str, tuple[str, str]] = {
+    "mpfl": (BLUE, "o"),
+    "lottery": (ORANGE, "X"),
+    "w0-norms": (PURPLE, "D"),
+    "pruning-fl": (GREEN, "s"),
+    "lth": (VERMILLION, "^"),
+    "fedavg": ("#555555", "P"),
+    "central": ("#111111", "*"),
+    "one-bit": (SKY_BLUE, "h"),
+}
+
+
+def look(run: Run) -> tuple[str, str]:
+    """A run's colour and marker: those of its method, but a vote's marker is its rule's."""
+    colour, marker = look_of(run.method)
+    if run.method.votes:
+        rule = run.config["vote"].partition("(")[0]
+        marker = {"most_votes": "o", "relaxed": "v", "published_threshold": "<"}.get(rule, "p")
+    return colour, marker
+
+
+def look_of(method: Method) -> tuple[str, str]:
+    """A method's colour and marker; one of a reader's own looks like no other."""
+    return LOOKS.get(method.name, ("#888888", "p"))

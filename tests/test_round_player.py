@@ -1,0 +1,166 @@
+"""The round player: every round of a recorded run, as its masks empty."""
+
+import dataclasses
+import itertools
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from widget_pages import Page, state_in
+
+from mpfl.runs.record import Run, ballots_of, bits_of, filters_of, hex_of, keep_record, read_run
+from mpfl.runs.runner import run
+from mpfl.show.widgets.playable import module
+from mpfl.show.widgets.rounds import RoundPlayer
+from mpfl.types import MPFLError
+
+
+@pytest.fixture(scope="module")
+def recording(quick: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of five rounds between three nodes, read back from what it recorded."""
+    few = {"nodes": 3, "rounds": 5, "width": 0.5, "central_epochs": 0, "federated_rounds": 0}
+    run(quick(**few), folder := tmp_path_factory.mktemp("recording") / "run")
+    return read_run(keep_record(read_run(folder), folder))
+
+
+def test_the_player_holds_plain_state_and_escapes_it(recording):
+    config = {**recording.config, "recipe": "a <b>"}
+    widget = RoundPlayer(dataclasses.replace(recording, config=config))
+    html = widget.html()
+    assert "a <b>" not in html
+    assert state_in(html) == {"label": widget.label} | json.loads(json.dumps(widget.state()))
+    assert "</script" not in module("rounds.js")
+
+
+def test_the_player_reads_what_was_recorded(recording):
+    widget = RoundPlayer(recording)
+    assert widget.mask().all() and widget.sparsity() == 0 and widget.agreement() == []
+    alive = widget.mask()
+    for line in recording.rounds:
+        widget.round = line["round"]
+        mask = widget.mask()
+        flat = [bits_of(line["mask"][name], size) for name, size in filters_of(recording).items()]
+        assert (mask == np.concatenate(flat)).all()
+        assert widget.sparsity() == line["sparsity"]
+        for node, ballot in enumerate(ballots_of(recording, line["round"])):
+            widget.node = node
+            outvoted = widget.outvoted()
+            assert (outvoted == (ballot ^ mask)).all() and not (outvoted & ~alive).any()
+            share = 1 - outvoted.sum() / alive.sum()
+            assert widget.agreement()[node] == pytest.approx(share) == line["agreement"][str(node)]
+        alive = mask
+    assert widget.sent() == recording.bytes_all
+    widget.node = -1
+    assert not widget.outvoted().any()
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({"round": 6}, "round is 6; give 0 to 5"),
+        ({"node": 3}, "node is 3; give -1 to 2"),
+        ({"speed": 2}, "no setting 'speed'"),
+    ],
+)
+def test_the_player_refuses(recording, setting, says):
+    with pytest.raises(MPFLError, match=re.escape(says)):
+        RoundPlayer(recording, **setting)
+
+
+def test_the_player_refuses_a_run_without_ballots(recording):
+    for changes, says in {
+        (("ballots", ()),): "holds no ballots of round 1",
+        (("votes", None),): "holds no votes; give a run of mpfl",
+        (("ballots", tuple(recording.rounds[0]["ballots"][:2])),): "2 ballots of 3 nodes",
+    }.items():
+        lines = [{**line, **dict(changes)} for line in recording.rounds]
+        with pytest.raises(MPFLError, match=says):
+            RoundPlayer(dataclasses.replace(recording, rounds=lines))
+    with pytest.raises(MPFLError, match="holds no votes"):
+        RoundPlayer(dataclasses.replace(recording, rounds=[]))
+
+
+def compare_round(widget: RoundPlayer, page: Page, shown: Mapping[str, str]) -> None:
+    assert shown["mask"] == hex_of(widget.mask())
+    assert float(shown["sparsity"]) == widget.sparsity()
+    assert int(shown["sent"]) == widget.sent()
+    assert json.loads(shown["agreement"]) == widget.agreement()
+    assert int(shown["outvoted"]) == widget.outvoted().sum()
+    # The squares say the same as the data.
+    looks = page.box.locator(".mpfl-map rect").evaluate_all(
+        "(cells) => cells.map((cell) => cell.getAttribute('class'))"
+    )
+    stays = [look in ("mpfl-stay", "mpfl-won") for look in looks]
+    assert stays == widget.mask().tolist()
+    if widget.node >= 0:
+        assert [look in ("mpfl-won", "mpfl-lost") for look in looks] == widget.outvoted().tolist()
+
+
+@pytest.mark.browser
+def test_the_player_shows_every_round(opened, recording):
+    widget = RoundPlayer(recording)
+    page = opened(widget)
+    for round_, node in itertools.product(range(6), range(-1, 3)):
+        widget.round, widget.node = round_, node
+        shown = page.set({"Round": round_, "Set against the votes of": node})
+        compare_round(widget, page, shown)
+    for round_, row in enumerate(page.box.locator("tbody tr").all()):
+        widget.round = round_
+        cells = row.locator("td").all_text_contents()
+        kept = int(widget.mask().sum())
+        assert cells[:2] == [str(round_), f"{kept:,}"]
+        assert cells[3:] == [f"{widget.sent():,}"] + (
+            [f"{each:.3f}" for each in widget.agreement()] or ["", "", ""]
+        )
+
+
+@pytest.mark.browser
+def test_the_player_by_keyboard_and_by_mouse(opened, recording):
+    widget = RoundPlayer(recording)
+    page = opened(widget)
+
+    def compare(round_: int) -> None:
+        widget.round = round_
+        compare_round(widget, page, page.set({}))
+
+    button = {name: page.box.get_by_role("button", name=name) for name in ("Play", "Back", "Step")}
+    assert button["Back"].is_disabled()
+    button["Step"].click()
+    button["Step"].click()
+    compare(2)
+    button["Back"].click()
+    compare(1)
+    page.press("Round", "ArrowRight", "ArrowRight")
+    compare(3)
+    page.drag("Round", 0.99)
+    compare(5)
+    assert button["Step"].is_disabled()
+    page.press("Round", "Home")
+    page.tab.clock.install()
+    button["Play"].focus()
+    page.tab.keyboard.press("Enter")
+    page.tab.clock.run_for(2000)
+    compare(2)
+    page.box.get_by_role("button", name="Pause").click()
+    page.tab.clock.run_for(5000)
+    compare(2)
+    button["Play"].click()
+    page.tab.clock.run_for(5000)
+    compare(5)
+    assert button["Play"].is_visible()
+    button["Play"].click()  # again from the start
+    page.tab.clock.run_for(1000)
+    compare(1)
+    page.press("Round", "ArrowRight")  # a move of the reader's stops it
+    page.tab.clock.run_for(5000)
+    compare(2)
+    page.tab.emulate_media(reduced_motion="reduce")
+    page.tab.wait_for_timeout(50)
+    assert button["Play"].is_hidden() and button["Step"].is_visible()
+    assert page.press("Set against the votes of", "ArrowDown", "ArrowDown") == "1"
+    widget.node = 1
+    compare(2)
+    assert page.keys_outside() == []
