@@ -24,7 +24,7 @@ IMAGES = 2560
 def _seconds(made: Experiment, root: Path) -> list[float]:
     """Of each round of one run."""
     bench = Workbench(made, root)
-    rounds = simulate(bench.algorithm(), bench.nodes, bench.start, made.rounds, made.seed)
+    rounds = simulate(bench.algorithm(), bench.parties.nodes, bench.start, made.rounds, made.seed)
     return [round(log.seconds, 3) for log in rounds]
 
 

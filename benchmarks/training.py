@@ -38,7 +38,7 @@ def one_round(
 ) -> Callable[[], object]:
     """A whole round of MPFL from ``mask`` on: broadcast, every node's turn, vote."""
     e = bench.experiment
-    nodes, algorithm = bench.nodes, bench.algorithm()
+    nodes, algorithm = bench.parties.nodes, bench.algorithm()
     before = Resume(
         e.rounds - 1, State(bench.start.w0, mask, e.seed), [bench.start.w0] * len(nodes)
     )
@@ -62,7 +62,7 @@ def bare_loop(bench: Workbench, mask: Mask) -> Callable[[], object]:
 
     @on_threads(1)
     def run() -> None:
-        for node, data in enumerate(bench.nodes):
+        for node, data in enumerate(bench.parties.nodes):
             load_weights(small, weights)
             small.train()
             optimiser = torch.optim.SGD(

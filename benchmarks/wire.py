@@ -12,10 +12,10 @@ import numpy as np
 
 from benchmarks.timing import Figure, seconds
 from mpfl import masks, wire
+from mpfl.masks import Keep
 from mpfl.nets.networks import blueprint
-from mpfl.prune import select_by_layer
+from mpfl.prune import select
 from mpfl.seeds import rng_for
-from mpfl.server import add_up
 
 
 def masks_on_the_wire(root: Path) -> Iterator[Figure]:
@@ -26,9 +26,9 @@ def masks_on_the_wire(root: Path) -> Iterator[Figure]:
         alive, total = masks.full(layout), 0
         for step in range(1, 10):
             rng = rng_for(seed, "wire", step)
-            keep = layout.keep_counts(step / 10)
+            keep = Keep.by_layer(layout.keep_counts(step / 10))
             scores = {layer.name: rng.random(layer.filters) for layer in layout.layers}
-            mask = select_by_layer(scores, alive, keep)
+            mask = select(scores, alive, keep)
             payload = wire.encode_mask(mask, layout, step, reference=alive, keep=keep)
             body = wire.body_length(payload)
             bodies.append(body)
@@ -68,7 +68,7 @@ def a_million_votes(root: Path) -> Iterator[Figure]:
     payloads = different * 50
 
     def run() -> dict[str, np.ndarray]:
-        return add_up(payloads, layout, 1, everything)
+        return wire.tally_stream(enumerate(payloads), layout, 1, alive=everything)[0]
 
     run()
     times = sorted(seconds(run) for _ in range(5))

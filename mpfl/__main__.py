@@ -100,10 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     try:
         commands[options.command](options)
-    except MPFLError as error:
-        print(f"mpfl: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
+    except (MPFLError, OSError) as error:
         print(f"mpfl: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -128,7 +125,6 @@ def _data(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from mpfl.runs.experiment import identity
     from mpfl.runs.recipes import recipe
     from mpfl.runs.record import read_run
     from mpfl.runs.text import changed
@@ -145,8 +141,7 @@ def _run(options: argparse.Namespace) -> None:
     workers = options.workers
     if workers is None:
         workers = 1 if options.budget == "toy" else default_workers(experiment.nodes)
-    name = f"{experiment.recipe}-{experiment.budget}-{identity(experiment)}"
-    folder = options.out or Path("runs") / name
+    folder = options.out or Path("runs") / experiment.slug
     words = ["python", "-m", "mpfl", "run", options.recipe, "--budget", options.budget]
     words += ["--seed", str(options.seed)]
     words += [word for change in options.changes for word in ("--set", change)]

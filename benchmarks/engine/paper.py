@@ -21,9 +21,9 @@ from mpfl import masks, wire
 from mpfl.analysis.relay import gather, link_bytes, relay
 from mpfl.nets.networks import blueprint
 from mpfl.node import Plan
+from mpfl.prune import select
 from mpfl.schedules import geometric
 from mpfl.seeds import rng_for
-from mpfl.server import add_up
 
 NODES, FAN = 1_000_000, 1000
 PLAN = Plan(blueprint("vgg11-bn", 10), geometric(0.15), 10, coding="packed")
@@ -58,13 +58,13 @@ def seconds_of_counts(n: int = 5) -> Iterator[dict[str, Any]]:
     ballots = []
     for node in range(FAN):
         scores = {layer.name: rng.random(layer.filters) for layer in layout.layers}
-        mask = PLAN.select(scores, everything, keep)
+        mask = select(scores, everything, keep)
         ballot = wire.encode_mask(mask, layout, 1, reference=everything, coding="packed")
         ballots.append((node, ballot))
     summed = relay(PLAN, everything, 1, ballots)
     sums = [(number, summed) for number in range(FAN)]
     votes, voters = gather(PLAN, everything, 1, sums)
-    plain = add_up([ballot for _, ballot in ballots], layout, 1, everything)
+    plain, _ = wire.tally_stream(ballots, layout, 1, alive=everything)
     assert voters == FAN * FAN and all((votes[k] == FAN * plain[k]).all() for k in votes)
     detail = f"{layout.filters:,} filters"
     for name, sent in (("a relay reads 1,000 votes", ballots), ("1,000 sums are added up", sums)):

@@ -13,7 +13,7 @@ from typing import Any
 
 from mpfl.flower import launch
 from mpfl.flower.config import experiment_of
-from mpfl.runs.experiment import Experiment, identity
+from mpfl.runs.experiment import Experiment
 from mpfl.runs.folder import read_json, read_lines
 from mpfl.runs.record import read_run
 from mpfl.show.terminal import print_summary
@@ -77,8 +77,7 @@ def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
         "set": ";".join(options.changes),
     }
     experiment = experiment_of(config)
-    name = f"{experiment.recipe}-{experiment.budget}-{identity(experiment)}-{options.kind}"
-    folder = (options.out or Path("runs") / name).resolve()
+    folder = (options.out or Path("runs") / f"{experiment.slug}-{options.kind}").resolve()
     root = options.root.resolve()
     config |= {
         "root": str(root),

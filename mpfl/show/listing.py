@@ -6,15 +6,14 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from mpfl import allocate, prune, schedules, vote
-from mpfl.analysis import privacy
-from mpfl.analysis.faults import FAULTS
-from mpfl.data import partition
-from mpfl.data.noise import DATA_NOISES
 from mpfl.evidence.cells import TABLES, Cell
+from mpfl.prune import SCORES
 from mpfl.runs.experiment import Experiment
+from mpfl.runs.methods import METHODS
+from mpfl.runs.naming import describe
 from mpfl.runs.recipes import BUDGETS, RECIPES
 from mpfl.runs.record import read_run
+from mpfl.runs.text import NAMED
 from mpfl.show.figures import FIGURES
 from mpfl.show.terminal import console, percent, print_line
 
@@ -28,16 +27,8 @@ def print_recipes() -> None:
     console.print("fields for --set (with their defaults, where a recipe sets no other):")
     for field in dataclasses.fields(Experiment):
         default = getattr(Experiment(), field.name)
-        shown = default.__name__ if hasattr(default, "__name__") else default
-        console.print(f"  {field.name} = {shown}", soft_wrap=True)
-    for what, known in (
-        ("vote", {**vote.RULES, **privacy.WRAPPERS}),
-        ("schedule, required", schedules.SCHEDULES),
-        ("score", prune.SCORES),
-        ("allocation", allocate.ALLOCATIONS),
-        ("partition", partition.PARTITIONS),
-        ("noise", {**DATA_NOISES, **FAULTS, **privacy.PRIVATE_VOTES}),
-    ):
+        console.print(f"  {field.name} = {describe(default)}", soft_wrap=True)
+    for what, known in (*NAMED.items(), ("score", SCORES), ("method", METHODS)):
         console.print(f"{what}: {', '.join(known)}", soft_wrap=True)
     console.print(f"tables for reproduce: {', '.join(TABLES)}", soft_wrap=True)
     console.print(f"figures for reproduce: {', '.join(FIGURES)}", soft_wrap=True)

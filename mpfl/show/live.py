@@ -8,7 +8,7 @@ from typing import Any
 import rich.progress
 
 from mpfl.evidence.reproduce import CellDone, Repeat
-from mpfl.runs.runner import Progress
+from mpfl.runs.progress import Progress
 from mpfl.show.terminal import console, print_line
 
 

@@ -16,7 +16,7 @@ from mpfl.evidence.claims import CLAIMS, Finding, Verdict
 from mpfl.evidence.samples import TRAININGS, Row, Training, rows_of
 from mpfl.prune import taylor
 from mpfl.runs.record import Run
-from mpfl.show.looks import GREEN, SKY_BLUE, VERMILLION
+from mpfl.show.looks import GREEN, SKY_BLUE, VERMILLION, look_of
 from mpfl.show.plots.appearance import legend_below, style
 
 # Those of a difference in points; the marker says the same as the colour.
