@@ -1,11 +1,60 @@
-"""Masked Pruning over Federated Learning (MPFL), the method and its controls.
+"""Masked pruning over federated learning: nodes vote one bit per filter, the server counts.
 
-Importing this package loads numpy and the standard library only: the server of a
-deployment needs nothing more. Training lives in ``mpfl.train``, models in
-``mpfl.models``; both need torch.
+The files in this folder are the method. Each folder is one thing done to it: ``wire`` writes its
+messages, ``baselines`` are what it is compared with, ``analysis`` asks a vote questions,
+``data`` and ``nets`` are pictures and networks, ``runs`` runs an experiment into a folder,
+``evidence`` judges what was run, ``show`` shows it, ``flower`` carries it between machines.
 
 Source: Gez & Cohen, *A Masked Pruning Approach for Dimensionality Reduction in
 Communication-Efficient Federated Learning Systems*, arXiv 2312.03889.
+
+What a reader needs most is here by name, and loaded when it is asked for:
+
+>>> from mpfl import recipe, share
+>>> recipe("digits", "toy", vote=share(0.5)).rounds
+5
 """
 
+from importlib import import_module
+from typing import Any
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "types": "MPFLError Answer Update",
+    "seeds": "rng_for",
+    "filters": "Layer Layout",
+    "masks": "Keep",
+    "prune": "uses_gradients",
+    "vote": "Rule LayerRule Tally share weighted most_votes relaxed",
+    "schedules": "geometric linear cubic one_shot",
+    "allocate": "Quota LayerQuota even power over_network",
+    "algorithm": "Algorithm Start State",
+    "node": "Plan Voter",
+    "server": "masked_pruning",
+    "simulation": "simulate",
+    "wire": "Ballots",
+    "nets.tracing": "layout_of",
+    "nets.cutting": "compact",
+    "runs.experiment": "Experiment",
+    "runs.methods": "METHODS Method",
+    "runs.recipes": "recipe",
+    "runs.workbench": "Workbench",
+    "runs.runner": "run",
+    "runs.record": "read_run",
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name's module when it is first asked for (PEP 562): torch only if it is needed."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'mpfl' has no attribute {name!r}")
+    value = getattr(import_module(f"mpfl.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from mpfl.evidence.cells import TABLES, Cell, cells_of
-from mpfl.evidence.claims import CLAIMS, COMPUTED, LEAST_SEEDS, judged, tested
+from mpfl.evidence.claims import CLAIMS, COMPUTED, tested
 from mpfl.evidence.samples import Sample, rows_of
+from mpfl.evidence.verdicts import LEAST_SEEDS, judged
 from mpfl.show.figures import FIGURES, cells_behind, draw
 from mpfl.types import MPFLError
 

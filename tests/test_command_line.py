@@ -32,7 +32,15 @@ from mpfl.runs.text import changed
 from mpfl.schedules import SCHEDULES, arithmetic, cubic, geometric, linear, one_shot
 from mpfl.show import live, terminal
 from mpfl.types import MPFLError
-from mpfl.vote import RULES, most_votes, published_percentile, published_threshold, relaxed, share, weighted
+from mpfl.vote import (
+    RULES,
+    most_votes,
+    published_percentile,
+    published_threshold,
+    relaxed,
+    share,
+    weighted,
+)
 
 MPFL = [sys.executable, "-m", "mpfl"]
 SMALL = {

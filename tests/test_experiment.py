@@ -19,7 +19,6 @@ from mpfl.filters import apply
 from mpfl.nets.settings import Settings
 from mpfl.nets.start import initial_weights
 from mpfl.prune import taylor
-
 from mpfl.runs.experiment import Experiment, changes, config_of, identity
 from mpfl.runs.methods import METHODS
 from mpfl.runs.recipes import BUDGETS, RECIPES, recipe

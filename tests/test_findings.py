@@ -21,10 +21,10 @@ from mpfl.evidence.samples import (
     rows_of,
 )
 from mpfl.nets.settings import Settings
+from mpfl.prune import filter_norms
 from mpfl.runs.record import Run, read_run
 from mpfl.runs.runner import run
 from mpfl.runs.workbench import Workbench
-from mpfl.prune import filter_norms
 from mpfl.types import MPFLError
 from mpfl.vote import published_percentile, published_threshold, relaxed, share
 

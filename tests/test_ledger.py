@@ -31,9 +31,9 @@ from mpfl.runs.workbench import Workbench
 from mpfl.schedules import arithmetic, geometric, linear, one_shot
 from mpfl.seeds import rng_for
 from mpfl.server import masked_pruning
-from mpfl.wire import encode_consensus
 from mpfl.simulation import simulate
 from mpfl.types import MPFLError
+from mpfl.wire import encode_consensus
 
 RESULTS = Path(__file__).parent.parent / "data" / "results"
 IMAGES = {"cifar10": 50_000, "imagenet100-64": 50_000}

@@ -34,7 +34,15 @@ from mpfl.seeds import rng_for
 from mpfl.server import masked_pruning
 from mpfl.simulation import simulate
 from mpfl.types import MPFLError
-from mpfl.vote import Tally, most_votes, published_percentile, published_threshold, relaxed, share, weighted
+from mpfl.vote import (
+    Tally,
+    most_votes,
+    published_percentile,
+    published_threshold,
+    relaxed,
+    share,
+    weighted,
+)
 
 THREE = math.log(3)  # the epsilon at which three of four answers are true
 epsilons = st.floats(0.01, 12)

@@ -23,18 +23,18 @@ from mpfl import masks
 from mpfl.__main__ import main, parser
 from mpfl.data.catalogue import NAMES
 from mpfl.evidence.cells import PRETRAINED, TABLES
-from mpfl.evidence.claims import Finding, tested
+from mpfl.evidence.claims import tested
 from mpfl.evidence.samples import TRAININGS, rows_of
+from mpfl.evidence.verdicts import Finding
 from mpfl.nets.networks import build
 from mpfl.nets.start import pretrained_weights
 from mpfl.nets.tracing import layout_of
 from mpfl.node import Plan
-from mpfl.prune import select_by_layer
+from mpfl.prune import filter_norms, select_by_layer
 from mpfl.runs.recipes import recipe
 from mpfl.runs.record import ballots_of
 from mpfl.runs.text import changed
 from mpfl.runs.workbench import Workbench
-from mpfl.prune import filter_norms
 from mpfl.show.figures import FIGURES, cells_behind
 from mpfl.show.terminal import size
 

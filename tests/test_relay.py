@@ -18,9 +18,9 @@ from mpfl.node import Plan
 from mpfl.schedules import linear
 from mpfl.seeds import rng_for
 from mpfl.server import count_votes
-from mpfl.wire import encode_consensus
 from mpfl.types import MPFLError, Reply
 from mpfl.vote import RULES, weighted
+from mpfl.wire import encode_consensus
 
 PLAN = Plan(TOY, linear(0.5), rounds=4)
 ALIVE = mask_of(TOY, "###.", "###", "##.##")

@@ -16,12 +16,12 @@ from mpfl.analysis.faults import colluding_veto, inverted_mask, random_mask
 from mpfl.analysis.replay import consensus, jaccard, lost, mixed, swing, tampered
 from mpfl.data.noise import permuted_labels
 from mpfl.nets.settings import Settings
+from mpfl.prune import filter_norms
 from mpfl.runs.experiment import Experiment
 from mpfl.runs.record import Run, ballots_of, bits_of, filters_of, read_run
 from mpfl.runs.runner import run
 from mpfl.runs.workbench import Workbench
 from mpfl.schedules import one_shot
-from mpfl.prune import filter_norms
 from mpfl.types import MPFLError
 from mpfl.vote import most_votes, relaxed, share, weighted
 

@@ -30,10 +30,9 @@ from mpfl.algorithm import Start, State, joiner, start_message
 from mpfl.analysis.faults import FAULTS, colluding_veto, inverted_mask, random_mask
 from mpfl.filters import apply
 from mpfl.node import Plan, voter
-from mpfl.prune import l2, random, rms_weight, select_by_layer
+from mpfl.prune import filter_norms, l2, random, rms_weight, select_by_layer
 from mpfl.schedules import cubic, geometric, linear, one_shot
 from mpfl.seeds import rng_for
-from mpfl.prune import filter_norms
 from mpfl.server import count_votes, masked_pruning
 from mpfl.simulation import Resume, agreement_table, one_by_one, simulate, take_turn
 from mpfl.types import MPFLError, Reply, Update

@@ -28,8 +28,8 @@ from mpfl.prune import bn_scale
 from mpfl.runs import folder as folder_module
 from mpfl.runs import runner
 from mpfl.runs.experiment import config_of
-from mpfl.runs.methods import METHODS
 from mpfl.runs.folder import read_json, read_lines, write_json
+from mpfl.runs.methods import METHODS
 from mpfl.runs.record import bits_of
 from mpfl.runs.runner import LOCK, run
 from mpfl.runs.workbench import Workbench

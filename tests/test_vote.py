@@ -15,9 +15,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import Election, elections, written
 
-
 from mpfl.types import MPFLError
-from mpfl.vote import RULES, Rule, Tally, most_votes, published_percentile, published_threshold, relaxed, share, tally, weighted
+from mpfl.vote import (
+    RULES,
+    Rule,
+    Tally,
+    most_votes,
+    published_percentile,
+    published_threshold,
+    relaxed,
+    share,
+    tally,
+    weighted,
+)
 
 few = settings(max_examples=20)
 

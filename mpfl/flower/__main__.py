@@ -20,7 +20,7 @@ from mpfl.show.terminal import print_summary
 from mpfl.types import MPFLError
 
 
-def parser() -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     """What the command line takes."""
     top = argparse.ArgumentParser(prog="python -m mpfl.flower", description=__doc__)
     kinds = top.add_subparsers(dest="kind", required=True)
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the processes, then this one
     try:
-        options = parser().parse_args(words)
+        options = _parser().parse_args(words)
         _keys(options) if options.kind == "keys" else _run(options, words)
     except (MPFLError, OSError) as error:
         print(f"mpfl: {error}", file=sys.stderr)

@@ -30,10 +30,10 @@ from mpfl.runs.workbench import Workbench
 from mpfl.types import Mask, MPFLError
 from mpfl.wire import decode_consensus
 
-app = ClientApp()
+client_app = ClientApp()
 
 
-@app.query("turn")
+@client_app.query("turn")
 def turn(message: Message, context: Context) -> Message:
     """One turn, in a mask round or of the final training.
 
@@ -50,7 +50,7 @@ def turn(message: Message, context: Context) -> Message:
     return _guarded(message, context, lambda: {"up": _payload(context, sent, kept)})
 
 
-@app.query("evaluate")
+@client_app.query("evaluate")
 def evaluate(message: Message, context: Context) -> Message:
     """How the network that is left does on test images of this node's own."""
     sent = messages.content(message)

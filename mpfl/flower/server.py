@@ -27,11 +27,11 @@ from mpfl.runs.workbench import Workbench
 from mpfl.types import MPFLError
 from mpfl.wire import encode_consensus
 
-app = ServerApp()
+server_app = ServerApp()
 
 
-@app.main()
-def main(grid: Grid, context: Context) -> None:
+@server_app.main()
+def serve(grid: Grid, context: Context) -> None:
     """Mask rounds, final training, and how the result does on every node."""
     if "--parent-pid" in sys.argv:  # Flower started this process for the one run
         end_with_parent()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from mpfl.allocate import Quota, even
 from mpfl.data.noise import DataNoise
@@ -25,6 +25,9 @@ from mpfl.wire import Coding
 
 Head = Literal["w0", "fresh"]
 
+Network: TypeAlias = Callable[[int], Any]
+"""``classes -> torch module``: a network of a reader's own, in place of a model's name."""
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -32,7 +35,8 @@ class Experiment:
 
     ``data_noise`` spoils the data of the first ``noisy_nodes`` nodes, ``fault`` their votes (or
     makes them private); the final central training is always on clean data. ``w0`` is
-    ``"random"``, ``"torchvision"`` or a safetensors file. ``pixels`` is the height and width
+    ``"random"``, ``"torchvision"`` or a safetensors file. ``model`` is a name, or a function
+    ``classes -> torch module``. ``pixels`` is the height and width
     that the network sees (None: the data set's own). ``match`` is the folder of a recorded
     run whose filter counts a control takes over, round by round.
     ``central_epochs`` and ``federated_rounds`` set the two final trainings; 0 leaves one out.
@@ -52,7 +56,7 @@ class Experiment:
     seed: int = 0
     dataset: str = "digits"
     images: int | None = None
-    model: str = "digits-cnn"
+    model: str | Network = "digits-cnn"
     width: float = 1.0
     pixels: int | None = None
     w0: str = "random"

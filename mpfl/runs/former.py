@@ -23,7 +23,7 @@ _TEXTS_BACK = (
     (r"\bbudget\(", "most_votes("),
     (r"\b(geometric|arithmetic|colluding_veto)\(share=", r"\1(amount="),
 )
-LOTTERY, RANDOM_MASKS = "lottery", "random-masks"
+_LOTTERY, _RANDOM_MASKS = "lottery", "random-masks"
 _QUOTA = {"scope": "layer", "allocation": "even()", "floor": 1, "share_of": "full", "required": None}
 
 
@@ -46,7 +46,7 @@ def original(config: Mapping[str, Any]) -> dict[str, Any]:
     old = {name: _replaced(value, _TEXTS) for name, value in config.items()}
     for name in ("recipe", "method"):
         if name in old:
-            old[name] = re.sub(rf"{LOTTERY}$", RANDOM_MASKS, str(old[name]))
+            old[name] = re.sub(rf"{_LOTTERY}$", _RANDOM_MASKS, str(old[name]))
     if "quota" in old:
         old |= _QUOTA | _parts_of(str(old.pop("quota")))
     if "data_noise" in old:
@@ -78,7 +78,7 @@ def current(config: Mapping[str, Any]) -> dict[str, Any]:
     new = {name: _replaced(value, _TEXTS_BACK) for name, value in config.items()}
     for name in ("recipe", "method"):
         if name in new:
-            new[name] = re.sub(rf"{RANDOM_MASKS}$", LOTTERY, str(new[name]))
+            new[name] = re.sub(rf"{_RANDOM_MASKS}$", _LOTTERY, str(new[name]))
     if "quota" not in new:
         new["quota"] = _quota_of(_QUOTA | {k: new.pop(k) for k in list(new) if k in _QUOTA})
     if "noise" in new:
@@ -121,4 +121,4 @@ def current_assignments(assignments: Sequence[str]) -> list[str]:
 
 def current_recipe(name: str) -> str:
     """A recipe's name of today: the control with random masks is called a lottery now."""
-    return re.sub(rf"{RANDOM_MASKS}$", LOTTERY, name)
+    return re.sub(rf"{_RANDOM_MASKS}$", _LOTTERY, name)

@@ -25,6 +25,7 @@ from mpfl.nets.trainer import Trainer
 from mpfl.node import Plan, Voter
 from mpfl.prune import needs_gradients
 from mpfl.runs.experiment import Experiment
+from mpfl.runs.naming import describe
 from mpfl.runs.parties import Parties
 from mpfl.runs.record import kept_counts
 from mpfl.seeds import rng_for
@@ -59,16 +60,18 @@ class Workbench:
         needs = self.layout.shapes[self.layout.layers[0].weight][1]
         if needs != (has := self.dataset.train_images.shape[1]):
             raise MPFLError(
-                f"model {experiment.model!r} reads pictures of {needs} channels, but those of "
-                f"{experiment.dataset!r} have {has}; choose another model or data set"
+                f"model {describe(experiment.model)!r} reads pictures of {needs} channels, but "
+                f"those of {experiment.dataset!r} have {has}; choose another model or data set"
             )
 
     # ---- The network ------------------------------------------------------------------------
 
     def _module(self) -> torch.nn.Module:
         e = self.experiment
-        pixels = e.pixels or self.dataset.train_images.shape[-1]
-        return build(e.model, len(self.dataset.classes), width=e.width, pixels=pixels)
+        classes, pixels = len(self.dataset.classes), self.dataset.train_images.shape[-1]
+        if not isinstance(e.model, str):
+            return e.model(classes)
+        return build(e.model, classes, width=e.width, pixels=e.pixels or pixels)
 
     @cached_property
     def trainer(self) -> Trainer:
@@ -87,7 +90,7 @@ class Workbench:
             return Start(w0, e.seed)
         module = self._module()
         load_weights(module, w0)
-        return Start(pretrained_weights(e.model, module, e.w0))
+        return Start(pretrained_weights(describe(e.model), module, e.w0))
 
     @cached_property
     def initialise(self) -> Initialise:

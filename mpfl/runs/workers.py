@@ -28,7 +28,7 @@ from mpfl.nets.hardware import keep_freed_memory
 from mpfl.types import Mask, MPFLError, Reply, Weights, at_least
 from mpfl.runs.workbench import Workbench
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def default_workers(nodes: int) -> int:
@@ -96,11 +96,11 @@ class Workers:
         """
         return self._begin(_train_centrally, mask)
 
-    def _begin(self, function: Callable[..., T], *arguments: Any) -> Callable[[], T]:
+    def _begin(self, function: Callable[..., _T], *arguments: Any) -> Callable[[], _T]:
         with _deaths_told(), _interrupts_held():
             begun = self._pool.submit(function, *arguments)
 
-        def result() -> T:
+        def result() -> _T:
             with _deaths_told():
                 return begun.result()
 

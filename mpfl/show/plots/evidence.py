@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from mpfl.evidence.claims import CLAIMS, Finding, Verdict
+from mpfl.evidence.claims import CLAIMS
 from mpfl.evidence.samples import TRAININGS, Row, Training, rows_of
+from mpfl.evidence.verdicts import Finding, Verdict
 from mpfl.prune import taylor
 from mpfl.runs.record import Run
 from mpfl.show.looks import GREEN, SKY_BLUE, VERMILLION, look_of

@@ -20,7 +20,7 @@ from mpfl.show.widgets.playable import Between, Playable, module
 from mpfl.types import MPFLError
 from mpfl.vote import Rule
 
-FAULTS: Mapping[str, Fault] = {
+_FAULTS: Mapping[str, Fault] = {
     "vote at random": random_mask(),
     "vote the opposite": inverted_mask(),
     "veto the same fifth": colluding_veto(0.2),
@@ -74,7 +74,7 @@ class VoteExplorer(Playable):
         for name, ballots in {"honest": honest, **(spoilt or {})}.items():
             self._refuse_other_ballots(name, ballots, len(honest), layout.filters)
         self._layout, self._norms = layout, norms
-        lies = {name: tampered(fault, honest, layout, seed) for name, fault in FAULTS.items()}
+        lies = {name: tampered(fault, honest, layout, seed) for name, fault in _FAULTS.items()}
         self._cast = {"honest": honest, **(spoilt or {}), **lies}
         bad = [name for name in self._cast if name != "honest"]
         self.check(
