@@ -19,8 +19,9 @@ from mpfl.filters import apply
 from mpfl.nets.settings import Settings
 from mpfl.nets.start import initial_weights
 from mpfl.prune import taylor
+from mpfl.runs import experiment as experiment_module
 from mpfl.runs.experiment import Experiment, changes, config_of, identity
-from mpfl.runs.methods import METHODS
+from mpfl.runs.methods import FEDAVG, LOTTERY, LTH, METHODS, MPFL, PRUNING_FL, W0_NORMS
 from mpfl.runs.recipes import BUDGETS, RECIPES, recipe
 from mpfl.runs.workbench import Workbench
 from mpfl.schedules import geometric, one_shot
@@ -38,10 +39,10 @@ from mpfl.vote import relaxed, share, weighted
         (Experiment(vote=share(0.5), seed=1), "310d756a"),
         (
             Experiment(
-                method="random-masks",
+                method=LOTTERY,
                 schedule=geometric(0.1, 1),
                 partition=dirichlet(0.3),
-                noise=gaussian(0.1),
+                data_noise=gaussian(0.1),
                 local=Settings(batch=64, augment=True),
             ),
             "1157a8d4",
@@ -77,7 +78,7 @@ def test_a_field_added_later_renames_nothing(monkeypatch):
     old = [Experiment(), Experiment(seed=3, local=Settings(batch=32))]
     names = [identity(each) for each in old]
     configs = [config_of(each) for each in old]
-    monkeypatch.setattr(experiments, "Experiment", Later)
+    monkeypatch.setattr(experiment_module, "Experiment", Later)
     new = [Later(), Later(seed=3, local=LaterSettings(batch=32))]
     assert [identity(each) for each in new] == names
     assert [changes(each) for each in configs] == [changes(config_of(each)) for each in new]
@@ -91,7 +92,7 @@ def test_every_recipe_at_every_budget_has_a_name_of_its_own_and_a_configuration_
         for budget in BUDGETS:
             made = recipe(name, budget, seed=5)
             assert (made.recipe, made.budget, made.seed) == (name, budget, 5)
-            assert name == made.recipe and name.endswith(made.method) == (made.method != "mpfl")
+            assert name == made.recipe and name.endswith(made.method.name) == (made.method != MPFL)
             config = config_of(made)
             assert json.loads(json.dumps(config)) == config
             assert list(config) == [f.name for f in dataclasses.fields(Experiment)]
@@ -100,11 +101,11 @@ def test_every_recipe_at_every_budget_has_a_name_of_its_own_and_a_configuration_
 
 
 def test_functions_and_rules_are_described_by_how_they_are_written():
-    made = Experiment(score=taylor, vote=relaxed(0.5), noise=gaussian(0.1), nodes=3)
+    made = Experiment(score=taylor, vote=relaxed(0.5), data_noise=gaussian(0.1), nodes=3)
     config = config_of(made)
     assert config["score"] == "taylor"
     assert config["vote"] == "relaxed(target=0.5)"
-    assert config["noise"] == "gaussian(sigma=0.1)"
+    assert config["data_noise"] == "gaussian(sigma=0.1)"
     assert config["partition"] == "iid()"
     assert config["local"]["lr"] == 0.05
 
@@ -115,29 +116,30 @@ def test_functions_and_rules_are_described_by_how_they_are_written():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"method": "mfpl"}, "method is 'mfpl'; choose one of mpfl, "),
-        ({"nodes": 0}, "nodes is 0, but a run needs at least 1"),
+        ({"method": "mpfl"}, "method is 'mpfl', but a Method is due; give a value, such as mpfl"),
+        ({"vote": share}, "vote is .*, but a Rule is due; give a value, such as most_votes"),
+        ({"quota": "even"}, "quota is 'even', but a Quota is due"),
+        ({"nodes": 0}, "nodes is 0; give at least 1"),
         ({"rounds": 0}, "rounds is 0"),
         ({"epochs": 0}, "epochs is 0"),
         ({"pixels": 0}, "pixels is 0"),
-        ({"central_epochs": -1}, "central_epochs is -1; give 0 to leave it out"),
+        ({"central_epochs": -1}, "central_epochs is -1; give at least 0"),
         ({"federated_rounds": -1}, "federated_rounds is -1"),
         ({"seed": -1}, "seed is -1"),
         ({"width": 0.0}, "width is 0.0"),
         ({"width": float("inf")}, "width is inf"),
-        ({"precision": "float16"}, "precision is 'float16'; choose auto or float32"),
-        ({"head": "new"}, "head is 'new'; choose w0 or fresh"),
-        ({"prunes": "bias"}, "prunes is 'bias'; choose filter or weight"),
+        ({"precision": "float16"}, "no precision 'float16'; .*there are auto, float32"),
+        ({"head": "new"}, "no head 'new'; .*there are w0, fresh"),
+        ({"prunes": "bias"}, "no prunes 'bias'; .*there are filter, weight"),
         ({"noisy_nodes": 11}, "noisy_nodes is 11, but there are 10 nodes"),
         ({"noisy_nodes": -1}, "noisy_nodes is -1"),
         ({"images": 9}, "9 images cannot fill 10 nodes"),
-        ({"method": "lth", "noise": gaussian(0.1)}, "trains on clean pooled data"),
+        ({"method": LTH, "data_noise": gaussian(0.1)}, "trains on clean pooled data"),
         ({"vote": weighted((1.0, 2.0))}, "2 weights for 10 nodes"),
-        ({"score": taylor, "method": "pruning-fl"}, "score taylor needs data"),
-        ({"score": taylor, "method": "w0-norms"}, "score taylor needs data"),
-        ({"noise": random_mask(), "method": "fedavg"}, "nobody votes in 'fedavg'"),
-        ({"noise": lambda *data: data}, "in no table of mpfl.noise or mpfl.analysis.privacy"),
-        ({"match": "runs/a"}, "match is for random-masks and w0-norms, not for 'mpfl'"),
+        ({"score": taylor, "method": PRUNING_FL}, "score taylor needs data"),
+        ({"score": taylor, "method": W0_NORMS}, "score taylor needs data"),
+        ({"fault": random_mask(), "method": FEDAVG}, "nobody votes in 'fedavg'"),
+        ({"match": "runs/a"}, "match is for lottery, w0-norms, not for 'mpfl'"),
     ],
 )
 @pytest.mark.usefixtures("types_unchecked")
@@ -169,25 +171,25 @@ def same(one, other):
 
 def test_nodes_share_the_pooled_data_out(quick):
     bench = Workbench(quick(nodes=3, partition=dirichlet(1.0)))
-    assert len(bench.pooled) == len(bench.test) == 120
-    assert sum(len(node) for node in bench.nodes) == 120
+    assert len(bench.parties.pooled) == len(bench.parties.test) == 120
+    assert sum(len(node) for node in bench.parties.nodes) == 120
 
     def rows(shards):
         return sorted(image.numpy().tobytes() for shard in shards for image in shard.images)
 
-    assert rows(bench.nodes) == rows([bench.pooled])
+    assert rows(bench.parties.nodes) == rows([bench.parties.pooled])
 
 
 def test_all_pictures_are_used_where_no_number_is_given(quick):
     bench = Workbench(quick(images=None))
-    assert len(bench.pooled) == len(bench.dataset.train_labels)
-    assert len(bench.test) == len(bench.dataset.test_labels)
+    assert len(bench.parties.pooled) == len(bench.dataset.train_labels)
+    assert len(bench.parties.test) == len(bench.dataset.test_labels)
 
 
 def test_the_seed_decides_which_pictures_and_who_gets_them(quick):
     first, again, other = Workbench(quick()), Workbench(quick()), Workbench(quick(seed=1))
-    assert all(same(a, b) for a, b in zip(first.nodes, again.nodes, strict=True))
-    assert not same(first.pooled, other.pooled)
+    assert all(same(a, b) for a, b in zip(first.parties.nodes, again.parties.nodes, strict=True))
+    assert not same(first.parties.pooled, other.parties.pooled)
 
 
 @pytest.mark.parametrize(
@@ -202,20 +204,26 @@ def test_the_seed_decides_which_pictures_and_who_gets_them(quick):
 )
 def test_noise_reaches_the_data_of_the_noisy_nodes_only(quick, spoilt):
     clean = Workbench(quick(nodes=4))
-    noisy = Workbench(quick(nodes=4, noise=spoilt, noisy_nodes=2))
-    reached = [not same(a, b) for a, b in zip(clean.nodes, noisy.nodes, strict=True)]
+    noisy = Workbench(quick(nodes=4, data_noise=spoilt, noisy_nodes=2))
+    reached = [
+        not same(a, b) for a, b in zip(clean.parties.nodes, noisy.parties.nodes, strict=True)
+    ]
     assert reached == [True, True, False, False]
-    assert same(clean.pooled, noisy.pooled) and same(clean.test, noisy.test)
+    assert same(clean.parties.pooled, noisy.parties.pooled) and same(
+        clean.parties.test, noisy.parties.test
+    )
     assert noisy.behaviour() == {}
-    one, other = (torch.sort(bench.nodes[0].labels).values for bench in (clean, noisy))
+    one, other = (torch.sort(bench.parties.nodes[0].labels).values for bench in (clean, noisy))
     if isinstance(spoilt, shuffled_pixels | gaussian):
         assert torch.equal(one, other)
 
 
 def test_two_noisy_nodes_have_noise_of_their_own(quick):
-    bench = Workbench(quick(nodes=2, images=40, noise=gaussian(0.5), noisy_nodes=2))
+    bench = Workbench(quick(nodes=2, images=40, data_noise=gaussian(0.5), noisy_nodes=2))
     clean = Workbench(quick(nodes=2, images=40))
-    added = [bench.nodes[i].images.int() - clean.nodes[i].images.int() for i in range(2)]
+    added = [
+        bench.parties.nodes[i].images.int() - clean.parties.nodes[i].images.int() for i in range(2)
+    ]
     assert not torch.equal(*added)
 
 
@@ -225,15 +233,15 @@ def test_two_noisy_nodes_have_noise_of_their_own(quick):
 @pytest.mark.parametrize("fault", [random_mask(), inverted_mask(), colluding_veto(0.2)], ids=repr)
 def test_voter_faults_change_the_votes_of_the_faulty_nodes_only(quick, fault):
     clean = Workbench(quick(nodes=3))
-    bench = Workbench(quick(nodes=3, noise=fault, noisy_nodes=2))
-    assert all(same(a, b) for a, b in zip(clean.nodes, bench.nodes, strict=True))
+    bench = Workbench(quick(nodes=3, fault=fault, noisy_nodes=2))
+    assert all(same(a, b) for a, b in zip(clean.parties.nodes, bench.parties.nodes, strict=True))
     assert sorted(bench.behaviour()) == [0, 1]
     algorithm = bench.algorithm()
     state = algorithm.init(bench.start)
     memory, message = algorithm.join(algorithm.start(state)), algorithm.broadcast(state, 1)
 
     def payload(local):
-        return local(memory, message, bench.nodes[0], rng_for(0, "turn")).payload
+        return local(memory, message, bench.parties.nodes[0], rng_for(0, "turn")).payload
 
     honest, faulty = payload(algorithm.local), payload(bench.behaviour()[0])
     assert honest != faulty
@@ -244,14 +252,14 @@ def test_voter_faults_change_the_votes_of_the_faulty_nodes_only(quick, fault):
 
 
 def test_who_takes_part_in_the_mask_rounds(quick):
-    benches = {method: Workbench(quick(method)) for method in METHODS}
-    assert [len(node) for node in benches["lth"].mask_nodes()] == [120]
-    for method in ("random-masks", "w0-norms"):
-        assert benches[method].mask_nodes() == []
-    for method in ("mpfl", "pruning-fl"):
-        assert [len(node) for node in benches[method].mask_nodes()] == [60, 60]
-    assert [m for m in METHODS if not benches[m].experiment.votes] == ["fedavg", "central"]
-    assert [m for m in METHODS if not benches[m].experiment.federated] == ["lth", "central"]
+    parties = {name: Workbench(quick(name)).parties for name in METHODS}
+    assert [len(node) for node in parties["lth"].trainers] == [120]
+    for name in ("lottery", "w0-norms"):
+        assert parties[name].trainers == []
+    for name in ("mpfl", "pruning-fl"):
+        assert [len(node) for node in parties[name].trainers] == [60, 60]
+    assert [n for n, m in METHODS.items() if not m.has_mask_rounds] == ["fedavg", "central"]
+    assert [n for n, m in METHODS.items() if not m.wire] == ["lth", "central"]
 
 
 def test_w0_is_a_seed_or_a_file(quick, tmp_path):
@@ -272,23 +280,24 @@ def test_w0_is_a_seed_or_a_file(quick, tmp_path):
 
 
 def test_training_is_that_of_a_node_unless_told_otherwise(quick):
-    bench = Workbench(quick(epochs=2))
+    turns: list[int] = []
+    bench = Workbench(quick(epochs=2), on_epoch=turns.append)
     mask = drawn_mask(bench.layout, rng_for(0, "mask"), 0.6)
-    w0, turns = apply(bench.start.w0, mask, bench.layout), []
-    bench.on_epoch = lambda epoch, of: turns.append((epoch, of))
+    w0 = apply(bench.start.w0, mask, bench.layout)
 
     def fit(settings, epochs, gradients=False):
         rng = rng_for(0, "turn")
         return bench.trainer.fit(
-            w0, mask, bench.pooled, rng, settings, epochs=epochs, gradients=gradients
+            w0, mask, bench.parties.pooled, rng, settings, epochs=epochs, gradients=gradients
         )
 
     def train(**how):
-        return bench.local_train(w0, mask, bench.pooled, rng_for(0, "turn"), **how)
+        train = bench.local_training(**how)
+        return train(w0, mask, bench.parties.pooled, rng_for(0, "turn"))
 
     e = bench.experiment
     node, final = train(), train(settings=e.final, epochs=3, gradients=True)
-    assert turns == [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
+    assert turns == [0, 1, 0, 1, 2]
     assert equal(node.weights, fit(e.local, 2).weights) and node.gradients is None
     expected = fit(e.final, 3, gradients=True)
     assert equal(final.weights, expected.weights)
@@ -304,7 +313,8 @@ def test_central_training_is_of_w0_on_all_the_data(quick):
     weights, accuracy, seconds = bench.train_centrally(mask)
     e = bench.experiment
     w0, rng = apply(bench.start.w0, mask, bench.layout), rng_for(e.seed, "central")
-    assert equal(weights, bench.trainer.fit(w0, mask, bench.pooled, rng, e.final, epochs=2).weights)
+    fitted = bench.trainer.fit(w0, mask, bench.parties.pooled, rng, e.final, epochs=2)
+    assert equal(weights, fitted.weights)
     assert accuracy == bench.accuracy(weights, mask) > 0 and seconds > 0
 
 
@@ -321,11 +331,11 @@ def test_only_taylor_asks_for_gradients(quick):
         algorithm = bench.algorithm()
         state = algorithm.init(bench.start)
         memory, message = algorithm.join(algorithm.start(state)), algorithm.broadcast(state, 1)
-        algorithm.local(memory, message, bench.nodes[0], rng_for(0, "turn"))
+        algorithm.local(memory, message, bench.parties.nodes[0], rng_for(0, "turn"))
         final = bench.final_algorithm(masks.full(bench.layout))
         state = final.init(bench.start)
         memory, message = final.join(final.start(state)), final.broadcast(state, 1)
-        final.local(memory, message, bench.nodes[0], rng_for(0, "turn"))
+        final.local(memory, message, bench.parties.nodes[0], rng_for(0, "turn"))
         assert seen == [asked, False]
 
 

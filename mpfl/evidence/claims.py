@@ -22,8 +22,8 @@ from mpfl.evidence.verdicts import (
     less_lost,
     no_common_measure,
     points_apart,
-    traffic_share,
     traffic_at_full_size,
+    traffic_share,
 )
 
 

@@ -6,10 +6,11 @@ own method, written in a notebook cell, runs like those here.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from mpfl import masks, wire
 from mpfl.algorithm import Algorithm, Initialise, LocalTrain, Start, State
@@ -21,30 +22,36 @@ from mpfl.server import masked_pruning
 from mpfl.types import Weights
 
 
-class Parts(Protocol):
+class Parts(ABC):
     """The parts of an experiment that a method is built from: a :class:`~mpfl.runs.workbench.Workbench` has them."""
 
     experiment: Any
     layout: Layout
 
     @property
+    @abstractmethod
     def plan(self) -> Plan:
         """What every party knows before the first round."""
 
     @property
+    @abstractmethod
     def start(self) -> Start:
         """w0, and the seed that carries it."""
 
     @property
+    @abstractmethod
     def initialise(self) -> Initialise:
         """How w0 is drawn."""
 
+    @abstractmethod
     def local_training(self) -> LocalTrain:
         """What a node does with its data in a round, from the weights that it is given."""
 
+    @abstractmethod
     def scored_training(self) -> LocalTrain:
         """The same from w0, with the gradients that the experiment's score asks for."""
 
+    @abstractmethod
     def matched_counts(self) -> Counts | None:
         """The counts of the run that ``match`` names."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from mpfl import masks
 from mpfl.algorithm import Algorithm, Data, Start, State
@@ -23,6 +23,7 @@ from mpfl.simulation import OnTurn, RunNodes, simulate
 from mpfl.types import Mask
 
 
+@runtime_checkable
 class Elsewhere(Protocol):
     """Nodes that are not in this process: workers beside it, or other machines."""
 

@@ -25,6 +25,7 @@ from mpfl.nets.trainer import Trainer
 from mpfl.node import Plan, Voter
 from mpfl.prune import needs_gradients
 from mpfl.runs.experiment import Experiment
+from mpfl.runs.methods import Parts
 from mpfl.runs.naming import describe
 from mpfl.runs.parties import Parties
 from mpfl.runs.record import kept_counts
@@ -39,7 +40,7 @@ def _nobody_looks(epoch: int) -> None:
     """No progress is shown."""
 
 
-class Workbench:
+class Workbench(Parts):
     """The parts of an experiment, built once: data, model, layout, training, algorithm.
 
     ``on_epoch`` is called before every local epoch, for whoever shows progress.
