@@ -21,6 +21,7 @@ from mpfl.filters import Layout, apply, cut, expand
 from mpfl.nets.augment import shift_and_mirror
 from mpfl.nets.cutting import skeleton
 from mpfl.nets.hardware import default_device, has_bfloat16, on_threads
+from mpfl.nets.pointwise import mend_strided_pointwise
 from mpfl.nets.shard import Settings, Shard
 from mpfl.nets.tensors import load_weights, to_numpy
 from mpfl.types import Mask, MPFLError, Update, Weights
@@ -83,6 +84,7 @@ class Trainer:
         self._small: tuple[bytes, nn.Module] = (b"", self.module)
 
     def _placed(self, module: nn.Module) -> nn.Module:
+        mend_strided_pointwise(module)
         return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def network(self, mask: Mask) -> nn.Module:
