@@ -21,7 +21,7 @@ from mpfl.analysis.faults import FAULTS, colluding_veto, inverted_mask, random_m
 from mpfl.analysis.privacy import PRIVATE_VOTES, WRAPPERS, randomised_response
 from mpfl.data.noise import DATA_NOISES, gaussian, label_noise, permuted_labels, shuffled_pixels
 from mpfl.data.partition import PARTITIONS, dirichlet, iid, shards
-from mpfl.nets.shard import Settings
+from mpfl.nets.settings import Settings
 from mpfl.prune import SCORES
 from mpfl.runs.experiment import Experiment, config_of, identity
 from mpfl.runs.folder import read_json, read_lines

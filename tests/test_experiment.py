@@ -16,7 +16,7 @@ from mpfl.analysis.faults import colluding_veto, inverted_mask, random_mask
 from mpfl.data.noise import gaussian, label_noise, permuted_labels, shuffled_pixels
 from mpfl.data.partition import dirichlet
 from mpfl.filters import apply
-from mpfl.nets.shard import Settings
+from mpfl.nets.settings import Settings
 from mpfl.nets.start import initial_weights
 from mpfl.prune import taylor
 from mpfl.runs import experiment as experiments

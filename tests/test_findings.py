@@ -20,7 +20,7 @@ from mpfl.evidence.samples import (
     rounds_alike,
     rows_of,
 )
-from mpfl.nets.shard import Settings
+from mpfl.nets.settings import Settings
 from mpfl.runs.record import Run, read_run
 from mpfl.runs.runner import run
 from mpfl.runs.workbench import Workbench

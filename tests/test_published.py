@@ -19,7 +19,8 @@ from mpfl.algorithm import State
 from mpfl.evidence.cells import cells_of
 from mpfl.nets.hardware import keep_freed_memory
 from mpfl.nets.networks import DigitsCNN, build
-from mpfl.nets.shard import Settings, Shard
+from mpfl.nets.settings import Settings
+from mpfl.nets.shard import Shard
 from mpfl.nets.start import fresh_head, initial_weights
 from mpfl.nets.tensors import load_weights
 from mpfl.nets.tracing import layout_of

@@ -15,7 +15,7 @@ from mpfl import masks
 from mpfl.analysis.faults import colluding_veto, inverted_mask, random_mask
 from mpfl.analysis.replay import consensus, jaccard, lost, mixed, swing, tampered
 from mpfl.data.noise import permuted_labels
-from mpfl.nets.shard import Settings
+from mpfl.nets.settings import Settings
 from mpfl.runs.experiment import Experiment
 from mpfl.runs.record import Run, ballots_of, bits_of, filters_of, read_run
 from mpfl.runs.runner import run

@@ -13,7 +13,8 @@ from toys import random_mask
 from mpfl import filters, masks
 from mpfl.nets.augment import shift_and_mirror
 from mpfl.nets.networks import DigitsCNN, build
-from mpfl.nets.shard import Settings, Shard
+from mpfl.nets.settings import Settings
+from mpfl.nets.shard import Shard
 from mpfl.nets.start import initial_weights
 from mpfl.nets.tensors import load_weights, to_numpy
 from mpfl.nets.tracing import layout_of

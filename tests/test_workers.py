@@ -14,7 +14,7 @@ from toys import result_of
 
 from mpfl.analysis.faults import random_mask
 from mpfl.data.noise import gaussian
-from mpfl.nets.shard import Settings
+from mpfl.nets.settings import Settings
 from mpfl.runs.folder import read_lines
 from mpfl.runs.runner import Progress, run
 from mpfl.runs.workbench import Workbench

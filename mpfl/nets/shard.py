@@ -1,14 +1,11 @@
-"""One party's data, and the settings of its training."""
+"""One party's pictures and labels, and shuffled passes over them."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal
 
+import numpy as np
 import torch
-
-from mpfl.types import MPFLError
 
 
 @dataclass(frozen=True)
@@ -21,38 +18,18 @@ class Shard:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, index: torch.Tensor) -> Shard:
+        """The pictures at these places, with their labels."""
+        index = index.to(self.images.device)
+        return Shard(self.images[index], self.labels[index])
 
-@dataclass(frozen=True)
-class Settings:
-    """How to train. ``lr`` is constant, or falls by a cosine to 0 over all steps.
+    def batches(self, size: int, rng: np.random.Generator) -> list[torch.Tensor]:
+        """One shuffled pass over the data, as the places in each batch of ``size`` pictures.
 
-    ``augment`` shifts by up to 4 pixels and mirrors. ``keep="best"`` gives back the weights of
-    the epoch that did best on the validation data, the first of equal ones.
-    """
-
-    optimiser: Literal["sgd", "adam"] = "sgd"
-    lr: float = 0.05
-    decay: Literal["constant", "cosine"] = "constant"
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    batch: int = 128
-    augment: bool = False
-    keep: Literal["last", "best"] = "last"
-
-    def __post_init__(self) -> None:
-        for name, known in (
-            ("optimiser", ("sgd", "adam")),
-            ("decay", ("constant", "cosine")),
-            ("keep", ("last", "best")),
-        ):
-            if getattr(self, name) not in known:
-                raise MPFLError(f"{name} is {getattr(self, name)!r}; choose {' or '.join(known)}")
-        if not 0 < self.lr < math.inf:
-            raise MPFLError(f"lr is {self.lr}; give a positive number, such as 0.05")
-        if not (0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf):
-            raise MPFLError(
-                f"momentum is {self.momentum} and weight_decay {self.weight_decay}; "
-                "give a momentum of 0 to below 1 and a weight decay of 0 or more"
-            )
-        if self.batch < 2:
-            raise MPFLError(f"batch is {self.batch}, but batch norm needs at least 2")
+        Batch norm needs two pictures, so a last batch of one joins the batch before it.
+        """
+        order = torch.from_numpy(rng.permutation(len(self)))
+        parts = list(order.split(size))
+        if len(parts) > 1 and len(parts[-1]) == 1:
+            parts[-2:] = [torch.cat(parts[-2:])]
+        return parts

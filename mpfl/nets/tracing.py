@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
 from mpfl.filters import Layer, Layout, Reader
+from mpfl.nets.settings import Prunes
 from mpfl.nets.tensors import float_state
 from mpfl.types import MPFLError
-
-Prunes = Literal["filter", "weight"]
-"""What a pruned filter loses: all of it, or its conv weight alone."""
 
 
 def layout_of(module: nn.Module, prunes: Prunes = "filter") -> Layout:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, Literal, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -22,11 +22,11 @@ from mpfl.nets.augment import shift_and_mirror
 from mpfl.nets.cutting import skeleton
 from mpfl.nets.hardware import default_device, has_bfloat16, on_threads
 from mpfl.nets.pointwise import mend_strided_pointwise
-from mpfl.nets.shard import Settings, Shard
+from mpfl.nets.settings import Precision, Settings
+from mpfl.nets.shard import Shard
 from mpfl.nets.tensors import load_weights, to_numpy
 from mpfl.types import Mask, MPFLError, Update, Weights
 
-Precision = Literal["auto", "float32", "float64"]
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -15,12 +15,10 @@ from mpfl.analysis.faults import FAULTS, Fault
 from mpfl.analysis.privacy import PRIVATE_VOTES, debiased, randomised_response
 from mpfl.data.noise import DATA_NOISES, DataNoise
 from mpfl.data.partition import Partition, iid
-from mpfl.nets.tracing import Prunes
+from mpfl.nets.settings import Precision, Prunes, Settings
 from mpfl.node import Scope, ShareOf
 from mpfl.prune import Score, l2, taylor
 from mpfl.schedules import Schedule, geometric
-from mpfl.nets.shard import Settings
-from mpfl.nets.trainer import Precision
 from mpfl.types import MPFLError
 from mpfl.vote import Rule, weighted
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, cast, get_args
 
 from mpfl.runs.experiment import Experiment, Method
 from mpfl.schedules import arithmetic, geometric
-from mpfl.nets.shard import Settings
+from mpfl.nets.settings import Settings
 from mpfl.types import MPFLError
 from mpfl.vote import published_threshold
 

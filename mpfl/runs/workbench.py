@@ -29,7 +29,8 @@ from mpfl.seeds import rng_for
 from mpfl.server import masked_pruning
 from mpfl.simulation import take_turn
 from mpfl.nets.hardware import default_device
-from mpfl.nets.shard import Settings, Shard
+from mpfl.nets.settings import Settings
+from mpfl.nets.shard import Shard
 from mpfl.nets.trainer import Trainer
 from mpfl.types import Mask, MPFLError, Reply, Update, Weights
 

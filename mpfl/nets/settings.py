@@ -1,0 +1,62 @@
+"""How a network is trained, as plain values; writing them down needs no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from mpfl.types import MPFLError
+
+Precision = Literal["auto", "float32", "float64"]
+"""The precision of the sums: ``"auto"`` is bfloat16 if the machine is fast at it, else float32."""
+
+Prunes = Literal["filter", "weight"]
+"""What a pruned filter loses: all of it, or its conv weight alone."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train.
+
+    ``lr`` is constant, or falls by a cosine to 0 over all steps. ``augment`` shifts pictures by
+    up to 4 pixels and mirrors half of them. ``keep="best"`` returns the weights of the epoch with
+    the highest accuracy on the validation data, the first one if several are equal.
+    """
+
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    lr: float = 0.05
+    decay: Literal["constant", "cosine"] = "constant"
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch: int = 128
+    augment: bool = False
+    keep: Literal["last", "best"] = "last"
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("optimiser", ("sgd", "adam")),
+            ("decay", ("constant", "cosine")),
+            ("keep", ("last", "best")),
+        ):
+            if getattr(self, name) not in known:
+                raise MPFLError(f"{name} is {getattr(self, name)!r}; choose {' or '.join(known)}")
+        if not 0 < self.lr < math.inf:
+            raise MPFLError(f"lr is {self.lr}; give a positive number, such as 0.05")
+        if not (0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf):
+            raise MPFLError(
+                f"momentum is {self.momentum} and weight_decay {self.weight_decay}; "
+                "give a momentum of 0 to below 1 and a weight decay of 0 or more"
+            )
+        if self.batch < 2:
+            raise MPFLError(f"batch is {self.batch}, but batch norm needs at least 2")
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of step ``step`` of ``steps``, counted from 0.
+
+        >>> Settings(lr=0.5, decay="cosine").rate(2, 4)
+        0.25
+        """
+        if self.decay == "constant":
+            return self.lr
+        return self.lr * (0.5 * (1 + math.cos(math.pi * step / steps)))
