@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mpfl.nets.pixels import normalised
 from mpfl.types import MPFLError
 
 Call: TypeAlias = Callable[[], np.ndarray]
@@ -41,11 +42,7 @@ class Classifier(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1) * 255)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        x = (pixels - self.mean) / self.std
-        if self.size is not None and x.shape[-1] != self.size:
-            size = (self.size, self.size)
-            x = nn.functional.interpolate(x, size, mode="bilinear", antialias=True)
-        return self.network(x)
+        return self.network(normalised(pixels, self.mean, self.std, self.size))
 
 
 @dataclass(frozen=True)
