@@ -1,5 +1,7 @@
 """Where filters are stored, that cutting them out changes nothing, and where w0 comes from."""
 
+import subprocess
+import sys
 from urllib.error import URLError
 
 import numpy as np
@@ -282,6 +284,24 @@ def test_stem_pools_large_pictures_only(pixels, pool):
     assert isinstance(module.maxpool, pool)
     assert module(torch.zeros(2, 3, pixels, pixels)).shape == (2, 5)
     assert sum(isinstance(part, BasicBlock) for part in module.modules()) == 8
+
+
+LIGHT = """
+import sys
+import mpfl.runs.recipes
+assert "torch" not in sys.modules, "recipes are values"
+import mpfl.nets.cutting, mpfl.nets.start, mpfl.nets.trainer
+from mpfl.nets.networks import blueprint
+blueprint("digits-cnn", 10), blueprint("vgg11-bn", 10)
+assert not {"torchvision", "triton"} & set(sys.modules)
+blueprint("resnet18", 10)
+assert "torchvision" in sys.modules
+"""
+
+
+def test_torchvision_is_imported_by_the_networks_that_need_it_alone():
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 # --- names -------------------------------------------------------------------------------

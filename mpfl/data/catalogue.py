@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from mpfl.data.dataset import Dataset
 from mpfl.data.digits import uci_digits
 from mpfl.data.imagenet import pack_kaggle
 from mpfl.data.store import open_sealed
-from mpfl.types import MPFLError
+from mpfl.types import MPFLError, one_of
 
 NAMES = ("digits", "cifar10", "imagenet100", "imagenet100-64")
 
@@ -46,10 +45,7 @@ def load(name: str, root: Path = Path("data"), *, pixels: int = 64) -> Dataset:
 
 def check_known(name: str) -> None:
     """Raise :class:`MPFLError`, with the nearest known name, if no data set is called ``name``."""
-    if name not in NAMES:
-        near = difflib.get_close_matches(name.lower(), NAMES, n=1, cutoff=0.0)[0]
-        every = ", ".join(NAMES)
-        raise MPFLError(f"data set {name!r} is unknown: did you mean {near!r}? Known: {every}")
+    one_of("data set", name, NAMES)
 
 
 def folder_of(name: str, root: Path, pixels: int = 64) -> Path:

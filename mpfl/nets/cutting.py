@@ -1,26 +1,28 @@
 """Cut the filters of a mask out of a network: a smaller dense one, the same function.
 
-Every conv is voted on by itself, also where a residual join adds several of them up, so
-the two sides of a join may keep different channels. :class:`JoinedBlock` puts each side's
-channels where they belong in the sum. (Torch-Pruning's dependency graph would prune joined
-layers at the same places, which is another mask.)
+Every conv is voted on by itself, even if a residual join adds several of them up, so the two
+sides of a join may keep different channels. :class:`JoinedBlock` puts each side's channels in
+their places in the sum. (Torch-Pruning's dependency graph would prune joined layers in the
+same places, which is another mask.)
 """
 
 from __future__ import annotations
 
 import copy
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
-from torchvision.models.resnet import BasicBlock
 
 from mpfl import masks
 from mpfl.filters import Layout, channels, cut, cut_shapes
 from mpfl.nets.tensors import float_state, load_weights
-from mpfl.nets.tracing import layout_of
+from mpfl.nets.tracing import basic_blocks, layout_of
 from mpfl.types import Mask, MPFLError
+
+if TYPE_CHECKING:
+    from torchvision.models.resnet import BasicBlock
 
 
 class JoinedBlock(nn.Module):
@@ -41,6 +43,7 @@ class JoinedBlock(nn.Module):
         self.downsample = block.downsample
         together = np.flatnonzero(shortcut | main)
         for name, side in (("from_shortcut", shortcut), ("from_main", main)):
+            # Row i, column j is 1 if channel i of the sum is the branch's j-th.
             places = together[:, None] == np.flatnonzero(side)[None, :]
             matrix = torch.from_numpy(places[:, :, None, None].astype(np.float32))
             self.register_buffer(name, matrix, persistent=False)
@@ -62,7 +65,7 @@ def skeleton(module: nn.Module, mask: Mask, layout: Layout | None = None) -> nn.
     """The small network of plain torch modules, its parameters named as in ``module``.
 
     Its weights are not set: :func:`~mpfl.filters.cut` gives those that belong in it. Raises
-    :class:`~mpfl.types.MPFLError` for a mask of another model or with an empty layer.
+    :class:`~mpfl.types.MPFLError` if the mask is another model's or empties a layer.
     """
     layout = layout or layout_of(module)
     masks.check(mask, layout)
@@ -71,26 +74,29 @@ def skeleton(module: nn.Module, mask: Mask, layout: Layout | None = None) -> nn.
             f"the mask leaves layer {empty[0]!r} without a filter, so nothing comes through it; "
             "raise the floor, or ask for less sparsity"
         )
+    # The structure alone, each part with the shapes that are left to it; then memory for it.
     shapes = cut_shapes(layout, mask)
-    on = next(module.parameters())
+    first = next(module.parameters())
     small = _emptied(module)
-    for path, part in list(small.named_modules()):
+    for path, part in small.named_modules():
         if isinstance(part, nn.Conv2d | nn.BatchNorm2d | nn.Linear):
             _resize(part, shapes[f"{path}.weight"])
-    small = small.to_empty(device=on.device)
+    small = small.to_empty(device=first.device)
+    # Batch norm's counters are not among the weights: they begin at 0.
     for name, buffer in small.named_buffers():
         if name.endswith("num_batches_tracked"):
             buffer.zero_()
+    # A residual block adds two branches, of which each may keep other channels by now.
     readers = {reader.tensor: reader for reader in layout.readers}
-    for path, block in list(small.named_modules()):
-        if isinstance(block, BasicBlock):
-            shortcut = channels(mask, readers[f"{path}.conv1.weight"])
-            if block.downsample is not None:
-                shortcut = mask[f"{path}.downsample.0"]
-            joined = JoinedBlock(block, shortcut, mask[f"{path}.conv2"])
-            joined.training = block.training
-            small.set_submodule(path, joined.to(on.device))
-    return small.to(on.dtype)
+    for path, block in basic_blocks(small):
+        # What comes through the shortcut: all that the block reads, or its own conv's filters.
+        shortcut = channels(mask, readers[f"{path}.conv1.weight"])
+        if block.downsample is not None:
+            shortcut = mask[f"{path}.downsample.0"]
+        joined = JoinedBlock(block, shortcut, mask[f"{path}.conv2"])
+        joined.training = block.training
+        small.set_submodule(path, joined.to(first.device))
+    return small.to(first.dtype)
 
 
 def compact(module: nn.Module, mask: Mask) -> nn.Module:
@@ -98,25 +104,28 @@ def compact(module: nn.Module, mask: Mask) -> nn.Module:
 
     In evaluation and in training: on the same pictures both give the same outputs and the
     same gradients of what is kept. Law: ``expand(weights of compact(module, m), m) ==
-    apply(weights of module, m)``. Raises as :func:`skeleton`.
+    apply(weights of module, m)``. Raises what :func:`skeleton` raises.
     """
     layout = layout_of(module)
     small = skeleton(module, mask, layout)
     dense = {name: tensor.cpu().numpy() for name, tensor in float_state(module).items()}
     load_weights(small, cut(dense, mask, layout))
-    with torch.no_grad():
-        counted = dict(module.named_buffers())
-        for name, buffer in small.named_buffers():
-            if name.endswith("num_batches_tracked"):
-                buffer.copy_(counted[name])
+    # Unlike w0 in a skeleton, this network has a past: its batch norms have counted batches.
+    counted = dict(module.named_buffers())
+    for name, buffer in small.named_buffers():
+        if name.endswith("num_batches_tracked"):
+            buffer.copy_(counted[name])
     return small
 
 
 def macs(module: nn.Module, pixels: int, mask: Mask | None = None) -> int:
-    """Multiply-accumulates of convs and linear layers for one picture, after cutting.
+    """Multiply-accumulates of convs and linear layers per picture, after cutting.
 
-    Those that place channels in the sums of a ResNet count too, as they are computed.
+    ``pixels`` is the height and width of the picture. Those that place channels in the sums of
+    a ResNet count too, since they are computed.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # brings triton, which nothing else needs
+
     small = module if mask is None else skeleton(module, mask)
     meta = _emptied(small).eval()
     inputs = next(part for part in meta.modules() if isinstance(part, nn.Conv2d)).in_channels
@@ -127,7 +136,7 @@ def macs(module: nn.Module, pixels: int, mask: Mask | None = None) -> int:
 
 
 def _emptied(module: nn.Module) -> nn.Module:
-    """A copy of the structure without the numbers (they can be hundreds of megabytes)."""
+    """A copy of the structure on the meta device: the numbers can be hundreds of megabytes."""
     tensors = [*module.parameters(), *module.buffers()]
     return copy.deepcopy(module, {id(t): _like(t) for t in tensors})
 
@@ -140,7 +149,7 @@ def _like(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _resize(part: nn.Module, shape: tuple[int, ...]) -> None:
-    """Give a part the shape of its weight in the small network, still without numbers."""
+    """Give ``part`` a weight of this shape, and what goes with it; no numbers yet."""
     if isinstance(part, nn.Conv2d):
         part.out_channels, part.in_channels = shape[:2]
     elif isinstance(part, nn.Linear):

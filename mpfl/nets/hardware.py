@@ -12,7 +12,7 @@ import torch
 
 
 def default_device() -> torch.device:
-    """The GPU where there is one."""
+    """The GPU if there is one, else the processor."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -29,16 +29,16 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Have this process keep the memory that it frees, for the next step to use.
+    """Make this process keep the memory that it frees, for its next step to use.
 
     A step of a large network frees hundreds of megabytes and asks for them again; by default
-    they go back to the system each time, which hands them out page by page, set to zero.
-    Numbers stay as they are. For processes that do nothing but train; without glibc, nothing.
+    they go back to the system each time, which hands them out page by page, set to zero. No
+    result changes. For processes that do nothing but train; does nothing without glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, -1)
+        mallopt(_M_MMAP_MAX, 0)  # no block straight from the system, to be unmapped when freed
+        mallopt(_M_TRIM_THRESHOLD, -1)  # nothing goes back from the end of the heap
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h; see mallopt(3)
@@ -46,7 +46,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h; see mallopt(3)
 
 @contextmanager
 def on_threads(count: int) -> Iterator[None]:
-    """Let torch use ``count`` processor threads inside, and as many as before afterwards."""
+    """Let torch use ``count`` processor threads within, and as many as before afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,22 +1,20 @@
-"""The networks, by torchvision's own definitions, adapted to small pictures where needed.
+"""The networks: torchvision's VGG11 and ResNet18, adapted to small pictures, and one for digits.
 
-A model gives mpfl three things: a torch module, the :class:`~mpfl.filters.Layout` that
-says where its filters are stored, and its random initialisation as a function of a seed.
+Any torch module will do in their place if :func:`~mpfl.nets.tracing.layout_of` knows its parts.
+torchvision takes a second to import, so that only a network that needs it does.
 """
 
 from __future__ import annotations
 
-import difflib
-
 import torch
-import torchvision
 from torch import nn
-from torchvision.models.resnet import BasicBlock
-from torchvision.models.vgg import cfgs, make_layers
 
 from mpfl.filters import Layout
 from mpfl.nets.tracing import layout_of
-from mpfl.types import MPFLError
+from mpfl.types import MPFLError, one_of
+
+# torchvision's configuration A: the filters of each conv layer, and M for a max-pool.
+_VGG11 = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
 
 
 class SmallVGG(nn.Module):
@@ -27,9 +25,17 @@ class SmallVGG(nn.Module):
 
     def __init__(self, channels: list[int], classes: int) -> None:
         super().__init__()
-        each = iter(channels)
-        plan = [step if step == "M" else next(each) for step in cfgs["A"]]
-        self.features = make_layers(plan, batch_norm=True)
+        left, inputs = iter(channels), 3
+        parts: list[nn.Module] = []
+        for step in _VGG11:
+            if step == "M":
+                parts.append(nn.MaxPool2d(2, 2))
+            else:
+                outputs = next(left)
+                conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+                parts += [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+                inputs = outputs
+        self.features = nn.Sequential(*parts)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(channels[-1], classes)
 
@@ -63,7 +69,7 @@ class DigitsCNN(nn.Module):
 class SmallResNet18(nn.Module):
     """torchvision's ResNet18 blocks behind a 3x3 stem, at any width.
 
-    At 64 px the stem's max-pool stays, at 32 px it goes.
+    The stem's max-pool stays for pictures above 32 px, and goes for those of 32 px.
     """
 
     def __init__(self, width: float, classes: int, pixels: int) -> None:
@@ -79,6 +85,8 @@ class SmallResNet18(nn.Module):
 
     @staticmethod
     def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+        from torchvision.models.resnet import BasicBlock
+
         shortcut = None
         if stride != 1:
             conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
@@ -95,7 +103,7 @@ class SmallResNet18(nn.Module):
 
 _FULL_WIDTH = {
     "digits-cnn": [16, 32, 64],
-    "vgg11-bn": [step for step in cfgs["A"] if step != "M"],
+    "vgg11-bn": [step for step in _VGG11 if isinstance(step, int)],
 }
 MODELS = (*_FULL_WIDTH, "resnet18", "torchvision-vgg11", "torchvision-resnet18")
 
@@ -111,21 +119,23 @@ def build(
     width: float = 1.0,
     pixels: int = 32,
 ) -> nn.Module:
-    """A freshly made module; its weights are whatever torch drew (see :func:`initial_weights`).
+    """A new network; its weights are whatever torch drew.
 
-    Raises :class:`~mpfl.types.MPFLError` for an unknown name, naming the nearest.
+    :func:`~mpfl.nets.start.initial_weights` draws w0 for it. ``width`` scales the filters of
+    every layer; ``pixels`` is the height and width of the pictures. Raises
+    :class:`~mpfl.types.MPFLError` for an unknown name, naming the nearest.
     """
+    one_of("model", name, MODELS)
     if name in _FULL_WIDTH:
         channels = [_scaled(size, width) for size in _FULL_WIDTH[name]]
         return (DigitsCNN if name == "digits-cnn" else SmallVGG)(channels, classes)
     if name == "resnet18":
         return SmallResNet18(width, classes, pixels)
-    if name.startswith("torchvision-") and name in MODELS:
-        if width != 1.0:
-            raise MPFLError(f"model {name!r} is torchvision's own; its width is 1")
-        return getattr(torchvision.models, name.removeprefix("torchvision-"))(num_classes=classes)
-    nearest = difflib.get_close_matches(name, MODELS, 1, 0)[0]
-    raise MPFLError(f"no model {name!r}; did you mean {nearest!r}? There are {', '.join(MODELS)}")
+    if width != 1.0:
+        raise MPFLError(f"model {name!r} is torchvision's own; its width is 1")
+    import torchvision
+
+    return getattr(torchvision.models, name.removeprefix("torchvision-"))(num_classes=classes)
 
 
 def blueprint(
@@ -135,7 +145,7 @@ def blueprint(
     width: float = 1.0,
     pixels: int = 32,
 ) -> Layout:
-    """The layout of a network that is not made: :func:`build`'s, without any weights.
+    """The layout of the network that :func:`build` would build, without building its weights.
 
     For whoever needs shapes alone, as a bill does; the weights could be half a gigabyte.
     """

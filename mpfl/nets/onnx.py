@@ -1,4 +1,4 @@
-"""A network as an ONNX file: made, run in onnxruntime, and compared with torch."""
+"""A network as an ONNX file: written, run in onnxruntime, and compared with torch."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from mpfl.nets.pixels import normalised
 from mpfl.types import MPFLError
 
 Call: TypeAlias = Callable[[], np.ndarray]
+"""Runs a network once on pictures fixed before; returns its logits."""
 
 
 class Classifier(nn.Module):
     """A network with its preparation: float32 pixels of 0-255 in, logits out.
 
-    ``mean`` and ``std`` are per channel in 0-1 units; ``pixels`` is the height and width that
-    the network sees, None for what comes in.
+    ``mean`` and ``std`` are per channel, in units of 0-1. ``pixels`` is the height and width
+    that the network sees (None: those of the picture).
     """
 
     mean: torch.Tensor
@@ -41,16 +43,12 @@ class Classifier(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1) * 255)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        x = (pixels - self.mean) / self.std
-        if self.size is not None and x.shape[-1] != self.size:
-            size = (self.size, self.size)
-            x = nn.functional.interpolate(x, size, mode="bilinear", antialias=True)
-        return self.network(x)
+        return self.network(normalised(pixels, self.mean, self.std, self.size))
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A network as torch runs it, and the same as the bytes of an ONNX file.
+    """A network as torch runs it, and as the bytes of an ONNX file.
 
     ``shape`` is that of one picture: channels, height, width.
     """
@@ -60,7 +58,7 @@ class Exported:
     file: bytes
 
     def in_torch(self, pictures: np.ndarray) -> Call:
-        """A function that runs the network on float32 ``pictures``, as torch is fast at it."""
+        """Runs the network on float32 ``pictures``, in the memory format that torch is fast at."""
         fast = torch.channels_last
         network = copy.deepcopy(self.network).to(memory_format=fast)  # type: ignore[call-overload]
         inputs = torch.from_numpy(pictures).contiguous(memory_format=fast)
@@ -72,7 +70,7 @@ class Exported:
         return run
 
     def in_ort(self, pictures: np.ndarray) -> Call:
-        """A function that runs the file on float32 ``pictures``, on one processor thread."""
+        """Runs the file on float32 ``pictures``, on one processor thread."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -85,10 +83,10 @@ class Exported:
 def exported(
     network: nn.Module, shape: tuple[int, int, int], facts: Mapping[str, str] | None = None
 ) -> Exported:
-    """``network`` in evaluation and its ONNX form: ``pixels [batch, *shape]`` to ``logits``.
+    """``network`` in evaluation mode and its ONNX form: ``pixels [batch, *shape]`` to ``logits``.
 
     ``facts`` become the file's metadata. The network given stays as it is. Raises
-    :class:`~mpfl.types.MPFLError` where a package is missing.
+    :class:`~mpfl.types.MPFLError` if a package is missing.
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
@@ -101,7 +99,7 @@ def exported(
     import onnx
 
     network = copy.deepcopy(network).to("cpu", torch.float32).eval()
-    with warnings.catch_warnings():  # of torch, about itself
+    with warnings.catch_warnings():  # torch warns of its own internals
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             network,
@@ -124,9 +122,9 @@ def exported(
 
 
 def logit_difference(one: Exported, pictures: np.ndarray) -> float:
-    """How far onnxruntime's logits lie from torch's, at most, as a share of the largest logit.
+    """The largest difference between onnxruntime's logits and torch's, over the largest logit.
 
-    Where it is small both name the same class, unless the two best logits are as close.
+    If it is small, both name the same class, unless the two highest logits are just as close.
     """
     apart, scale = [], [1e-30]
     for start in range(0, len(pictures), 64):

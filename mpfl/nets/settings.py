@@ -1,4 +1,4 @@
-"""How a network is trained and pruned: settings without torch, which an experiment holds."""
+"""How a network is trained, as plain values; writing them down needs no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 from mpfl.types import MPFLError
 
 Precision = Literal["auto", "float32", "float64"]
-"""That of the sums in training: bfloat16 if it is fast (``auto``), or one that is named."""
+"""The precision of the sums: ``"auto"`` is bfloat16 if the machine is fast at it, else float32."""
 
 Prunes = Literal["filter", "weight"]
 """What a pruned filter loses: all of it, or its conv weight alone."""
@@ -17,10 +17,11 @@ Prunes = Literal["filter", "weight"]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train. ``lr`` is constant, or falls by a cosine to 0 over all steps.
+    """How to train.
 
-    ``augment`` shifts by up to 4 pixels and mirrors. ``keep="best"`` gives back the weights of
-    the epoch that did best on the validation data, the first of equal ones.
+    ``lr`` is constant, or falls by a cosine to 0 over all steps. ``augment`` shifts pictures by
+    up to 4 pixels and mirrors half of them. ``keep="best"`` returns the weights of the epoch with
+    the highest accuracy on the validation data, the first one if several are equal.
     """
 
     optimiser: Literal["sgd", "adam"] = "sgd"
@@ -49,3 +50,13 @@ class Settings:
             )
         if self.batch < 2:
             raise MPFLError(f"batch is {self.batch}, but batch norm needs at least 2")
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of step ``step`` of ``steps``, counted from 0.
+
+        >>> Settings(lr=0.5, decay="cosine").rate(2, 4)
+        0.25
+        """
+        if self.decay == "constant":
+            return self.lr
+        return self.lr * (0.5 * (1 + math.cos(math.pi * step / steps)))

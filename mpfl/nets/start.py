@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
-import torchvision
 from safetensors import SafetensorError
 from torch import nn
 
@@ -16,10 +15,10 @@ from mpfl.types import MPFLError, Weights
 
 
 def initial_weights(module: nn.Module, seed: int) -> dict[str, np.ndarray]:
-    """w0 as torchvision draws it for VGG and ResNet, but from ``seed`` alone, by numpy.
+    """w0, distributed as torchvision draws it for VGG and ResNet, but by numpy from ``seed`` alone.
 
     Conv: normal, variance 2 / fan-out (He et al. 2015); batch norm: scale 1, shift 0;
-    linear: normal with standard deviation 0.01; biases 0. Each tensor has a stream of its own.
+    linear: normal, standard deviation 0.01; biases 0. Each layer has a stream of its own.
     """
     weights = {k: np.zeros(tuple(v.shape), np.float32) for k, v in float_state(module).items()}
     for path, part in module.named_modules():
@@ -40,14 +39,14 @@ def initial_weights(module: nn.Module, seed: int) -> dict[str, np.ndarray]:
 
 
 def _head(module: nn.Module) -> tuple[str, nn.Linear]:
-    """The last linear layer, which says the class, and its path."""
+    """The path of the last linear layer, whose outputs are the classes, and the layer."""
     return [(p, m) for p, m in module.named_modules() if isinstance(m, nn.Linear)][-1]
 
 
 def fresh_head(module: nn.Module, weights: Weights, rng: np.random.Generator) -> Weights:
     """``weights`` with the last linear layer drawn anew, as torch draws a new ``nn.Linear``.
 
-    Weight and bias are uniform within ``1 / sqrt(fan-in)`` of 0; every other tensor is the
+    Weight and bias are uniform within ``1 / sqrt(fan-in)`` of 0. Every other tensor is the
     one given, not a copy.
     """
     path, head = _head(module)
@@ -60,18 +59,20 @@ def fresh_head(module: nn.Module, weights: Weights, rng: np.random.Generator) ->
 
 
 def pretrained_weights(name: str, module: nn.Module, source: str) -> dict[str, np.ndarray]:
-    """w0 from somewhere else: ``"torchvision"`` (ImageNet weights) or a safetensors file.
+    """w0 from elsewhere: ``"torchvision"`` (its ImageNet weights) or a safetensors file.
 
-    Where the head, the last linear layer, is of another shape (another number of classes), it
-    keeps what ``module`` holds. Raises :class:`~mpfl.types.MPFLError` where the weights cannot be
-    had or are of another model.
+    If the head, the last linear layer, has another shape there (another number of classes), it
+    keeps the weights in ``module``. Raises :class:`~mpfl.types.MPFLError` if the weights cannot
+    be had or belong to another model.
     """
     weights = to_numpy(module)
     if source == "torchvision":
         if not name.startswith("torchvision-"):
             raise MPFLError(f"torchvision has no weights for {name!r}; use torchvision-vgg11")
+        import torchvision  # here alone: it takes a second
+
         try:
-            found = torchvision.models.get_model(
+            pretrained = torchvision.models.get_model(
                 name.removeprefix("torchvision-"), weights="DEFAULT"
             )
         except (OSError, RuntimeError) as error:  # no network; a file damaged on the way
@@ -79,7 +80,7 @@ def pretrained_weights(name: str, module: nn.Module, source: str) -> dict[str, n
                 f"torchvision's weights for {name!r} could not be downloaded ({error}); "
                 "set w0 to a safetensors file that holds them, or to 'random'"
             ) from error
-        loaded = to_numpy(found)
+        loaded = to_numpy(pretrained)
     else:
         path = Path(source)
         if not path.is_file():
@@ -88,6 +89,7 @@ def pretrained_weights(name: str, module: nn.Module, source: str) -> dict[str, n
             loaded = safetensors.numpy.load_file(path)
         except SafetensorError as error:
             raise MPFLError(f"w0: {source!r} is no safetensors file ({error})") from None
+    # Take what fits; of what does not, only the head may be missing.
     fitting = {k: v for k, v in loaded.items() if k in weights and v.shape == weights[k].shape}
     head, _ = _head(module)
     for tensor, array in weights.items():

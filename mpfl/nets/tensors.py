@@ -23,7 +23,10 @@ def to_numpy(module: nn.Module) -> dict[str, np.ndarray]:
 
 
 def load_weights(module: nn.Module, weights: Weights) -> None:
-    """Copy weights into a module of the same shapes, in place; raises where they do not fit."""
+    """Copy weights into a module of the same shapes, in place.
+
+    Raises :class:`~mpfl.types.MPFLError` if a name or a shape is another.
+    """
     state = float_state(module)
     if set(state) != set(weights):
         raise MPFLError("weights are of another model: their tensors have other names")

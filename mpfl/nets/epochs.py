@@ -1,0 +1,35 @@
+"""The epochs of one training, and which of them is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from torch import nn
+
+from mpfl.nets.tensors import load_weights, to_numpy
+from mpfl.types import Weights
+
+
+class Epochs:
+    """Counts the epochs of a training of ``module``; when it ends, ``kept`` says which is kept.
+
+    Without a ``judge`` that is the last one. ``judge()`` scores the module after each epoch, 0
+    or more; then the epoch with the highest score is kept, the first one if several are equal,
+    and ``module`` ends with that epoch's weights.
+    """
+
+    def __init__(
+        self, count: int, module: nn.Module, judge: Callable[[], int] | None = None
+    ) -> None:
+        self.count, self.module, self.judge = count, module, judge
+        self.kept = count - 1
+
+    def __iter__(self) -> Iterator[int]:
+        best = -1
+        weights: Weights = {}
+        for epoch in range(self.count):
+            yield epoch  # here the caller trains
+            if self.judge is not None and (score := self.judge()) > best:
+                best, self.kept, weights = score, epoch, to_numpy(self.module)
+        if self.kept < self.count - 1:
+            load_weights(self.module, weights)
