@@ -48,10 +48,10 @@ def test_the_calculators_bills_are_the_ledgers():
         assert found == bill(way, plan, [334, 333, 333], w0="weights", final_rounds=2)
     widget.final_rounds = 0
     found = widget.bills()
-    assert tuple(found) == ("mpfl", "random-masks", "one-bit", "pruning-fl", "fedavg")
+    assert tuple(found) == ("mpfl", "lottery", "one-bit", "pruning-fl", "fedavg")
     for way in ("fedavg", "one-bit"):  # as many rounds as there are mask rounds
         assert found[way] == bill(way, plan, [334, 333, 333], w0="weights", final_rounds=4)
-    assert found["random-masks"].total == 0
+    assert found["lottery"].total == 0
 
 
 @pytest.mark.parametrize(

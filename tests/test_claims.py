@@ -35,7 +35,7 @@ def records(to: Path, table: str, accuracy: dict[str, float], sent: dict[str, in
 
 def write(to: Path, cell: Cell, summary: dict[str, Any], *accuracies: Sequence[float]) -> None:
     """A record; ``accuracies`` of the final rounds, before them those of the mask rounds."""
-    config = {"method": cell.experiment.method, "epochs": cell.experiment.epochs}
+    config = {"method": cell.experiment.method.name, "epochs": cell.experiment.epochs}
     *rounds, federated = [
         [
             {"start_bytes": 0, "bytes_down": 1, "bytes_up": 1, "seconds": 1, "sparsity": 0.8}
@@ -77,7 +77,7 @@ def test_every_claim_has_a_table_a_source_and_a_name_of_its_own(tmp_path):
 
 @pytest.mark.parametrize(("vote", "verdict"), [(75, "reproduced"), (69, "refuted here")])
 def test_a_verdict_follows_the_runs(tmp_path, vote, verdict):
-    folder = records(tmp_path, "cifar10", {"vote": vote, "random masks": 72, "LTH": 71.5})
+    folder = records(tmp_path, "cifar10", {"vote": vote, "lottery": 72, "LTH": 71.5})
     found = tested(folder)
     assert found["lottery"].verdict == found["accuracy-lth"].verdict == verdict
     assert found["lottery"].sample.n == LEAST_SEEDS

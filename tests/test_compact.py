@@ -352,7 +352,7 @@ def test_a_run_of_the_small_network_ends_with_the_masks_of_its_slow_twin(method,
             bench.trainer.module, bench.layout, mean, std, "float64", compact=small
         )
         e = bench.experiment
-        logs = simulate(bench.algorithm(), bench.nodes, bench.start, e.rounds, e.seed)
+        logs = simulate(bench.algorithm(), bench.parties.nodes, bench.start, e.rounds, e.seed)
         runs.append([log.state for log in logs])
     for ours, twin in zip(*runs, strict=True):
         assert same(ours.mask, twin.mask)

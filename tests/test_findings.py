@@ -109,7 +109,7 @@ def way(method: str, pruned: float = 0.8) -> Run:
 
 
 @pytest.mark.parametrize(
-    ("method", "epochs"), [("mpfl", 6), ("pruning-fl", 6), ("random-masks", 0), ("w0-norms", 0)]
+    ("method", "epochs"), [("mpfl", 6), ("pruning-fl", 6), ("lottery", 0), ("w0-norms", 0)]
 )
 def test_the_way_of_a_run_counts_what_its_mask_rounds_spent(method, epochs):
     final = [CurvePoint(50.0, 0.8, epochs + 3, 50, 3.0), CurvePoint(25.0, 0.8, epochs + 6, 80, 5.0)]

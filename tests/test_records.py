@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpfl import masks
-from mpfl.algorithm import State
+from mpfl.algorithm import Outcome, State
 from mpfl.filters import Layer, Layout
 from mpfl.runs.checkpoint import load_checkpoint, save_checkpoint
 from mpfl.runs.folder import (
@@ -37,6 +37,7 @@ from mpfl.runs.record import (
 from mpfl.seeds import rng_for
 from mpfl.simulation import RoundLog
 from mpfl.types import MPFLError
+from mpfl.wire import Ballots
 
 LAYOUT = Layout(
     (Layer("a", 5, "a.weight", ("a.weight",)), Layer("b", 9, "b.weight", ("b.weight",))),
@@ -53,17 +54,25 @@ def log(round_=3, seed=7, memories=(), **changes):
     rng = rng_for(round_, "log")
     mask = {name: rng.random(bits.size) < 0.5 for name, bits in masks.full(LAYOUT).items()}
     votes = {name: rng.integers(0, 4, bits.size) for name, bits in mask.items()}
-    state = State(weights(0), mask, seed, votes, {0: 0.5, 1: 1.0}, ("a",))
-    sizes = {
-        "start_bytes": 0,
-        "bytes_down": 20,
-        "bytes_up": 33,
-        "payloads": (16, 17),
-        "ballots": (),
+    cast = {
+        node: {
+            name: bits & (counts > node)
+            for (name, bits), counts in zip(mask.items(), votes.values(), strict=True)
+        }
+        for node in (0, 1)
     }
+    ballots = Ballots.of(cast, LAYOUT, alive=masks.full(LAYOUT))
+    outcome = Outcome(votes, ballots, {0: 0.5, 1: 1.0}, ("a",))
+    state = State(weights(0), mask, seed, outcome)
+    sizes = {"start_bytes": 0, "bytes_down": 20, "bytes_up": 33, "payloads": (16, 17)}
     metrics = ({"loss": 0.5}, {"loss": 0.25})
     made = RoundLog(round_, state, memories, **sizes, metrics=metrics, accuracy=None, seconds=1.23)
     return replace(made, **changes)
+
+
+def unpacked(ballots):
+    """Every ballot by layer, read the slow way."""
+    return [masks.unflatten(bits, LAYOUT) for bits in ballots.bits()]
 
 
 def equal(one, other):
@@ -127,7 +136,9 @@ def test_a_line_holds_everything_observed():
     assert line["metrics"] == [{"loss": 0.5}, {"loss": 0.25}]
     assert line["sparsity"] == log().sparsity
     state = log().state
-    assert line["votes"] == {name: counts.tolist() for name, counts in state.votes.items()}
+    assert line["votes"] == {name: counts.tolist() for name, counts in state.outcome.votes.items()}
+    flat = [np.concatenate([*cast.values()]) for cast in unpacked(state.outcome.ballots)]
+    assert line["ballots"] == [hex_of(bits) for bits in flat]
     for name, bits in state.mask.items():
         np.testing.assert_array_equal(bits_of(line["mask"][name], bits.size), bits)
 
@@ -228,7 +239,7 @@ def test_counts_of_no_run_and_of_another_model(tmp_path):
 
 def test_a_finished_run_is_read_back(finished):
     run = read_run(finished)
-    assert run.label == "digits, toy, budget(k=None), seed 0"
+    assert run.label == "digits, toy, most_votes(k=None), seed 0"
     assert [line["round"] for line in run.rounds] == [1, 2]
     assert [line["round"] for line in run.federated] == [1, 2]
     sent = run.summary["bytes"]

@@ -35,7 +35,7 @@ def made_up(label: str, seed: int, method: str, number: int) -> Run:
                        "python": "3", "versions": {"torch": "2"},
                        "machine": {"cpu": "a CPU", "cores": 2}},
     }  # fmt: skip
-    config = {"method": method, "vote": "relaxed()" if number else "budget(k=None)"}
+    config = {"method": method, "vote": "relaxed()" if number else "most_votes(k=None)"}
     return Run(Path(f"{label}-{seed}.json"), config, summary, [], [])
 
 
@@ -48,7 +48,7 @@ def made_up_rows(**labels: tuple[str, int]) -> dict[str, Row]:
 
 
 TABLES = {
-    "first": made_up_rows(vote=("mpfl", 3), lottery=("random-masks", 3), lth=("lth", 2),
+    "first": made_up_rows(vote=("mpfl", 3), lottery=("lottery", 3), lth=("lth", 2),
                           dense=("fedavg", 1), later=("mpfl", 0)),
     "second": made_up_rows(one=("mpfl", 1), relaxed=("mpfl", 2)),
     "alone": made_up_rows(trained=("lth", 2)),

@@ -29,7 +29,7 @@ from mpfl.runs import folder as folder_module
 from mpfl.runs import runner
 from mpfl.runs.experiment import config_of
 from mpfl.runs.folder import read_json, read_lines, write_json
-from mpfl.runs.methods import METHODS
+from mpfl.runs.methods import LOTTERY, METHODS, PRUNING_FL
 from mpfl.runs.record import bits_of
 from mpfl.runs.runner import LOCK, run
 from mpfl.runs.workbench import Workbench
@@ -89,7 +89,7 @@ def test_every_method_runs_and_its_bytes_are_those_of_its_log(quick, tmp_path, m
         "mpfl": (True, True),
         "pruning-fl": (True, True),
         "fedavg": (False, True),
-        "random-masks": (False, True),
+        "lottery": (False, True),
         "w0-norms": (False, True),
     }
     sent = (sums["mask_rounds_down"] + sums["mask_rounds_up"], sums["final_up"])
@@ -167,19 +167,19 @@ def test_the_bodies_of_the_masks_are_set_against_the_fewest_bytes_there_could_be
     assert found["limit_bytes"] <= found["bytes"] <= found["limit_bytes"] + len(sent)
 
 
-@pytest.mark.parametrize("method", ["pruning-fl", "fedavg", "random-masks"])
+@pytest.mark.parametrize("method", ["pruning-fl", "fedavg", "lottery"])
 def test_where_no_node_sends_a_mask_there_are_no_bodies(quick, tmp_path, method):
     only = {"central_epochs": 0, "federated_rounds": 1 if method == "fedavg" else 0}
     assert run(quick(method, **only), tmp_path / "run")["mask_bodies"] is None
 
 
 def test_the_result_is_a_function_of_the_experiment(quick, tmp_path):
-    experiment = quick(noise=gaussian(0.2), partition=dirichlet(1.0))
+    experiment = quick(data_noise=gaussian(0.2), partition=dirichlet(1.0))
     torch.manual_seed(1)
     run(experiment, tmp_path / "a")
     torch.manual_seed(2)
     run(experiment, tmp_path / "b")
-    run(quick(noise=gaussian(0.2), partition=dirichlet(1.0), seed=1), tmp_path / "c")
+    run(quick(data_noise=gaussian(0.2), partition=dirichlet(1.0), seed=1), tmp_path / "c")
     first, second, other = (result_of(tmp_path / name) for name in "abc")
     assert first == second
     assert first["model.safetensors"] != other["model.safetensors"]
@@ -223,8 +223,8 @@ many_runs = pytest.mark.usefixtures("types_unchecked")  # twice as fast
 KILLABLE = {
     "mpfl": {},
     "carry": {"rewind": False},
-    "pruning-fl": {"method": "pruning-fl"},
-    "faulty": {"noise": random_mask(), "score": bn_scale},
+    "pruning-fl": {"method": PRUNING_FL},
+    "faulty": {"fault": random_mask(), "score": bn_scale},
 }
 
 
@@ -464,7 +464,7 @@ def test_an_empty_folder_will_do(quick, tmp_path):
         ({"scope": "network", "floor": 9}, "a floor of 9 takes 21"),
         ({"w0": "nowhere.safetensors"}, "no file 'nowhere.safetensors'"),
         ({"partition": dirichlet(0.01), "images": 20, "nodes": 20}, "is left with no data"),
-        ({"method": "random-masks", "match": "nowhere"}, "nowhere holds no rounds"),
+        ({"method": LOTTERY, "match": "nowhere"}, "nowhere holds no rounds"),
         ({"dataset": "digit"}, "did you mean 'digits'"),
         ({"model": "digits-cn"}, "did you mean 'digits-cnn'"),
     ],
@@ -478,10 +478,10 @@ def test_what_cannot_run_leaves_no_folder(quick, tmp_path, changes, says):
 # --- controls ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["random-masks", "w0-norms"])
+@pytest.mark.parametrize("method", ["lottery", "w0-norms"])
 def test_a_control_takes_over_the_counts_of_a_run(quick, tmp_path, method):
     only = {"central_epochs": 0, "federated_rounds": 0}
-    spoilt = {"noise": random_mask(), "vote": share(1.0)}  # more goes than was planned
+    spoilt = {"fault": random_mask(), "vote": share(1.0)}  # more goes than was planned
     run(quick(**spoilt, **only), tmp_path / "run")
     matched = quick(method, match=str(tmp_path / "run"), **only)
     run(matched, tmp_path / "control")
@@ -502,7 +502,7 @@ def test_a_control_takes_over_the_counts_of_a_run(quick, tmp_path, method):
 
 
 def test_a_control_longer_than_the_run_it_matches_is_refused(quick, finished, tmp_path):
-    control = quick("random-masks", match=str(finished), rounds=3)
+    control = quick("lottery", match=str(finished), rounds=3)
     with pytest.raises(MPFLError, match="has no round 3; ask for at most 2"):
         run(control, tmp_path / "control")
     assert not (tmp_path / "control").exists()

@@ -480,7 +480,9 @@ def test_the_published_rules_give_one_of_two_masks(rule):
 def test_budget_gives_any_number_and_so_masks_that_are_no_level():
     assert levels_reached([most_votes(k) for k in range(1, FILTERS + 1)]) == ({0, 1, 2, 3}, True)
     for counts, k in product(EVERY_COUNT, range(1, FILTERS + 1)):
-        assert most_votes(k)(counted(counts)).sum() == most_votes()(counted(counts, keep=k)).sum() == k
+        assert (
+            most_votes(k)(counted(counts)).sum() == most_votes()(counted(counts, keep=k)).sum() == k
+        )
 
 
 # --- the authors' released code, run unchanged ------------------------------------------------

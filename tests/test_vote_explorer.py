@@ -68,7 +68,7 @@ def test_the_vote_explorer_refuses_ballots_that_are_not_bool():
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ({"rule": "majority"}, "rule is 'majority'; choose one of budget, share"),
+        ({"rule": "majority"}, "rule is 'majority'; choose one of most_votes, share"),
         ({"faulty": 4}, "faulty is 4; give 0 to 3"),
         ({"bad": "honest"}, "bad is 'honest'; choose one of vote at random"),
         ({"layer": "layer9"}, "layer is 'layer9'"),
@@ -81,13 +81,13 @@ def test_the_vote_explorer_refuses(setting, says):
         VoteExplorer(VOTED, np.ones((3, VOTED.filters), bool), norms, **setting)
 
 
-@pytest.mark.parametrize("rule", ["budget", "relaxed", "published_threshold"])
+@pytest.mark.parametrize("rule", ["most_votes", "relaxed", "published_threshold"])
 def test_of_a_layer_too_small_for_what_is_asked_one_filter_stays(rule):
     widget = vote_explorer()
     widget.sparsity, widget.rule = 0.95, rule
-    left = masks.kept(masks.unflatten(widget.consensus(), VOTED))
+    left = masks.counts(masks.unflatten(widget.consensus(), VOTED))
     assert min(left.values()) >= 1
-    if rule == "budget":
+    if rule == "most_votes":
         assert list(left.values()) == [1, 1, 1]
 
 
@@ -97,7 +97,7 @@ def test_the_vote_explorer_decides_as_the_server_does(opened):
     page = opened(widget)
     nodes = len(widget.ballots["honest"])
     tuned = {
-        "budget": ("sparsity", (0.0, 0.35, 0.8, 0.95)),
+        "most_votes": ("sparsity", (0.0, 0.35, 0.8, 0.95)),
         "relaxed": ("sparsity", (0.0, 0.35, 0.8, 0.95)),
         "published_threshold": ("sparsity", (0.0, 0.1, 0.35, 0.8, 0.95)),
         "share": ("tau", [votes / nodes for votes in (1, 2, nodes // 2, nodes)]),
@@ -133,7 +133,7 @@ def test_the_vote_explorer_by_keyboard_and_by_mouse(opened):
     compare(bad=page.press("Bad nodes do this", "ArrowDown"))
     compare(faulty=page.drag("How many are bad", 0.9))
     compare(rule=page.press("Rule", "Home"))
-    assert widget.rule == "budget"
+    assert widget.rule == "most_votes"
     compare(sparsity=page.drag("Asked to remove", 0.4))
     compare(sparsity=page.press("Asked to remove", "ArrowLeft"))
     compare(rule=page.press("Rule", "End"))
@@ -158,7 +158,7 @@ def test_the_vote_explorer_on_recorded_ballots(opened):
     widget = VoteExplorer(layout, ballots_of(recorded, 1), norms)
     page = opened(widget)
     line = recorded.rounds[0]
-    move_votes(widget, page, [{"rule": "budget", "sparsity": 0.8, "faulty": 0}])
+    move_votes(widget, page, [{"rule": "most_votes", "sparsity": 0.8, "faulty": 0}])
     found = [bits_of(line["mask"][layer.name], layer.filters) for layer in layout.layers]
     assert page.data("mask") == hex_of(np.concatenate(found))
     move_votes(widget, page, [

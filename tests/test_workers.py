@@ -16,6 +16,7 @@ from mpfl.analysis.faults import random_mask
 from mpfl.data.noise import gaussian
 from mpfl.nets.settings import Settings
 from mpfl.runs.folder import read_lines
+from mpfl.runs.methods import LTH, PRUNING_FL
 from mpfl.runs.runner import Progress, run
 from mpfl.runs.workbench import Workbench
 from mpfl.runs.workers import Workers, default_workers
@@ -24,10 +25,10 @@ from mpfl.types import MPFLError
 slow = pytest.mark.slow  # each process imports torch for itself
 
 RUNS = {
-    "faulty": {"nodes": 3, "noise": random_mask()},  # and more nodes than workers
-    "carry": {"rewind": False, "noise": gaussian(0.2)},
-    "pruning-fl": {"method": "pruning-fl"},
-    "lth": {"method": "lth"},
+    "faulty": {"nodes": 3, "fault": random_mask()},  # and more nodes than workers
+    "carry": {"rewind": False, "data_noise": gaussian(0.2)},
+    "pruning-fl": {"method": PRUNING_FL},
+    "lth": {"method": LTH},
     "published": {"head": "fresh", "prunes": "weight", "share_of": "kept"},
 }
 
@@ -68,7 +69,7 @@ def test_how_many_workers_there_are_changes_the_time_and_nothing_else(quick, tmp
     assert one == two
     assert (alone["workers"], together["workers"]) == (1, 2)
 
-    nodes = len(Workbench(experiment).mask_nodes())
+    nodes = len(Workbench(experiment).parties.trainers)
     assert 1 <= len(beside) <= 2
     rounds = [(r, n) for r in (1, 2) for n in range(nodes)]
     assert seen[: len(rounds)] == [
