@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mpfl.evidence.cells import TABLES, Cell, cells_of
-from mpfl.evidence.claims import CLAIMS, COMPUTED, tested
+from mpfl.evidence.claims import CLAIMS, COMPUTED, judge_claims
 from mpfl.evidence.samples import Sample, rows_of
 from mpfl.evidence.verdicts import LEAST_SEEDS, judged
 from mpfl.show.figures import FIGURES, cells_behind, draw
@@ -68,7 +68,7 @@ def test_every_claim_has_a_table_a_source_and_a_name_of_its_own(tmp_path):
     assert len(set(NAMES)) == len(NAMES)
     for claim in CLAIMS:
         assert claim.table in (*TABLES, COMPUTED) and claim.text and claim.source and claim.change
-    found = tested(tmp_path)
+    found = judge_claims(tmp_path)
     assert list(found) == NAMES
     run = {c.name: found[c.name].verdict for c in CLAIMS if c.table != COMPUTED}
     assert run.pop("imagenet100-convergence-lth") == "untestable here"
@@ -78,7 +78,7 @@ def test_every_claim_has_a_table_a_source_and_a_name_of_its_own(tmp_path):
 @pytest.mark.parametrize(("vote", "verdict"), [(75, "reproduced"), (69, "refuted here")])
 def test_a_verdict_follows_the_runs(tmp_path, vote, verdict):
     folder = records(tmp_path, "cifar10", {"vote": vote, "lottery": 72, "LTH": 71.5})
-    found = tested(folder)
+    found = judge_claims(folder)
     assert found["lottery"].verdict == found["accuracy-lth"].verdict == verdict
     assert found["lottery"].sample.n == LEAST_SEEDS
     assert found["lottery"].sample.mean == pytest.approx(vote - 72)
@@ -88,7 +88,7 @@ def test_a_verdict_follows_the_runs(tmp_path, vote, verdict):
 def test_robustness_is_what_is_lost_less(tmp_path):
     records(tmp_path, "cifar10", {"vote": 57, "pruning-FL": 64})
     spoilt = {"vote, permuted labels": 55, "pruning-FL, permuted labels": 60}
-    found = tested(records(tmp_path, "robustness", spoilt))["robust-labels-pruning-fl"]
+    found = judge_claims(records(tmp_path, "robustness", spoilt))["robust-labels-pruning-fl"]
     assert found.sample.mean == pytest.approx(2)  # 2 points lost, where the other lost 4
     assert found.verdict == "reproduced"
 
@@ -115,7 +115,7 @@ def test_convergence_counts_epochs_to_what_both_reach(tmp_path, rival, epochs, v
 
 
 def test_traffic_at_full_size_is_computed(tmp_path):
-    finding = tested(tmp_path)["traffic-large"]
+    finding = judge_claims(tmp_path)["traffic-large"]
     assert finding.verdict == "partly"
     # The votes on ResNet18's 4,800 filters, against 11.2 million floats, both ways.
     assert finding.figure.startswith("0.00073 % for the votes")
@@ -124,9 +124,9 @@ def test_traffic_at_full_size_is_computed(tmp_path):
 def test_traffic_of_two_seeds_decides_nothing(tmp_path):
     folder = records(tmp_path, "cifar10", {"vote": 50, "dense FedAvg": 50}, {"dense FedAvg": 10**6})
     vote = next(cell for cell in cells_of("cifar10", "laptop") if cell.label == "vote")
-    assert tested(folder)["traffic"].verdict == "reproduced"
+    assert judge_claims(folder)["traffic"].verdict == "reproduced"
     (folder / vote.file).unlink()
-    assert tested(folder)["traffic"].verdict == "not run yet"
+    assert judge_claims(folder)["traffic"].verdict == "not run yet"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_traffic_of_two_seeds_decides_nothing(tmp_path):
 def test_traffic_is_counted_with_and_without_the_final_training(tmp_path, final, verdict):
     rows = {"vote": 50, "dense FedAvg": 50} if final is not None else {"vote": 50}
     folder = records(tmp_path, "cifar10", rows, {"vote": final or 0, "dense FedAvg": 1_000_000})
-    assert tested(folder)["traffic"].verdict == verdict
+    assert judge_claims(folder)["traffic"].verdict == verdict
 
 
 @pytest.mark.parametrize("name", FIGURES)

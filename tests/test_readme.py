@@ -23,7 +23,7 @@ from mpfl import masks
 from mpfl.__main__ import main, parser
 from mpfl.data.catalogue import NAMES
 from mpfl.evidence.cells import PRETRAINED, TABLES
-from mpfl.evidence.claims import tested
+from mpfl.evidence.claims import judge_claims
 from mpfl.evidence.samples import TRAININGS, rows_of
 from mpfl.evidence.verdicts import Finding
 from mpfl.nets.networks import build
@@ -291,7 +291,7 @@ def test_a_difference_is_what_the_records_say(claim: str) -> None:
 
 @cache
 def recorded() -> dict[str, Finding]:
-    return tested(ROOT / "data" / "results")
+    return judge_claims(ROOT / "data" / "results")
 
 
 @pytest.mark.parametrize(("said", "claim", "verdicts"), HEADLINES)

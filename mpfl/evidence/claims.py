@@ -241,7 +241,7 @@ CLAIMS: tuple[Claim, ...] = (
 )
 
 
-def tested(results: Path = Path("data/results")) -> dict[str, Finding]:
+def judge_claims(results: Path = Path("data/results")) -> dict[str, Finding]:
     """Every claim tested on what is recorded, by its name."""
     tables = lru_cache(lambda table: rows_of(table, "laptop", results))
     return {claim.name: claim.test(tables) for claim in CLAIMS}

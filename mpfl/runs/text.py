@@ -1,6 +1,7 @@
 """``field=value`` on the command line, into values: the only place with strings.
 
-Rules, schedules, quotas, partitions, noise and faults are written as their ``repr``: ``share(0.5)``,
+Rules, schedules, quotas, partitions, noise and faults are written as their ``repr``:
+``share(0.5)``,
 ``geometric(amount=0.1, warmup=1)``, ``dirichlet(0.3)``, one inside another if it wraps one:
 ``debiased(share(0.5), 2.0)``. ``local.lr=0.1`` changes one setting of the local training.
 """
@@ -11,7 +12,8 @@ import ast
 import dataclasses
 import inspect
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from mpfl.allocate import QUOTAS
@@ -53,7 +55,7 @@ def changed(experiment: Experiment, assignments: Sequence[str]) -> Experiment:
     >>> changed(Experiment(), ["vote=share(0.5)", "rounds=3", "local.lr=0.1"]).vote
     share(tau=0.5)
     """
-    kinds = get_type_hints(Experiment)
+    kinds = _kinds_of(Experiment)
     changes: dict[str, Any] = {}
     for assignment in current_assignments(assignments):
         name, equals, text = assignment.partition("=")
@@ -68,10 +70,16 @@ def changed(experiment: Experiment, assignments: Sequence[str]) -> Experiment:
             if kind is not Settings:
                 raise MPFLError(f"{name!r} has no parts")
             whole = changes.get(name, getattr(experiment, name))
-            parts = get_type_hints(Settings)
+            parts = _kinds_of(Settings)
             value = _plain(parts[one_of(f"part of {name!r}", part, parts)], text.strip())
             changes[name] = dataclasses.replace(whole, **{part: value})
     return dataclasses.replace(experiment, **changes)
+
+
+@lru_cache
+def _kinds_of(owner: Callable[..., Any]) -> dict[str, Any]:
+    """How each field of a dataclass is annotated, worked out once."""
+    return get_type_hints(owner)
 
 
 def _value(name: str, kind: Any, text: str) -> Any:
@@ -154,7 +162,7 @@ def _build(what: str, tree: ast.expr, known: Mapping[str, Any]) -> Any:
         raise
     except _UNREADABLE:
         raise MPFLError("arguments must be plain numbers, such as 0.5") from None
-    kinds = get_type_hints(make)
+    kinds = _kinds_of(make)
     try:
         given = inspect.signature(make).bind(*arguments, **keywords).arguments
         return make(**{name: _fitting(kinds[name], value) for name, value in given.items()})

@@ -35,10 +35,10 @@ def _claimed() -> tuple[str, ...]:
 
 
 def _verdicts(results: Path) -> Any:
-    from mpfl.evidence.claims import tested
+    from mpfl.evidence.claims import judge_claims
     from mpfl.show.plots.evidence import verdicts
 
-    return verdicts(tested(results))
+    return verdicts(judge_claims(results))
 
 
 def _improvement(results: Path) -> Any:
