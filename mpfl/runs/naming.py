@@ -12,8 +12,10 @@ import hashlib
 import re
 from collections.abc import Iterator
 from functools import partial
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
+
+import numpy as np
 
 from mpfl.nets.settings import Settings
 from mpfl.types import MPFLError
@@ -55,34 +57,54 @@ def _foreign_code(value: Any) -> Iterator[str]:
     if isinstance(value, FunctionType):
         if not _is_ours(value.__module__):
             yield _text_of(value)
-        return
-    for cls in type(value).__mro__:
-        if not (_is_ours(cls.__module__) or cls.__module__ in ("builtins", "abc", "typing")):
-            for function in vars(cls).values():
-                # What dataclass() wrote follows from the fields, which the repr shows.
-                if isinstance(function, FunctionType) and function.__code__.co_filename != "<string>":
-                    yield f"{cls.__qualname__}.{_text_of(function)}"
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        inside = [getattr(value, field.name) for field in dataclasses.fields(value)]
-        for part in inside:
+    elif isinstance(value, np.ndarray):
+        yield _digest(value)  # a long array's repr leaves most of it out
+    elif isinstance(value, partial):
+        for part in (value.func, *value.args, *value.keywords.values()):
             yield from _foreign_code(part)
+    else:
+        for cls in type(value).__mro__:
+            if not (_is_ours(cls.__module__) or cls.__module__ in ("builtins", "abc", "typing")):
+                yield from _methods_of(cls)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            for field in dataclasses.fields(value):
+                yield from _foreign_code(getattr(value, field.name))
+
+
+def _methods_of(cls: type) -> Iterator[str]:
+    """The code of a class, but for what ``dataclass`` wrote: that follows from the fields."""
+    for function in vars(cls).values():
+        if isinstance(function, FunctionType) and function.__code__.co_filename != "<string>":
+            yield f"{cls.__qualname__}.{_text_of(function)}"
 
 
 def _is_ours(module: str | None) -> bool:
     return module is not None and module.partition(".")[0] == "mpfl"
 
 
+def _digest(array: np.ndarray) -> str:
+    content = hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=8).hexdigest()
+    return f"{array.dtype}{array.shape}{content}"
+
+
 def _text_of(function: FunctionType) -> str:
-    cells = [_cell(cell.cell_contents) for cell in function.__closure__ or ()]
-    return f"{function.__qualname__} {function.__defaults__} {cells} {_code(function.__code__)}"
+    """What a function does: its code, its defaults, and what it closes over."""
+    held = [cell.cell_contents for cell in function.__closure__ or ()]
+    inside = [_content(value) for value in held if value is not function]
+    return f"{function.__qualname__} {function.__defaults__} {inside} {_code(function.__code__)}"
 
 
-def _cell(value: Any) -> str:
-    """A value that a function closes over: by its name if it has one, else by its ``repr``."""
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+def _content(value: Any) -> str:
+    if isinstance(value, type):
+        return f"{value.__qualname__} {sorted(_methods_of(value))}"
+    if isinstance(value, ModuleType):
+        return value.__name__
+    return str(describe(value))
 
 
 def _code(code: CodeType) -> str:
-    """What a function does, wherever it stands: its instructions, constants and names."""
-    constants = [_code(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts]
+    """Instructions, constants and names, wherever the function stands in its file."""
+    constants = [
+        _code(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts
+    ]
     return f"{code.co_code.hex()} {constants} {code.co_names}"

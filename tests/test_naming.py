@@ -1,0 +1,125 @@
+"""Two values of one name are two experiments; one value is one, wherever it is written."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pytest
+
+from mpfl.analysis.privacy import debiased
+from mpfl.prune import SCORES
+from mpfl.runs.experiment import Experiment, identity
+from mpfl.runs.naming import describe
+from mpfl.types import MPFLError
+from mpfl.vote import RULES, LayerRule, share
+
+
+def score(power):
+    def mine(update, layer, rng):
+        return abs(update.weights[layer.weight]).reshape(layer.filters, -1).sum(axis=1) ** power
+
+    return mine
+
+
+def other():
+    def mine(update, layer, rng):
+        return -abs(update.weights[layer.weight]).reshape(layer.filters, -1).sum(axis=1)
+
+    return mine
+
+
+def rule(strict):
+    if strict:
+
+        @dataclass(frozen=True)
+        class mine(LayerRule):
+            tau: float = 0.5
+
+            def __call__(self, tally):
+                return tally.fraction > self.tau
+
+    else:
+
+        @dataclass(frozen=True)
+        class mine(LayerRule):  # type: ignore[no-redef]
+            tau: float = 0.5
+
+            def __call__(self, tally):
+                return tally.fraction >= self.tau
+
+    mine.__qualname__ = "mine"
+    return mine
+
+
+def names(*values, field):
+    return {identity(Experiment(**{field: value})) for value in values}
+
+
+def test_two_functions_of_one_name_are_two_experiments():
+    assert len(names(score(1), score(2), other(), field="score")) == 3
+    assert len(names(score(1), score(1), field="score")) == 1
+
+
+def test_two_classes_of_one_name_are_two_experiments():
+    assert len(names(rule(True)(), rule(False)(), rule(True)(0.7), field="vote")) == 3
+    assert len(names(rule(True)(), rule(True)(), field="vote")) == 1
+
+
+def test_a_readers_rule_inside_one_of_ours_counts_too():
+    ours = [debiased(rule(strict)(), 2.0) for strict in (True, False)]
+    assert describe(ours[0]) != describe(ours[1])
+
+
+def test_arguments_that_are_bound_count():
+    def scaled(update, layer, rng, factor):
+        return factor * update.weights[layer.weight].reshape(layer.filters, -1).sum(axis=1)
+
+    assert len(names(partial(scaled, factor=1), partial(scaled, factor=2), field="score")) == 2
+
+
+def test_what_is_ours_is_called_by_its_name_alone():
+    for value in (*SCORES.values(), share(0.5)):
+        assert "@" not in describe(value)
+    assert set(map(describe, SCORES.values())) == set(SCORES)
+    assert "share" in RULES
+
+
+def test_a_value_that_cannot_say_what_it_is_is_refused():
+    class opaque:
+        def __call__(self, round_, rounds):
+            return 0.5
+
+    with pytest.raises(MPFLError, match="make its class a frozen dataclass"):
+        identity(Experiment(schedule=opaque()))
+
+
+def test_what_a_function_closes_over_counts():
+    def calling(inner):
+        def outer(update, layer, rng):
+            return inner(update.weights[layer.weight])
+
+        return outer
+
+    def inner_a(weights):
+        return weights.sum(axis=(1, 2, 3))
+
+    def inner_b(weights):
+        return -weights.sum(axis=(1, 2, 3))
+
+    inner_b.__qualname__ = inner_a.__qualname__
+    assert len(names(calling(inner_a), calling(inner_b), field="score")) == 2
+    with pytest.raises(MPFLError, match="cannot be told from another run's"):
+        describe(calling(object()))
+
+
+def test_a_long_array_counts_to_its_end():
+    @dataclass(frozen=True)
+    class table:
+        values: np.ndarray
+
+        def __call__(self, round_, rounds):
+            return float(self.values[round_])
+
+    tables = [np.zeros(5000), np.zeros(5000)]
+    tables[1][2500] = 0.5
+    assert len(names(*map(table, tables), field="schedule")) == 2
