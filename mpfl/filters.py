@@ -38,8 +38,8 @@ def rounded_up(share: float, count: int) -> int:
 class Reader:
     """A tensor whose axis 1 reads the channels of ``layers``, ``block`` inputs a channel.
 
-    Several layers where a residual join adds their outputs, channel by channel. ``block``
-    is 1 for a conv, and height x width where a linear layer follows a flatten.
+    Several layers if a residual join adds their outputs, channel by channel. ``block``
+    is 1 for a conv, and height x width if a linear layer follows a flatten.
     """
 
     tensor: str

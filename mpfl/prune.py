@@ -108,7 +108,7 @@ def taylor(update: Update, layer: Layer, rng: Rng) -> Float[np.ndarray, " filter
     """First-order estimate of how much the loss changes without the filter, squared.
 
     ``(sum of gradient x value)^2`` over what gates the filter (Molchanov et al. 2019):
-    batch-norm scale and shift where there are any, else weight and bias. Under batch norm
+    batch-norm scale and shift if there are any, else weight and bias. Under batch norm
     the conv weight itself would not do: its scale does not matter to the loss, so the sum
     over a filter is zero.
 

@@ -69,7 +69,7 @@ def bill(
 ) -> Bill:
     """The bytes of a run with ``samples[i]`` images on node ``i``; weights are float32.
 
-    Law: equals ``summary["bytes"]`` of that run, where ``mpfl`` votes by ``most_votes``
+    Law: equals ``summary["bytes"]`` of that run, if ``mpfl`` votes by ``most_votes``
     and every node sends the mask that the plan asks for.
 
     At the end ``final_rounds`` of federated averaging train the network that is left (0: none).
@@ -78,7 +78,7 @@ def bill(
     (Bernstein et al., arXiv 1802.04434). FedPM (Isik et al., arXiv 2209.15328) sends the bit
     up, but a probability down.
 
-    ``mask`` is the last consensus. It matters where layers are joined, as in a ResNet: a
+    ``mask`` is the last consensus. It matters if layers are joined, as in a ResNet: a
     channel of their sum travels as long as one of them keeps it. Without it joined layers keep
     the same channels, as far as they can: the least that the final training may cost.
 
@@ -191,7 +191,7 @@ def _first(alive: Mask, keep: Keep) -> Mask:
 
 
 def _checked(mask: Mask, expected: Mask, layout: Layout) -> Mask:
-    """``mask``, where it keeps as many filters of every layer as ``expected``."""
+    """``mask``, if it keeps as many filters of every layer as ``expected``."""
     masks.check(mask, layout)
     has, needs = masks.counts(mask), masks.counts(expected)
     for name, count in needs.items():

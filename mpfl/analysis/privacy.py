@@ -9,7 +9,7 @@ voter is hidden; the sum of many is still known, to within noise that grows like
 
 What is spent adds up, over the bits of a ballot and over the rounds (:func:`epsilon_total`);
 Dwork & Roth, *The Algorithmic Foundations of Differential Privacy*, 2014, sections 3.2 and 3.5.
-The final training is not covered: where nodes average weights, the weights tell more.
+The final training is not covered: if nodes average weights, the weights tell more.
 
 The draws are those of the node's own generator, so that a run can be repeated. Whoever knows
 its seed can take the noise off again: between real parties draw from the operating system.
@@ -185,7 +185,7 @@ def epsilon_total(epsilon: float, bits: Sequence[int], delta: float = 0.0) -> fl
     Basic composition adds up: ``m eps`` for ``m`` bits in all, for certain (``delta`` = 0).
     With a chance ``delta`` above 0 that the promise fails, advanced composition may be less,
     ``eps sqrt(2 m ln(1/delta)) + m eps (e^eps - 1)``, and the smaller of both is returned. Both
-    hold where each round's answers depend on the rounds before. Dwork, Rothblum & Vadhan, FOCS
+    hold if each round's answers depend on the rounds before. Dwork, Rothblum & Vadhan, FOCS
     2010. Law: never more than basic, and only less at a small epsilon.
     """
     _check_epsilon("epsilon_total", epsilon)

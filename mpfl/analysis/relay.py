@@ -36,7 +36,7 @@ def gather(
     """The vote histogram of ``(sender, payload)`` pairs, masks and counts mixed, and the voters.
 
     ``int64 [filters]`` by layer. Payloads are taken as they come and none is kept. Raises
-    :class:`~mpfl.types.MPFLError` naming the first sender whose payload is bad, and where
+    :class:`~mpfl.types.MPFLError` naming the first sender whose payload is bad, and if
     there is none at all.
     """
     total = {layer.name: np.zeros(layer.filters, np.int64) for layer in plan.layout.layers}

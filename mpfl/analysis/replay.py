@@ -1,8 +1,8 @@
 """What the vote would have been: other ballots, another rule, and no training again.
 
 A node's turn is a function of the seed, the round, the node and its data, and in the first round
-every node is sent the same. So the ballot that node ``i`` casts in a run where all nodes are
-spoilt is, bit for bit, the one it casts where only some are: put among the honest ballots of
+every node is sent the same. So the ballot that node ``i`` casts in a run in which all nodes are
+spoilt is, bit for bit, the one it casts if only some are: put among the honest ballots of
 the others, it makes the very votes of that run. This holds of the first round alone. After it
 nodes train what the consensus left, and that differs.
 
@@ -82,7 +82,7 @@ def consensus(
 def jaccard(one: Bool[np.ndarray, " filters"], other: Bool[np.ndarray, " filters"]) -> float:
     """Jaccard distance: of the filters that either mask keeps, the share that only one keeps.
 
-    ``1 - |A and B| / |A or B|``, from 0 (equal) to 1 (nothing in common); 0 where both are
+    ``1 - |A and B| / |A or B|``, from 0 (equal) to 1 (nothing in common); 0 if both are
     empty. It is a metric (Levandowsky & Winter, Nature 234, 1971).
     """
     either = int((one | other).sum())

@@ -31,7 +31,7 @@ from mpfl.evidence.verdicts import (
 class Claim:
     """A claim, where it is said, what tests it, and what would change our mind.
 
-    ``table`` is that of the runs behind it, or ``COMPUTED`` where it takes none.
+    ``table`` is that of the runs behind it, or ``COMPUTED`` if it takes none.
     """
 
     name: str
@@ -112,7 +112,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "lottery-network",
-        "The vote keeps better filters than a lottery with its counts, where it ranks all layers "
+        "The vote keeps better filters than a lottery with its counts, if it ranks all layers "
         "together (random w0).",
         "taken for granted by the paper",
         "network",

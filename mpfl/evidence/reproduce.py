@@ -35,9 +35,9 @@ class CellDone:
 class Repeat:
     """A recorded cell and the same run again: how far apart they are.
 
-    ``bits`` are filters on which the last masks differ, of ``filters``; None where nobody
+    ``bits`` are filters on which the last masks differ, of ``filters``; None if nobody
     voted. ``points`` are differences of accuracy in percentage points, by evaluation.
-    ``holds`` where every layer keeps as many filters (where the schedule alone says how many)
+    ``holds`` if every layer keeps as many filters (if the schedule alone says how many)
     and no accuracy is more than ``TOLERANCE`` points away. Masks and weights repeat bit for bit
     on one kind of processor with one version of torch; elsewhere sums are rounded otherwise.
     """

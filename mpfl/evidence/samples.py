@@ -37,7 +37,7 @@ class Sample:
 
     @property
     def mean(self) -> float:
-        """The mean; not a number where nothing was measured."""
+        """The mean; not a number if nothing was measured."""
         return float(np.mean(self.values)) if self.values else math.nan
 
     @property
@@ -97,7 +97,7 @@ class Row:
 
 
 def points(training: Training) -> Callable[[Run], float | None]:
-    """The figure that a run's accuracy in per cent is; None where it has not been trained so."""
+    """The figure that a run's accuracy in per cent is; None if it has not been trained so."""
 
     def figure(run: Run) -> float | None:
         found = run.summary[f"accuracy_{training}"]
@@ -164,8 +164,8 @@ def rows_of(
 def difference(one: Row, other: Row, figure: Callable[[Run], float | None]) -> Sample:
     """``figure`` of ``one`` minus that of ``other``, for each seed that both have.
 
-    Paired by seed where that pairs something: one seed is one partition of the data, one
-    order of the pictures and, where w0 is drawn, one w0 in both. Where w0 is a file, all
+    Paired by seed if that pairs something: one seed is one partition of the data, one
+    order of the pictures and, if w0 is drawn, one w0 in both. If w0 is a file, all
     seeds share it, and the spread says nothing about other starts. Raises for a row compared
     with itself.
     """

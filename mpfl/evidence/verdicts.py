@@ -57,8 +57,8 @@ class Finding:
 def judged(sample: Sample, holds_from: float, resolution: float = 0.0) -> Verdict:
     """A verdict on "the true value is at least ``holds_from``".
 
-    *Reproduced* where the whole interval says so, *refuted here* where none of it does, *not
-    reproduced* where it reaches to both sides: more seeds may move it. Values that come in
+    *Reproduced* if the whole interval says so, *refuted here* if none of it does, *not
+    reproduced* if it reaches to both sides: more seeds may move it. Values that come in
     steps of ``resolution`` widen the interval by one, as equal ones would leave it no width.
     """
     if sample.n < LEAST_SEEDS:
@@ -100,7 +100,7 @@ def less_lost(method: str, noise: str, against: str) -> Callable[[Tables], Findi
 
 
 def epochs_sooner(table: str, one: str, other: str) -> Callable[[Tables], Finding]:
-    """How many local epochs before ``other`` is ``one`` where the worse of them ends?
+    """How many local epochs before ``other`` is ``one`` at the level at which the worse of them ends?
 
     An accuracy counts from when the network is as small as it gets.
     """
@@ -124,7 +124,7 @@ def epochs_sooner(table: str, one: str, other: str) -> Callable[[Tables], Findin
 
 
 def no_common_measure(tables: Tables) -> Finding:
-    """Said by hand: the ticket trains in one place, where a run records the end, not the way."""
+    """A hand-written verdict: the ticket trains in one place, where a run records the end, not the way."""
     said = "the ticket has no rounds between nodes; of central training the end alone is recorded"
     return Finding(said, Sample(()), "untestable here", 0.0, "epochs")
 
@@ -132,7 +132,7 @@ def no_common_measure(tables: Tables) -> Finding:
 def _shares(votes: Sample, everything: Sample, limit: float, seeds: int = LEAST_SEEDS) -> Finding:
     """The verdict on "less than ``limit`` per cent", of the votes alone and of all that is sent.
 
-    *Partly* where the votes alone are. What is computed needs no ``seeds``.
+    *Partly* if the votes alone are. What is computed needs no ``seeds``.
     """
     if votes.n < seeds:
         return Finding("-", everything, "not run yet", limit, "per cent")

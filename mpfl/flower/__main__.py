@@ -97,7 +97,7 @@ def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
         run = launch.submit(engine, config, nodes=experiment.nodes if virtual else None)
         launch.wait(engine, run, seconds=float("inf"), look=_Rounds(folder, experiment).show)
     print_summary(read_run(folder))
-    if (folder / "nodes.json").exists():  # not where only masks were asked for
+    if (folder / "nodes.json").exists():  # not if only masks were asked for
         for node, told in read_json(folder / "nodes.json")["accuracy"].items():
             print(f"node {node}: {told['accuracy']:.1%} of its own {told['images']} test images")
     print(f"{time.monotonic() - began:.0f} s in all, engine included")

@@ -149,7 +149,7 @@ def prepare(folder: Path, hosts: Sequence[str], nodes: int) -> None:
     """What a deployment on several machines begins with, all in ``folder``.
 
     The server's certificate for these ``hosts``, a key for each of ``nodes``, and a file
-    ``environment`` for the shell. Raises where the folder has certificates already.
+    ``environment`` for the shell. Raises if the folder has certificates already.
     """
     if (folder / "ca.crt").exists():
         raise MPFLError(f"{folder}: holds certificates already; choose another folder")
@@ -213,7 +213,7 @@ def status(engine: Engine, run: str) -> str:
 
 
 def wait(engine: Engine, run: str, seconds: float, look: Callable[[], None] = lambda: None) -> None:
-    """Until the run has ended well; raises with the server's last words where it did not.
+    """Until the run has ended well; raises with the server's last words if it did not.
 
     ``look`` is called now and then meanwhile.
     """

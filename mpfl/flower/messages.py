@@ -29,6 +29,6 @@ def answer(message: Message, content: Mapping[str, Any]) -> Message:
 
 
 def content(message: Message) -> dict[str, Any]:
-    """What a message carries; empty where it is none of ours, as anybody may send anything."""
+    """What a message carries; empty if it is none of ours, as anybody may send anything."""
     record = message.content.get(RECORD) if message.has_content() else None
     return dict(record) if isinstance(record, ConfigRecord) else {}

@@ -1,6 +1,6 @@
 """A node: Flower's ClientApp, which takes the algorithm's turn on the node's own data.
 
-Its ``--node-config`` says which node it is (``partition-id``) and, where that is not as in the
+Its ``--node-config`` says which node it is (``partition-id``) and, if that is not as in the
 run's settings, where its data sets are (``root``). With ``own-data=true`` all of their images
 are its own; else it takes its part of them, as in the simulation.
 """

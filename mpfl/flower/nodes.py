@@ -32,7 +32,7 @@ POLL = 0.2
 """Seconds between two looks at what has come."""
 
 Check = Callable[[int, Mapping[str, Any]], None]
-"""Raises :class:`~mpfl.types.MPFLError` where a node's answer does not count."""
+"""Raises :class:`~mpfl.types.MPFLError` if a node's answer does not count."""
 
 
 @dataclass
@@ -107,7 +107,7 @@ class FlowerNodes:
     ) -> Answers:
         """Send ``content`` to every node that is or comes, and hear them until the deadline.
 
-        ``once`` goes with the first message to a node, and once again where it lost it. Of
+        ``once`` goes with the first message to a node, and once again if it lost it. Of
         two answers of a node the first counts.
         """
         grid, count = self._grid, self._bench.experiment.nodes

@@ -50,7 +50,7 @@ def _equal(one: Weights, other: Weights) -> bool:
 
 
 def load_checkpoint(path: Path, layout: Layout) -> Resume | None:
-    """Where a phase goes on, or None where it has not begun; raises for a damaged file."""
+    """Where a phase goes on, or None if it has not begun; raises for a damaged file."""
     if not path.exists():
         return None
     try:

@@ -1,7 +1,7 @@
 """A run's network as one ONNX file, and what the smaller network saves in use.
 
 The file needs neither torch nor this package: it takes pixels as a picture file holds them
-and does the normalisation, and a resize where the run has one, inside.
+and does the normalisation, and a resize if the run has one, inside.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def export(
 
     Random pictures and 256 of the test set go through both. Raises
     :class:`~mpfl.types.MPFLError` for a run that is not finished or has no such weights, a
-    place that cannot be written to, and where the logits differ by more than ``CLOSE``.
+    place that cannot be written to, and if the logits differ by more than ``CLOSE``.
     """
     run = read_run(folder)
     there = [kind for kind, name in FILES.items() if (folder / name).is_file()]
@@ -132,7 +132,7 @@ def latency(
 
     The two take turns, so that ``ratio``, the median of dense / compact pair by pair, holds
     on a machine that does other work as well. A row has ``n`` pairs, fewer (but at least 3)
-    where they would take more than ``limit`` seconds; ``_low`` and ``_high`` are the 10 and
+    if they would take more than ``limit`` seconds; ``_low`` and ``_high`` are the 10 and
     90 % quantiles.
     """
     rows = []

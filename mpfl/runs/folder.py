@@ -45,7 +45,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file of a run folder; raises where it is missing or damaged."""
+    """Read a JSON file of a run folder; raises if it is missing or damaged."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
@@ -92,7 +92,7 @@ def load_mask(path: Path, layout: Layout) -> dict[str, np.ndarray]:
 
 
 def load_tensors(path: Path) -> dict[str, np.ndarray]:
-    """What :func:`save_weights` or :func:`save_mask` wrote; raises where it is damaged."""
+    """What :func:`save_weights` or :func:`save_mask` wrote; raises if it is damaged."""
     try:
         return safetensors.numpy.load_file(path)
     except SafetensorError as error:

@@ -43,7 +43,7 @@ def provenance(command: str) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """The checkout's commit, with ``+`` where tracked files of the package differ from it."""
+    """The checkout's commit, with ``+`` if tracked files of the package differ from it."""
 
     def ask(*words: str) -> str:
         git = ["git", "-C", str(PACKAGE), *words]

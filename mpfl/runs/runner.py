@@ -104,7 +104,7 @@ def _alone(folder: Path, wait: float) -> Iterator[None]:
 
 
 def _is_finished(folder: Path, config: dict[str, Any], resume: bool) -> bool:
-    """Whether ``folder`` holds the whole run; raises where the run may not use it."""
+    """Whether ``folder`` holds the whole run; raises if the run may not use it."""
     if (folder / "config.json").exists():
         _check_folder(folder, config, resume)
         return (folder / "summary.json").exists()

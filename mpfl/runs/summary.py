@@ -26,7 +26,7 @@ def summarise(
     """What ``summary.json`` holds, but for the machine and the command.
 
     ``macs`` are multiply-accumulates a picture, of the network that computes: the whole one
-    where no filter can be cut out, however many weights are pruned. ``mask_bodies`` sets the
+    if no filter can be cut out, however many weights are pruned. ``mask_bodies`` sets the
     bytes of the masks sent up, frames left out, against the fewest that could tell them apart.
     """
     experiment, layout = bench.experiment, bench.layout

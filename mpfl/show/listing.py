@@ -24,7 +24,7 @@ def print_recipes() -> None:
     for name in RECIPES:
         console.print(f"  {name}")
     console.print(f"budgets: {', '.join(BUDGETS)}")
-    console.print("fields for --set (with their defaults, where a recipe sets no other):")
+    console.print("fields for --set (with their defaults, if a recipe sets no other):")
     for field in dataclasses.fields(Experiment):
         default = getattr(Experiment(), field.name)
         console.print(f"  {field.name} = {describe(default)}", soft_wrap=True)

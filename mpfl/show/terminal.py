@@ -15,7 +15,7 @@ console = Console()
 
 
 def percent(share: float | None) -> str:
-    """A share as a reader's percentage; a dash where there is none."""
+    """A share as a reader's percentage; a dash if there is none."""
     return "-" if share is None else f"{100 * share:.2f} %"
 
 

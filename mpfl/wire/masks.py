@@ -140,7 +140,7 @@ def decode_mask(
     kind = kind_of(payload)
     if coding == "packed" and kind in (Kind.KNOWN, Kind.NESTED):
         raise MPFLError(
-            f"{kind.name} payload is not canonical where the coding is 'packed'; "
+            f"{kind.name} payload is not canonical if the coding is 'packed'; "
             "do both sides hold the same coding?"
         )
     if kind is Kind.KNOWN and keep is None:

@@ -109,7 +109,7 @@ def sparsity_curves(series: Mapping[str, Sequence[Row]]) -> Figure:
 
 
 def _counts(axes: Axes) -> None:
-    """Counts over decades; from zero on where a method sends nothing."""
+    """Counts over decades; from zero on if a method sends nothing."""
     low, high = axes.dataLim.intervalx
     if low > 0:
         axes.set_xscale("log")
