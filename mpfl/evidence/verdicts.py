@@ -100,7 +100,7 @@ def less_lost(method: str, noise: str, against: str) -> Callable[[Tables], Findi
 
 
 def epochs_sooner(table: str, one: str, other: str) -> Callable[[Tables], Finding]:
-    """How many local epochs before ``other`` is ``one`` at the level at which the worse of them ends?
+    """How many local epochs before ``other`` does ``one`` reach what the worse of them ends at?
 
     An accuracy counts from when the network is as small as it gets.
     """
@@ -124,7 +124,7 @@ def epochs_sooner(table: str, one: str, other: str) -> Callable[[Tables], Findin
 
 
 def no_common_measure(tables: Tables) -> Finding:
-    """A hand-written verdict: the ticket trains in one place, where a run records the end, not the way."""
+    """A hand-written verdict: of training in one place a run records the end, not the way."""
     said = "the ticket has no rounds between nodes; of central training the end alone is recorded"
     return Finding(said, Sample(()), "untestable here", 0.0, "epochs")
 
