@@ -21,6 +21,7 @@ from toys import result_of
 
 import mpfl
 from mpfl import masks
+from mpfl.allocate import over_network
 from mpfl.analysis.faults import random_mask
 from mpfl.data.noise import gaussian
 from mpfl.data.partition import dirichlet
@@ -160,7 +161,7 @@ def test_the_bodies_of_the_masks_are_set_against_the_fewest_bytes_there_could_be
     plan = Workbench(experiment).plan
     limit, alive = 0.0, masks.full(plan.layout)
     for line in lines:
-        for name, keep in plan.keep(line["round"], alive).items():
+        for (name,), keep in plan.keep(line["round"], alive).counts.items():
             limit += 3 * math.log2(math.comb(int(alive[name].sum()), keep))
         alive = {n: bits_of(text, alive[n].size) for n, text in line["mask"].items()}
     assert found["limit_bytes"] == pytest.approx(limit / 8, abs=0.05)
@@ -433,7 +434,7 @@ def test_a_run_from_before_a_field_was_added_goes_on(quick, tmp_path):
     interrupted(quick(), tmp_path / "run", 3)
     path = tmp_path / "run" / "config.json"
     config = read_json(path)
-    del config["floor"], config["local"]["momentum"]
+    del config["coding"], config["local"]["momentum"]
     write_json(path, config)
     run(quick(), tmp_path / "run", resume=True)
     assert read_json(path) == config_of(quick())
@@ -461,7 +462,7 @@ def test_an_empty_folder_will_do(quick, tmp_path):
     ("changes", "says"),
     [
         ({"schedule": one_shot(0.99)}, "leaves layer 'features.0' with none of its 4 filters"),
-        ({"scope": "network", "floor": 9}, "a floor of 9 takes 21"),
+        ({"quota": over_network(9)}, "a floor of 9 takes 21"),
         ({"w0": "nowhere.safetensors"}, "no file 'nowhere.safetensors'"),
         ({"partition": dirichlet(0.01), "images": 20, "nodes": 20}, "is left with no data"),
         ({"method": LOTTERY, "match": "nowhere"}, "nowhere holds no rounds"),

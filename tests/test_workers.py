@@ -258,3 +258,12 @@ def test_where_a_system_does_not_tell_which_cores_all_count(monkeypatch):
     assert default_workers(10) == 5
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert default_workers(10) == 1
+
+
+def test_what_no_file_holds_is_refused_by_name(quick, tmp_path):
+    def mine(round_, rounds):
+        return 0.5
+
+    with pytest.raises(MPFLError, match="cannot be sent this experiment.*workers=1"):
+        run(quick(schedule=mine), tmp_path / "run", workers=2)
+    assert run(quick(schedule=mine), tmp_path / "alone")["sparsity"] >= 0.5

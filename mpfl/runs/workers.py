@@ -9,17 +9,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-import cloudpickle
 import torch
 
 from mpfl.runs.experiment import Experiment
@@ -49,14 +50,14 @@ class Workers:
 
     def __init__(self, experiment: Experiment, root: Path, count: int) -> None:
         at_least("workers", count, 1)
+        _require_portable(experiment)
         self._before = set(multiprocessing.active_children())
         self._pool = ProcessPoolExecutor(
             count,
             # A fork would copy torch's threads half, and a GPU's state not at all.
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_prepare,
-            # Also a rule or noise that was written in a notebook cell goes along, with its code.
-            initargs=(cloudpickle.dumps(experiment), root),
+            initargs=(experiment, root),
         )
 
     def __enter__(self) -> Workers:
@@ -107,6 +108,17 @@ class Workers:
         return result
 
 
+def _require_portable(experiment: Experiment) -> None:
+    """Refuse what another process cannot be sent: code that no file holds."""
+    remedy = "run it with workers=1, or put it in a file and import it from there"
+    try:
+        sent = bytes(ForkingPickler.dumps(experiment))
+    except Exception as error:  # whatever makes it stay here
+        raise MPFLError(f"worker processes cannot be sent this experiment ({error}); {remedy}") from None
+    if b"__main__" in sent and not hasattr(sys.modules["__main__"], "__file__"):
+        raise MPFLError(f"worker processes cannot see what was written in a notebook; {remedy}")
+
+
 @contextmanager
 def _deaths_told() -> Iterator[None]:
     try:
@@ -136,13 +148,13 @@ def _interrupts_held() -> Iterator[None]:
 _bench: Workbench
 
 
-def _prepare(experiment: bytes, root: Path) -> None:
+def _prepare(experiment: Experiment, root: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows; see _interrupts_held
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     keep_freed_memory()
     global _bench
-    _bench = Workbench(cloudpickle.loads(experiment), root)
+    _bench = Workbench(experiment, root)
 
 
 def _end_with_parent() -> None:
