@@ -17,7 +17,8 @@ from mpfl.data.noise import gaussian
 from mpfl.nets.settings import Settings
 from mpfl.runs.folder import read_lines
 from mpfl.runs.methods import LTH, PRUNING_FL
-from mpfl.runs.runner import Progress, run
+from mpfl.runs.progress import Progress
+from mpfl.runs.runner import run
 from mpfl.runs.workbench import Workbench
 from mpfl.runs.workers import Workers, default_workers
 from mpfl.types import MPFLError
@@ -264,6 +265,6 @@ def test_what_no_file_holds_is_refused_by_name(quick, tmp_path):
     def mine(round_, rounds):
         return 0.5
 
-    with pytest.raises(MPFLError, match="cannot be sent this experiment.*workers=1"):
+    with pytest.raises(MPFLError, match=r"cannot be sent this experiment.*workers=1"):
         run(quick(schedule=mine), tmp_path / "run", workers=2)
     assert run(quick(schedule=mine), tmp_path / "alone")["sparsity"] >= 0.5
