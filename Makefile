@@ -4,7 +4,8 @@ BUDGET ?= toy
 
 BIN    := .venv/bin
 SITE   := _build/html/index.html
-PAPERS := $(patsubst notebooks/%.md,notebooks_ipynb/%.ipynb,$(wildcard notebooks/*.md))
+STAGE  := _build/book
+TWINS  := notebooks_ipynb/.written
 
 # Keep the tools from remarks that are no concern of a reader.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -13,8 +14,8 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install book test lint types pytest test-slow notebooks data bench clean \
-	flower-simulation flower-deployment
+.PHONY: help install book test lint types types-begun types-ended pytest test-slow notebooks data \
+	bench clean flower-simulation flower-deployment
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' \
@@ -43,14 +44,21 @@ install: .venv/.mpfl  ## create .venv with everything pinned in it
 
 # ---- Book
 
-notebooks_ipynb/%.ipynb: notebooks/%.md .venv/.mpfl
+# The text of a notebook that changed goes into its .ipynb; outputs that a reader has there stay.
+$(TWINS): $(wildcard notebooks/*.md) | install
 	@mkdir -p notebooks_ipynb
-	@$(BIN)/jupytext --quiet --to ipynb --update --output $@ $<
+	@$(BIN)/jupytext --quiet --from notebooks//md:myst --to notebooks_ipynb//ipynb --update $?
+	@touch $@
 
-book: install $(PAPERS)  ## build the book, strictly; prints the page to open
-	@rm -rf _build/html && mkdir -p _build
+# Every notebook runs once, and the book is built from a folder that holds them executed.
+book: install $(TWINS)  ## build the book, strictly; prints the page to open
+	@rm -rf _build/html $(STAGE) && mkdir -p $(STAGE)
 	@echo "Building the book: every notebook runs, every warning counts."
-	@OMP_NUM_THREADS=1 $(BIN)/jupyter-book build . --all -W -n --keep-going -q >_build/book.log 2>&1 \
+	@OMP_NUM_THREADS=1 $(BIN)/python book/run.py _build/executed >_build/book.log 2>&1 \
+		|| { cat _build/book.log; echo "A notebook failed: see above."; exit 1; }
+	@cp -R _config.yml _toc.yml book notebooks notebooks_ipynb $(STAGE)
+	@cp _build/executed/*.ipynb $(STAGE)/notebooks
+	@$(BIN)/jupyter-book build $(STAGE) --path-output . --all -W -n --keep-going -q >_build/book.log 2>&1 \
 		|| { cat _build/book.log; echo "The book was not built: see above."; exit 1; }
 	@$(BIN)/python book/check.py
 	@echo "Open this page:"
@@ -58,7 +66,7 @@ book: install $(PAPERS)  ## build the book, strictly; prints the page to open
 
 # ---- Checks
 
-test: lint types book pytest  ## every check: style, imports, types, the book, the tests
+test: lint types-begun book types-ended pytest  ## every check: style, imports, types, the book, the tests
 
 lint: install  ## ruff and the import contracts
 	@$(BIN)/ruff check .
@@ -68,20 +76,26 @@ lint: install  ## ruff and the import contracts
 types: install  ## mypy
 	@$(BIN)/mypy
 
+# In `make test`, mypy takes the core that is idle once the notebooks have run.
+types-begun: install
+	@mkdir -p _build && rm -f _build/mypy.status
+	@{ nice $(BIN)/mypy >_build/mypy.log 2>&1; echo $$? >_build/mypy.status; } &
+
+types-ended:
+	@until [ -s _build/mypy.status ]; do sleep 1; done
+	@cat _build/mypy.log && exit $$(cat _build/mypy.status)
+
 pytest: install  ## the tests alone (those of the book look at what `make book` built)
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m "not endurance"
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist worksteal -m "not endurance"
 
 test-slow: install  ## the tests that kill and freeze processes of a deployment (minutes)
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -m endurance
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist worksteal -m endurance tests/test_flower_endurance.py
 
 # ---- Work
 
-notebooks: install $(PAPERS)  ## run every notebook, BUDGET=toy|laptop|paper, into _build/notebooks
-	@mkdir -p _build/notebooks
-	@for notebook in $(PAPERS); do \
-		$(if $(filter toy,$(BUDGET)),OMP_NUM_THREADS=1) $(BIN)/papermill --no-progress-bar --cwd notebooks -p budget $(BUDGET) \
-			$$notebook _build/notebooks/$$(basename $$notebook) || exit 1; \
-	done
+notebooks: install  ## run every notebook, BUDGET=toy|laptop|paper, into _build/notebooks
+	@$(if $(filter toy,$(BUDGET)),OMP_NUM_THREADS=1) $(BIN)/python book/run.py _build/notebooks \
+		--budget $(BUDGET) --jobs $(if $(filter toy,$(BUDGET)),2,1)
 
 # ---- Between machines: all of a Flower run here, on CIFAR-10; ARGUMENTS='--budget laptop ...'
 

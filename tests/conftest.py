@@ -32,9 +32,27 @@ FLAGS = [
 enforce = beartype(conf=BeartypeConf(is_pep484_tower=True))
 install_import_hook("mpfl", "conftest.enforce")
 
-# The first draw imports and compiles; a shared machine may stall. Neither is a fault.
+# The first draw imports and compiles; a shared machine may stall. Neither is a fault. Where CI is
+# set, as by .ci/run, every run draws the same examples: a fault there is the change's own.
 settings.register_profile("mpfl", deadline=None)
-settings.load_profile("mpfl")
+settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "mpfl")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests first, dealt out to the workers: one that begins last leaves a core idle.
+
+    ``--dist worksteal`` hands each worker a run of the list, as long as the next one's.
+    """
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    rest = [item for item in items if not item.get_closest_marker("slow")]
+    part = -(-len(rest) // workers)
+    items[:] = [
+        item
+        for worker in range(workers)
+        for item in slow[worker::workers] + rest[worker * part : (worker + 1) * part]
+    ]
 
 
 @pytest.fixture

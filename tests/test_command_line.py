@@ -76,6 +76,7 @@ def refused(capsys, *words):
 # --- run ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_first_command_a_reader_types(tmp_path):
     """Ends with a table within 20 s of processor time, all of python's start included."""
     folder = tmp_path / "runs" / "a"
@@ -183,6 +184,7 @@ def test_a_folder_whose_name_looks_like_markup(tmp_path, capsys):
     assert (folder / "summary.json").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_in_one_line_and_resume_goes_on(tmp_path, capsys):
     folder, words = tmp_path / "run", digits(tmp_path / "run", federated_rounds=40)
 

@@ -127,6 +127,7 @@ def beside_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_first_commands_run(
     beside_the_readme: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
