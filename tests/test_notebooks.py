@@ -39,7 +39,6 @@ PLUMBING = {  # but for these, which other modules share and no reader calls
     "analysis.relay.Level": "what link_bytes returns: met as a value",
     "server.decide": "half of count_votes, for mpfl.analysis.replay and mpfl.analysis.relay",
     "simulation.RoundLog": "what simulate yields: met as a value",
-    "baselines.controls.without_messages": "what both controls share",
     "baselines.fedavg.decode_replies": "shared with pruning-FL",
     "baselines.fedavg.broadcast_weights": "shared with pruning-FL",
     "baselines.fedavg.read_weights": "shared with pruning-FL",
