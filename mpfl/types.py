@@ -10,14 +10,13 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 
 Weights: TypeAlias = Mapping[str, np.ndarray]
 Mask: TypeAlias = Mapping[str, np.ndarray]
 Scores: TypeAlias = Mapping[str, np.ndarray]
-_T = TypeVar("_T")
 
 
 class MPFLError(ValueError):
@@ -39,7 +38,7 @@ def located(*where: str) -> Iterator[None]:
         raise MPFLError(f"{', '.join(where)}: {error}") from error
 
 
-def one_of(what: str, value: _T, choices: Iterable[_T]) -> _T:
+def one_of(what: str, value: Any, choices: Iterable[Any]) -> Any:
     """``value``, if it is one of ``choices``; else an error that names the nearest.
 
     >>> one_of("vote rule", "share", ["share", "relaxed"])

@@ -48,7 +48,7 @@ class Answers:
 
 
 class FlowerNodes:
-    """Nodes behind a Flower ``grid``; see :class:`mpfl.runs.runner.Elsewhere`.
+    """Nodes behind a Flower ``grid``; see :class:`mpfl.runs.phases.Elsewhere`.
 
     ``deadline`` and ``patience`` are in seconds: how long a round may take, and how long the
     first one waits for all nodes to connect. ``quorum`` replies close a round; 0 asks for a

@@ -65,7 +65,7 @@ def line_of(log: RoundLog, *, wire: bool, votes: bool = True) -> dict[str, Any]:
 def kept_counts(folder: Path, layout: Layout) -> Callable[[int], dict[str, int]]:
     """``round -> filters each layer kept`` in a run, for a control that matches it.
 
-    ``folder`` is a run folder, or the file that :func:`record` made of one.
+    ``folder`` is a run folder, or the file that :func:`keep_record` made of one.
     """
     lines = read_run(folder).rounds if folder.is_file() else read_lines(folder / "rounds.jsonl")
     sizes = layout.sizes
@@ -157,7 +157,7 @@ def filters_of(run: Run) -> dict[str, int]:
 
 
 def read_run(path: Path) -> Run:
-    """Read a finished run: its folder, or the one file that :func:`record` made of it."""
+    """Read a finished run: its folder, or the one file that :func:`keep_record` made of it."""
     if path.is_file():
         whole = read_json(path)
         if not isinstance(whole, dict) or set(whole) != set(_PARTS):
