@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from mpfl import masks, wire
 from mpfl.algorithm import Algorithm, Initialise, LocalTrain, Start, State
@@ -21,7 +21,6 @@ from mpfl.server import masked_pruning
 from mpfl.types import Weights
 
 
-@runtime_checkable
 class Parts(Protocol):
     """The parts of an experiment that a method is built from: a :class:`~mpfl.runs.workbench.Workbench` has them."""
 
