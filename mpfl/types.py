@@ -17,7 +17,7 @@ import numpy as np
 Weights: TypeAlias = Mapping[str, np.ndarray]
 Mask: TypeAlias = Mapping[str, np.ndarray]
 Scores: TypeAlias = Mapping[str, np.ndarray]
-_T = TypeVar("_T")
+T = TypeVar("T")
 
 
 class MPFLError(ValueError):
@@ -39,7 +39,7 @@ def located(*where: str) -> Iterator[None]:
         raise MPFLError(f"{', '.join(where)}: {error}") from error
 
 
-def one_of(what: str, value: _T, choices: Iterable[_T]) -> _T:
+def one_of(what: str, value: T, choices: Iterable[T]) -> T:
     """``value``, if it is one of ``choices``; else an error that names the nearest.
 
     >>> one_of("vote rule", "share", ["share", "relaxed"])
