@@ -5,7 +5,8 @@ each layer the same share, by a power of its width, of what is left, or over the
 Nodes and server compute it by themselves. Each quota is a frozen dataclass whose ``repr`` a run's
 configuration records.
 
-Laws, for every quota: no layer is asked to be empty, and no number is above what is alive.
+Laws, for every quota: no layer is asked to be empty, and what a node keeps is never above what is
+alive. (What the server's rule is asked for may be, if ``required`` goes slower than the votes.)
 """
 
 from __future__ import annotations

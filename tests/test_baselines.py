@@ -6,30 +6,31 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from federation import DATA, WIDE, begin, drift, half, recorded, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import TOY, begin, chain, draw_weights, drift, inside, mask_of, recorded, same, written
+from toys import TOY, chain, draw_weights, inside, mask_of, same, written
 
 from mpfl import masks, wire
 from mpfl.algorithm import Algorithm, State
+from mpfl.allocate import even, over_network, power
 from mpfl.baselines.controls import lottery, w0_norms, without_messages
 from mpfl.baselines.fedavg import average, fedavg
 from mpfl.baselines.pruning_fl import implied_mask, pruning_fl
 from mpfl.filters import apply, cut, cut_shapes
+from mpfl.masks import Keep
 from mpfl.node import Plan
-from mpfl.prune import l1, l2, random, rms_weight, select_by_layer
+from mpfl.prune import l1, l2, random, rms_weight, select
 from mpfl.schedules import cubic, geometric, linear, one_shot
 from mpfl.seeds import rng_for
 from mpfl.server import masked_pruning
-from mpfl.simulation import Resume, simulate
+from mpfl.simulation import Resume, simulate, take_turn
 from mpfl.types import MPFLError, Reply, Update
 from mpfl.vote import share
 
-WIDE = chain([16, 12, 10], norm=False)
-DATA = [np.full(5, 1.0), np.full(8, 2.0), np.full(3, 0.5)]
 IMAGES = [5, 8, 3]
 PLAN = Plan(WIDE, linear(0.6), rounds=3)
-HALF = {layer.name: np.arange(layer.filters) % 2 == 0 for layer in WIDE.layers}
+HALF = half(WIDE)
 TRAIN = drift(WIDE)
 
 
@@ -44,17 +45,18 @@ TABLE: dict[str, Algorithm] = {
     "fedavg of a mask": fedavg(WIDE, initialise, TRAIN, mask=HALF),
     "pruning-fl": pruning_fl(PLAN, initialise, TRAIN),
     "pruning-fl at random": pruning_fl(PLAN, initialise, TRAIN, score=random),
-    "random-masks": lottery(PLAN, initialise, seed=1),
+    "lottery": lottery(PLAN, initialise, seed=1),
     "w0-norms": w0_norms(PLAN, initialise),
 }
-CONTROLS = ("random-masks", "w0-norms")
+CONTROLS = ("lottery", "w0-norms")
 every_method = pytest.mark.parametrize("name", TABLE)
 every_control = pytest.mark.parametrize("name", CONTROLS)
 averaging = pytest.mark.parametrize("name", ["fedavg", "fedavg of a mask", "pruning-fl"])
 
 
-def run(algorithm, rounds=3, data=DATA, seed=0, **how):
-    return list(simulate(algorithm, data, begin(WIDE), rounds, seed, **how))
+def run3(algorithm, data=DATA, rounds=3, **how):
+    """A run of three rounds."""
+    return run(algorithm, data, rounds, **how)
 
 
 def close(one, other):
@@ -70,32 +72,32 @@ def close(one, other):
 
 @every_method
 def test_masks_only_lose_filters_and_no_layer_is_empty(name):
-    consensus = [masks.full(WIDE), *(log.state.mask for log in run(TABLE[name]))]
+    consensus = [masks.full(WIDE), *(log.state.mask for log in run3(TABLE[name]))]
     assert all(inside(later, earlier) for earlier, later in pairwise(consensus))
     assert all(bits.any() for mask in consensus for bits in mask.values())
 
 
 @every_method
 def test_every_byte_is_counted(name):
-    algorithm, wire = recorded(TABLE[name])
-    logs = run(algorithm)
-    assert [(what, round_) for what, round_, _ in wire if what == "start"] == [("start", 0)]
-    assert [log.start_bytes for log in logs] == [3 * len(wire[0][2]), 0, 0]
+    algorithm, messages = recorded(TABLE[name])
+    logs = run3(algorithm)
+    assert [(what, round_) for what, round_, _ in messages if what == "start"] == [("start", 0)]
+    assert [log.start_bytes for log in logs] == [3 * len(messages[0][2]), 0, 0]
     for log in logs:
-        up = [len(m) for what, round_, m in wire if (what, round_) == ("up", log.round)]
-        down = [len(m) for what, round_, m in wire if (what, round_) == ("down", log.round)]
+        up = [len(m) for what, round_, m in messages if (what, round_) == ("up", log.round)]
+        down = [len(m) for what, round_, m in messages if (what, round_) == ("down", log.round)]
         assert log.payloads == tuple(up) and log.bytes_up == sum(up)
         assert log.bytes_down == 3 * sum(down) and len(down) == 1
 
 
 @every_method
 def test_a_run_that_goes_on_equals_one_that_was_never_cut_off(name):
-    whole, wire = recorded(TABLE[name])
-    logs = run(whole)
+    whole, messages = recorded(TABLE[name])
+    logs = run3(whole)
     for log in logs:
         later, rest = recorded(TABLE[name])
-        again = run(later, resume=Resume(log.round, log.state, log.memories))
-        assert rest == [message for message in wire if message[1] > log.round]
+        again = run3(later, resume=Resume(log.round, log.state, log.memories))
+        assert rest == [message for message in messages if message[1] > log.round]
         for one, other in zip(again, logs[log.round :], strict=True):
             assert same(one.state.mask, other.state.mask)
             assert same(one.state.weights, other.state.weights)
@@ -107,7 +109,7 @@ def test_aggregating_leaves_the_state_before_as_it_was(name):
     state = algorithm.init(begin(WIDE))
     down = algorithm.broadcast(state, 1)
     memory = algorithm.join(algorithm.start(state))
-    reply = algorithm.local(memory, down, DATA[0], rng_for(0))
+    reply = take_turn(algorithm.local, DATA[0], 0, 1, 0, memory, down)
     algorithm.aggregate(state, 1, [reply])
     assert same(state.weights, draw_weights(WIDE)) and same(memory, draw_weights(WIDE))
     assert same(state.mask, algorithm.init(begin(WIDE)).mask)
@@ -119,7 +121,7 @@ def test_the_order_of_the_replies_changes_nothing(name):
     state = algorithm.init(begin(WIDE))
     down = algorithm.broadcast(state, 1)
     replies = [
-        replace(algorithm.local(state.weights, down, data, rng_for(node)), node=node)
+        take_turn(algorithm.local, data, 0, 1, node, state.weights, down)
         for node, data in enumerate(DATA)
     ]
     one, other = (algorithm.aggregate(state, 1, each) for each in (replies, replies[::-1]))
@@ -185,7 +187,7 @@ def slow_fedavg(rounds, mask):
 
 @pytest.mark.parametrize("mask", [None, HALF], ids=["dense", "mask"])
 def test_fedavg_is_its_slow_twin(mask):
-    logs = run(fedavg(WIDE, initialise, TRAIN, mask=mask))
+    logs = run3(fedavg(WIDE, initialise, TRAIN, mask=mask))
     held = masks.full(WIDE) if mask is None else mask
     assert close(logs[-1].state.weights, slow_fedavg(3, held))
     assert all(same(log.state.mask, held) for log in logs)
@@ -195,7 +197,7 @@ def test_fedavg_is_its_slow_twin(mask):
 def test_with_a_mask_only_kept_slices_travel_and_zeros_stay_zeros():
     dense, small = (recorded(TABLE[name]) for name in ("fedavg", "fedavg of a mask"))
     for algorithm, _ in (dense, small):
-        logs = run(algorithm)
+        logs = run3(algorithm)
     assert same(logs[-1].state.weights, apply(logs[-1].state.weights, HALF, WIDE))
     assert np.count_nonzero(logs[-1].state.weights["layer1.weight"]) == 6 * 8
     sizes = []
@@ -214,14 +216,14 @@ def test_with_a_mask_only_kept_slices_travel_and_zeros_stay_zeros():
 
 def test_the_first_round_of_averaging_sends_no_weights_down():
     for name in ("fedavg", "pruning-fl"):
-        _, wire = run_recorded(TABLE[name])
-        down = [wire.kind_of(message) for what, _, message in wire if what == "down"]
+        _, messages = run_recorded(TABLE[name])
+        down = [wire.kind_of(message) for what, _, message in messages if what == "down"]
         assert down == [wire.Kind.EMPTY, wire.Kind.WEIGHTS, wire.Kind.WEIGHTS]
 
 
 def run_recorded(algorithm):
-    algorithm, wire = recorded(algorithm)
-    return run(algorithm), wire
+    algorithm, messages = recorded(algorithm)
+    return run3(algorithm), messages
 
 
 def test_the_final_training_can_start_from_a_consensus_that_is_sent():
@@ -234,7 +236,7 @@ def test_the_final_training_can_start_from_a_consensus_that_is_sent():
         start=lambda state: message,
         join=lambda sent: draw_weights(WIDE) if sent == message else {},
     )
-    logs = run(algorithm)
+    logs = run3(algorithm)
     assert logs[0].start_bytes == 3 * len(message)
     assert close(logs[-1].state.weights, slow_fedavg(3, HALF))
 
@@ -263,7 +265,7 @@ def test_bad_weights_name_their_node_and_the_round(name, payload, message):
 @averaging
 def test_a_round_without_replies_is_refused(name):
     with pytest.raises(MPFLError, match="round 1: no node replied"):
-        run(TABLE[name], data=[])
+        run3(TABLE[name], data=[])
 
 
 @averaging
@@ -292,7 +294,7 @@ def test_a_mask_is_read_off_the_zeros():
 
 @pytest.mark.parametrize("score", [l2, l1])
 def test_pruning_fl_is_its_slow_twin(score):
-    logs = run(pruning_fl(PLAN, initialise, TRAIN, score=score))
+    logs = run3(pruning_fl(PLAN, initialise, TRAIN, score=score))
     weights, mask = draw_weights(WIDE), masks.full(WIDE)
     for log in logs:
         trained = [
@@ -301,14 +303,14 @@ def test_pruning_fl_is_its_slow_twin(score):
         ]
         mean = average(trained, IMAGES)
         scores = {layer.name: score(Update(mean), layer, rng_for(0)) for layer in WIDE.layers}
-        mask = select_by_layer(scores, mask, PLAN.keep(log.round, mask))
+        mask = select(scores, mask, PLAN.keep(log.round, mask))
         weights = apply(mean, mask, WIDE)
         assert same(log.state.mask, mask) and same(log.state.weights, weights)
         assert same(implied_mask(log.state.weights, WIDE), mask)
 
 
 def test_pruning_fl_sends_its_zeros():
-    logs = run(TABLE["pruning-fl"])
+    logs = run3(TABLE["pruning-fl"])
     assert len({size for log in logs for size in log.payloads}) == 1
     assert logs[-1].sparsity > 0.55
 
@@ -317,18 +319,19 @@ def test_pruning_fl_sends_its_zeros():
 @pytest.mark.parametrize(
     "schedule", [linear(0.6), one_shot(0.6), cubic(0.6), geometric(0.3)], ids=str
 )
-@pytest.mark.parametrize("scope", ["layer", "network"])
-def test_counts_are_those_of_the_plan(name, schedule, scope):
-    plan = Plan(WIDE, schedule, 3, scope)
+@pytest.mark.parametrize("quota", [even(), power(0.5), over_network()], ids=str)
+def test_counts_are_those_of_the_plan(name, schedule, quota):
+    plan = Plan(WIDE, schedule, 3, quota)
     algorithm = {
         "pruning-fl": lambda: pruning_fl(plan, initialise, TRAIN, score=rms_weight),
-        "random-masks": lambda: lottery(plan, initialise, seed=2),
+        "lottery": lambda: lottery(plan, initialise, seed=2),
         "w0-norms": lambda: w0_norms(plan, initialise, score=rms_weight),
     }[name]()
     alive = masks.full(WIDE)
-    for log in run(algorithm, data=DATA[:1]):
+    for log in run3(algorithm, data=DATA[:1]):
         kept, asked = masks.counts(log.state.mask), plan.keep(log.round, alive)
-        assert (sum(kept.values()) if scope == "network" else kept) == asked
+        for group, count in asked.counts.items():
+            assert sum(kept[name] for name in group) == count
         alive = log.state.mask
 
 
@@ -338,19 +341,22 @@ def test_counts_are_those_of_the_plan(name, schedule, scope):
 @every_control
 @pytest.mark.parametrize("data", [DATA, []], ids=["nodes", "nobody"])
 def test_controls_send_nothing_and_leave_the_weights_alone(name, data):
-    logs = run(TABLE[name], data=data)
+    logs = run3(TABLE[name], data=data)
     for log in logs:
         assert log.bytes_down == log.bytes_up == 0
         assert log.payloads == (0,) * len(data)
         assert same(log.state.weights, draw_weights(WIDE))
-        assert masks.counts(log.state.mask) == PLAN.keep(log.round, masks.full(WIDE))
+        keep = PLAN.keep(log.round, masks.full(WIDE))
+        assert Keep.by_layer(masks.counts(log.state.mask)) == keep
+        with pytest.raises(MPFLError, match=rf"^round {log.round}: nobody voted; ask a log of"):
+            _ = log.outcome
 
 
 def last_mask(algorithm, **how):
-    return run(algorithm, data=[], **how)[-1].state.mask
+    return run3(algorithm, data=[], **how)[-1].state.mask
 
 
-def test_random_masks_are_a_function_of_their_seed_alone():
+def test_a_lottery_is_a_function_of_its_seed_alone():
     one = last_mask(lottery(PLAN, initialise, seed=1))
     assert same(one, last_mask(lottery(PLAN, initialise, seed=1), seed=7))
     others = [last_mask(lottery(PLAN, initialise, seed=seed)) for seed in range(2, 6)]
@@ -364,14 +370,14 @@ def test_random_masks_are_a_function_of_their_seed_alone():
 @every_control
 def test_a_control_ends_at_one_mask_however_many_rounds_lead_there(name):
     make = {
-        "random-masks": lambda plan: lottery(plan, initialise, seed=1),
+        "lottery": lambda plan: lottery(plan, initialise, seed=1),
         "w0-norms": lambda plan: w0_norms(plan, initialise),
     }[name]
     at_once = last_mask(make(Plan(WIDE, one_shot(0.6), 1)), rounds=1)
     assert same(at_once, last_mask(make(PLAN)))
 
 
-def test_random_masks_favour_no_filter():
+def test_a_lottery_favours_no_filter():
     layout = chain([4])
     plan = Plan(layout, one_shot(0.5), 1)
     start = State(draw_weights(layout), masks.full(layout))
@@ -392,28 +398,28 @@ def test_w0_norms_keep_the_largest_filters_of_w0():
 @every_control
 def test_a_control_can_take_over_the_counts_of_another_run(name):
     # A vote by unanimity overshoots the schedule; the control overshoots alike.
-    recorded_run = run(masked_pruning(PLAN, initialise, TRAIN, vote=share(1)))
+    recorded_run = run3(masked_pruning(PLAN, initialise, TRAIN, vote=share(1)))
     counts = [masks.counts(log.state.mask) for log in recorded_run]
-    assert counts[0] != PLAN.keep(1, masks.full(WIDE))
-    make = {"random-masks": lottery, "w0-norms": w0_norms}[name]
-    seed = {"seed": 3} if name == "random-masks" else {}
-    logs = run(make(PLAN, initialise, counts=lambda round_: counts[round_ - 1], **seed), data=[])
+    assert Keep.by_layer(counts[0]) != PLAN.keep(1, masks.full(WIDE))
+    make = {"lottery": lottery, "w0-norms": w0_norms}[name]
+    seed = {"seed": 3} if name == "lottery" else {}
+    logs = run3(make(PLAN, initialise, counts=lambda round_: counts[round_ - 1], **seed), data=[])
     assert [masks.counts(log.state.mask) for log in logs] == counts
     assert all(inside(b.state.mask, a.state.mask) for a, b in pairwise(logs))
 
 
 def test_any_score_of_w0_makes_a_control():
-    algorithm = without_messages(PLAN, initialise, name="w0-l1", score=l1)
+    algorithm = without_messages("w0-l1", PLAN, initialise, score=l1)
     assert algorithm.name == "w0-l1"
     weights = draw_weights(WIDE)
     scores = {layer.name: l1(Update(weights), layer, rng_for(0)) for layer in WIDE.layers}
-    expected = select_by_layer(scores, masks.full(WIDE), PLAN.keep(3, masks.full(WIDE)))
+    expected = select(scores, masks.full(WIDE), PLAN.keep(3, masks.full(WIDE)))
     assert same(last_mask(algorithm), expected)
 
 
 def test_names_are_told_apart():
     names = {algorithm.name for algorithm in TABLE.values()}
-    assert names == {"mpfl", "fedavg", "pruning-fl", "random-masks", "w0-norms"}
+    assert names == {"mpfl", "fedavg", "pruning-fl", "lottery", "w0-norms"}
 
 
 def test_what_is_cut_is_what_is_sent():

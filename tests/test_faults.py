@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mpfl.analysis import faults
-from mpfl.analysis.faults import FAULTS, Fault, colluding_veto, inverted_mask, random_mask
+from mpfl.analysis.faults import FAULTS, colluding_veto, inverted_mask, random_mask
+from mpfl.node import Fault
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError
 
@@ -20,7 +21,7 @@ VOTES: dict[str, st.SearchStrategy[Fault]] = {
     "inverted_mask": st.builds(inverted_mask),
     "colluding_veto": st.builds(colluding_veto, st.floats(0, 1), st.integers(0, 99)),
 }
-VOTE_EXAMPLES = [random_mask(), inverted_mask(), colluding_veto(share=0.5)]
+VOTE_EXAMPLES = [random_mask(), inverted_mask(), colluding_veto(amount=0.5)]
 every_fault = pytest.mark.parametrize("method", VOTE_EXAMPLES, ids=repr)
 
 Masks: TypeAlias = dict[str, np.ndarray]
@@ -97,7 +98,7 @@ def test_inverting_twice_gives_the_honest_mask(vote: Vote) -> None:
 
 
 def test_colluding_veto_keeps_everything_alive_but_the_chosen() -> None:
-    veto = colluding_veto(share=0.5, seed=3)
+    veto = colluding_veto(amount=0.5, seed=3)
     result = veto(HONEST, ALIVE, rng_for(0))
     for name, alive in ALIVE.items():
         chosen = veto.chosen(name, alive.size)
@@ -110,34 +111,34 @@ def test_colluding_veto_keeps_everything_alive_but_the_chosen() -> None:
 def test_colluders_agree_whatever_they_found_and_draw(vote: Vote, other: Vote, seed: int) -> None:
     mask, alive = vote
     found = {n: np.resize(other[0][n], b.size) & b for n, b in alive.items()}
-    mine = colluding_veto(share=0.3, seed=1)(mask, alive, rng_for(seed))
-    yours = colluding_veto(share=0.3, seed=1)(found, alive, rng_for(seed + 1))
+    mine = colluding_veto(amount=0.3, seed=1)(mask, alive, rng_for(seed))
+    yours = colluding_veto(amount=0.3, seed=1)(found, alive, rng_for(seed + 1))
     assert all((mine[name] == yours[name]).all() for name in alive)
 
 
 def test_the_choice_does_not_depend_on_the_round() -> None:
     # A later round has fewer filters alive: what was spared then is spared now.
-    veto, later = colluding_veto(share=0.5), {**ALIVE, "conv2": np.array([1, 0, 1, 0], bool)}
+    veto, later = colluding_veto(amount=0.5), {**ALIVE, "conv2": np.array([1, 0, 1, 0], bool)}
     honest = {name: HONEST[name] & later[name] for name in later}
     first, second = (veto(m, a, rng_for(0)) for m, a in ((HONEST, ALIVE), (honest, later)))
     assert all((second[name] == (first[name] & later[name])).all() for name in later)
 
 
 @given(
-    shares=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
+    amounts=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
     filters=st.integers(1, 70),
     seed=st.integers(0, 99),
 )
-def test_a_larger_share_chooses_a_superset(shares: list[float], filters: int, seed: int) -> None:
-    small, large = (colluding_veto(s, seed).chosen("conv", filters) for s in shares)
+def test_a_larger_amount_chooses_a_superset(amounts: list[float], filters: int, seed: int) -> None:
+    small, large = (colluding_veto(a, seed).chosen("conv", filters) for a in amounts)
     assert not (small & ~large).any()
-    assert small.sum() == math.ceil(shares[0] * filters - 1e-9)
+    assert small.sum() == math.ceil(amounts[0] * filters - 1e-9)
 
 
-@pytest.mark.parametrize(("share", "kept"), [(0, 64), (0.25, 48), (0.01, 63), (1, 0)])
-def test_the_choice_by_hand(share: float, kept: int) -> None:
+@pytest.mark.parametrize(("amount", "kept"), [(0, 64), (0.25, 48), (0.01, 63), (1, 0)])
+def test_the_choice_by_hand(amount: float, kept: int) -> None:
     alive = {"conv": np.ones(64, bool)}
-    assert colluding_veto(share)(alive, alive, rng_for(0))["conv"].sum() == kept
+    assert colluding_veto(amount)(alive, alive, rng_for(0))["conv"].sum() == kept
 
 
 def test_other_seeds_and_other_layers_choose_other_filters() -> None:
@@ -164,7 +165,7 @@ def test_a_mask_that_is_not_honest_is_refused(
         method(mask, alive, rng_for(0))
 
 
-@pytest.mark.parametrize(("share", "seed"), [(-0.1, 0), (1.1, 0), (math.nan, 0), (0.5, -1)])
-def test_colluding_veto_refuses_nonsense(share: float, seed: int) -> None:
-    with pytest.raises(MPFLError, match=r"^colluding_veto\(share=.*give a share of 0 to 1"):
-        colluding_veto(share, seed)
+@pytest.mark.parametrize(("amount", "seed"), [(-0.1, 0), (1.1, 0), (math.nan, 0), (0.5, -1)])
+def test_colluding_veto_refuses_nonsense(amount: float, seed: int) -> None:
+    with pytest.raises(MPFLError, match=r"^colluding_veto\(amount=.*give an amount of 0 to 1"):
+        colluding_veto(amount, seed)

@@ -1,25 +1,104 @@
-"""What `import mpfl` costs: the core must run where torch is not installed."""
+"""What `import mpfl` costs: the core must run where torch is not installed. And what names mean."""
 
 from __future__ import annotations
 
+import ast
+import pkgutil
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "mpfl"
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
     "contracts"
 ]
 CORE = next(contract for contract in CONTRACTS if contract["type"] == "forbidden")
 
 
-@pytest.mark.parametrize("module", ["mpfl", *CORE["source_modules"]])
-def test_core_module_loads_alone(module: str) -> None:
+def modules_below(name: str) -> Iterator[str]:
+    """A module, and if it is a package, every module below it."""
+    yield name
+    for folder in (find_spec(name).submodule_search_locations) or []:
+        for found in pkgutil.walk_packages([folder], f"{name}."):
+            yield found.name
+
+
+CORE_MODULES = [each for name in CORE["source_modules"] for each in modules_below(name)]
+
+
+def loaded_by(module: str) -> list[str]:
+    """Which of the heavy packages importing a module loads, in a process of its own."""
     heavy = CORE["forbidden_modules"]
     program = f"import sys, {module}; print(*sorted(set({heavy}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [], f"import {module} also loads {done.stdout.strip()}"
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("module", ["mpfl", *CORE_MODULES])
+def test_core_module_loads_alone(module: str) -> None:
+    assert loaded_by(module) == [], f"import {module} loads more than numpy"
+
+
+def test_the_core_is_the_method_the_wire_the_baselines_and_the_analysis() -> None:
+    files = {f"mpfl.{path.stem}" for path in PACKAGE.glob("[!_]*.py")}
+    folders = {
+        f"mpfl.{folder}.{path.stem}"
+        for folder in ("wire", "baselines", "analysis")
+        for path in (PACKAGE / folder).glob("[!_]*.py")
+    }
+    assert files | folders <= set(CORE_MODULES)
+
+
+def test_importing_the_package_takes_no_time() -> None:
+    program = (
+        "import time; began = time.process_time(); import mpfl; print(time.process_time() - began)"
+    )
+    seconds = [
+        float(subprocess.run([sys.executable, "-c", program], capture_output=True).stdout)
+        for _ in range(3)
+    ]
+    assert min(seconds) < 0.3
+
+
+# --- one word a thing ------------------------------------------------------------------------
+
+
+def public_names(path: Path) -> Iterator[str]:
+    """The functions, classes, constants and aliases that a file defines at its top."""
+    for node in ast.parse(path.read_text()).body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                names = [name]
+            case ast.ClassDef(name=name):
+                names = [name]
+            case ast.Assign() | ast.AnnAssign():
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                parts = (part for target in targets for part in ast.walk(target))
+                names = [part.id for part in parts if isinstance(part, ast.Name)]
+            case _:
+                names = []
+        yield from (name for name in names if not name.startswith("_"))
+
+
+def test_no_two_public_names_are_equal() -> None:
+    """``main`` alone is every command's own."""
+    homes = defaultdict(set)
+    for path in PACKAGE.rglob("*.py"):
+        for name in public_names(path):
+            homes[name].add(str(path.relative_to(PACKAGE)))
+    twice = {name: sorted(files) for name, files in homes.items() if len(files) > 1}
+    assert {name: files for name, files in twice.items() if name != "main"} == {}
+
+
+def test_every_kind_of_public_name_is_seen() -> None:
+    seen = set(public_names(PACKAGE / "prune.py"))
+    assert {"Score", "SCORES", "l2", "select"} <= seen and "_rows" not in seen
+    assert {"MAGIC", "VERSION", "Kind"} <= set(public_names(PACKAGE / "wire" / "frame.py"))

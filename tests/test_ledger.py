@@ -4,17 +4,19 @@ import dataclasses
 import math
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
+from federation import drift
 from hypothesis import given
 from hypothesis import strategies as st
-from toys import TOY, chain, draw_weights, drift, random_mask
+from toys import TOY, chain, draw_weights, random_mask
 
 from mpfl import masks, wire
 from mpfl.algorithm import Start
-from mpfl.allocate import power
-from mpfl.analysis.ledger import WAYS, Bill, bill, weights_length
+from mpfl.allocate import even, of_what_is_left, over_network, power
+from mpfl.analysis.ledger import Bill, Way, bill, weights_length
 from mpfl.baselines.controls import lottery
 from mpfl.baselines.fedavg import fedavg
 from mpfl.baselines.pruning_fl import pruning_fl
@@ -38,6 +40,7 @@ from mpfl.wire import encode_consensus
 RESULTS = Path(__file__).parent.parent / "data" / "results"
 IMAGES = {"cifar10": 50_000, "imagenet100-64": 50_000}
 CLASSES = {"cifar10": 10, "imagenet100-64": 100}
+WAYS = get_args(Way)
 OURS = [way for way in WAYS if way != "one-bit"]
 WIDE = Plan(chain([16, 12, 10]), linear(0.6), rounds=4)
 
@@ -50,8 +53,14 @@ def network(model: str, classes: int, width: float = 1.0) -> Layout:
 def known(cell: Cell) -> bool:
     """Whether the bytes of a recorded run follow from its configuration."""
     e = cell.experiment
-    plain = e.noise is None and e.images is None and e.partition == iid() and e.dataset in IMAGES
-    return e.federated and cell.keeps_its_counts and plain
+    plain = (
+        e.data_noise is None
+        and e.fault is None
+        and e.images is None
+        and e.partition == iid()
+        and e.dataset in IMAGES
+    )
+    return e.method.wire and cell.keeps_its_counts and plain
 
 
 CELLS = {
@@ -74,8 +83,8 @@ def test_a_recorded_run_sent_what_the_ledger_says(cell):
         texts = sent.rounds[-1]["mask"]
         last = {layer.name: bits_of(texts[layer.name], layer.filters) for layer in layout.layers}
     found = bill(
-        e.method,
-        Plan(layout, e.schedule, e.rounds, allocation=e.allocation, coding=e.coding),
+        e.method.name,
+        Plan(layout, e.schedule, e.rounds, e.quota, e.coding),
         [IMAGES[e.dataset] // e.nodes] * e.nodes,
         w0="seed" if e.w0 == "random" else "weights",
         final_rounds=e.federated_rounds,
@@ -88,7 +97,7 @@ def test_a_recorded_run_sent_what_the_ledger_says(cell):
 
 
 def test_every_method_is_among_the_recorded_runs():
-    assert {cell.experiment.method for cell in CELLS.values()} == set(OURS)
+    assert {cell.experiment.method.name for cell in CELLS.values()} == set(OURS)
     assert {cell.experiment.w0 == "random" for cell in CELLS.values()} == {True, False}
 
 
@@ -103,7 +112,7 @@ def test_a_run_on_digits_sends_what_the_ledger_says(quick, tmp_path, way, w0):
     bench = Workbench(quick(way, **changes))
     sent = run(bench.experiment, tmp_path / "run")["bytes"]
     left = load_tensors(tmp_path / "run" / "mask.safetensors")
-    samples = [len(shard) for shard in bench.nodes]
+    samples = [len(shard) for shard in bench.parties.nodes]
     for mask in (None, left):
         found = bill(way, bench.plan, samples, w0=w0, final_rounds=2, mask=mask)
         assert dataclasses.asdict(found) == sent
@@ -114,11 +123,11 @@ DATA = [np.full(5, 1.0), np.full(80, 2.0), np.full(10_000, 0.5)]
 PLANS = [
     WIDE,
     dataclasses.replace(WIDE, coding="packed"),
-    dataclasses.replace(WIDE, allocation=power(0.5)),
-    dataclasses.replace(WIDE, schedule=geometric(0.1, warmup=1), share_of="kept"),
+    dataclasses.replace(WIDE, quota=power(0.5)),
+    dataclasses.replace(WIDE, schedule=geometric(0.1, warmup=1), quota=of_what_is_left()),
     Plan(TOY, one_shot(0.3), rounds=1),
     # The rule is asked for other counts than the nodes: for more at first, for fewer later.
-    Plan(chain([16, 9]), one_shot(0.4), rounds=3, required=arithmetic(0.25)),
+    Plan(chain([16, 9]), one_shot(0.4), rounds=3, quota=even(required=arithmetic(0.25))),
     # Layers that are joined, and a mask of more than 127 bytes: its frame is a byte longer.
     Plan(chain([14, 20], blocks=[2, 1], skip=True, join=True), linear(0.7), rounds=3),
     Plan(chain([500, 700], norm=False), geometric(0.2), rounds=3),
@@ -126,18 +135,18 @@ PLANS = [
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=range(len(PLANS)))
-@pytest.mark.parametrize("way", ["mpfl", "random-masks", "pruning-fl", "fedavg"])
+@pytest.mark.parametrize("way", ["mpfl", "lottery", "pruning-fl", "fedavg"])
 def test_simulated_messages_are_as_long_as_the_ledger_says(plan, way):
     layout, train = plan.layout, drift(plan.layout)
     w0 = {name: np.asarray(array, np.float32) for name, array in draw_weights(layout).items()}
     algorithm = {
         "mpfl": lambda: masked_pruning(plan, lambda seed: w0, train),
-        "random-masks": lambda: lottery(plan, lambda seed: w0, seed=0),
+        "lottery": lambda: lottery(plan, lambda seed: w0, seed=0),
         "pruning-fl": lambda: pruning_fl(plan, lambda seed: w0, train),
     }.get(way)
     logs, mask, begin, how = [], masks.full(layout), w0, {}
     if algorithm is not None:
-        nodes = DATA if way != "random-masks" else []
+        nodes = DATA if way != "lottery" else []
         logs = list(simulate(algorithm(), nodes, Start(w0, 0), plan.rounds, seed=0))
         mask, begin = logs[-1].state.mask, logs[-1].state.weights
     # How the last consensus, or the last average, reaches the nodes.
@@ -218,7 +227,7 @@ def test_the_published_networks_are_billed_without_making_their_weights(model, c
     assert 100 * dense < found["fedavg"].final_up < 100.1 * dense
     assert found["mpfl"].rounds < found["one-bit"].final < found["mpfl"].final
     assert found["mpfl"].final - found["mpfl"].final_start == (
-        found["random-masks"].final - found["random-masks"].final_start
+        found["lottery"].final - found["lottery"].final_start
     )
 
 
@@ -228,13 +237,13 @@ def test_the_published_networks_are_billed_without_making_their_weights(model, c
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"way": "lth"}, "way is 'lth'; choose one of mpfl, "),
-        ({"w0": "pickle"}, "w0 is 'pickle'; choose 'seed' or 'weights'"),
+        ({"way": "lth"}, "(there are mpfl, lottery, w0-norms, pruning-fl, fedavg, one-bit)"),
+        ({"w0": "pickle"}, "no w0 'pickle'; did you mean 'seed'? (there are seed, weights)"),
         ({"samples": []}, "samples names no node; give the number of images of each"),
-        ({"final_rounds": -1}, "final_rounds is -1; give 0 to leave them out"),
+        ({"final_rounds": -1}, "final_rounds is -1; give at least 0"),
         (
-            {"plan": dataclasses.replace(WIDE, scope="network")},
-            "scope 'network' lets the votes say how many filters each layer keeps",
+            {"plan": dataclasses.replace(WIDE, quota=over_network())},
+            "quota: the votes say how many filters each layer keeps",
         ),
         (
             {"mask": masks.full(WIDE.layout)},

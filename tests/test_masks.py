@@ -1,5 +1,6 @@
 """Masks: by hand, against loops, and what is refused."""
 
+import math
 import re
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from toys import TOY, inside, layouts, mask_of, masks_for, same, written
 
 from mpfl import masks
+from mpfl.masks import Keep
 from mpfl.types import MPFLError
 
 few = settings(max_examples=40)
@@ -151,3 +153,69 @@ def test_a_mask_of_another_model_is_refused(mask, message):
 def test_a_filter_that_is_gone_does_not_come_back():
     with pytest.raises(MPFLError, match="mask of layer 'fc' brings back 2 pruned filters"):
         masks.check(ALL | {"conv1": HAND["conv1"], "conv2": HAND["conv2"]}, TOY, within=HAND)
+
+
+# --- how many are kept -----------------------------------------------------------------------
+
+
+def test_what_is_kept_by_hand():
+    by_layer = Keep.by_layer({"conv1": 3, "conv2": 2, "fc": 0})
+    assert by_layer == Keep({("conv1",): 3, ("conv2",): 2, ("fc",): 0})
+    assert by_layer.total == 5 and by_layer.floor == 1
+    assert by_layer.of(2) == Keep.by_layer(dict.fromkeys(TOY.sizes, 2))
+    grouped = Keep({("fc", "conv1"): 6, ("conv2",): 1}, floor=2)
+    assert grouped.total == 7
+    assert grouped.of(4) == Keep({("fc", "conv1"): 4, ("conv2",): 4}, floor=2)
+
+
+def test_what_a_group_leaves_each_layer_by_hand():
+    # Of each layer its own number; of the group's nine filters six stay, of each layer two thirds.
+    assert Keep.by_layer({"conv1": 3, "conv2": 0, "fc": 9}).for_layers(TOY.sizes) == {
+        "conv1": 3,
+        "conv2": 0,
+        "fc": 9,
+    }
+    grouped = Keep({("fc", "conv1"): 6, ("conv2",): 1})
+    assert list(grouped.for_layers(TOY.sizes).items()) == [("conv1", 2), ("conv2", 1), ("fc", 3)]
+    # A sixth of twelve would be less than a filter of each, but one stays.
+    assert Keep({tuple(TOY.sizes): 2}).for_layers(TOY.sizes) == dict.fromkeys(TOY.sizes, 1)
+
+
+@few
+@given(layouts(), st.data())
+def test_laws_of_what_a_group_leaves_each_layer(layout, data):
+    group = tuple(data.draw(st.permutations(list(layout.sizes))))
+    count = data.draw(st.integers(0, layout.filters))
+    kept = Keep({group: count}).for_layers(layout.sizes)
+    assert list(kept) == list(layout.sizes)
+    if len(group) == 1:
+        assert kept == {group[0]: count}
+        return
+    for name, size in layout.sizes.items():
+        even = count * size / layout.filters  # what the layer would have, were filters divisible
+        assert kept[name] == max(1, math.floor(even + 1e-9))
+        assert 1 <= kept[name] <= size
+    more = Keep({group: min(count + 1, layout.filters)}).for_layers(layout.sizes)
+    assert all(kept[name] <= more[name] for name in kept)
+    assert Keep({group: layout.filters}).for_layers(layout.sizes) == layout.sizes
+
+
+@pytest.mark.parametrize(
+    ("groups", "named"),
+    [
+        ([("conv1",), ("conv2",)], "['conv1', 'conv2']"),
+        ([("conv1", "conv2", "fc"), ("fc",)], "['conv1', 'conv2', 'fc', 'fc']"),
+        ([("conv1", "conv1", "conv2")], "['conv1', 'conv1', 'conv2']"),
+        ([("conv1", "conv2", "head")], "['conv1', 'conv2', 'head']"),
+        ([], "[]"),
+    ],
+)
+def test_groups_that_do_not_name_each_layer_once_are_refused(groups, named):
+    message = f"keep names layers {named}, but the model has ['conv1', 'conv2', 'fc']; name each"
+    with pytest.raises(MPFLError, match=re.escape(message)):
+        Keep(dict.fromkeys(groups, 1)).require_layers(TOY)
+
+
+@pytest.mark.parametrize("groups", [[("fc",), ("conv1",), ("conv2",)], [("fc", "conv1", "conv2")]])
+def test_groups_may_come_in_any_order(groups):
+    Keep(dict.fromkeys(groups, 1)).require_layers(TOY)

@@ -7,10 +7,10 @@ from itertools import combinations, pairwise, product
 
 import numpy as np
 import pytest
+from federation import begin, drift, initialise, recorded
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from toys import TOY, Election, begin, draw_weights, drift, elections, inside, layouts, masks_for
+from toys import TOY, Election, elections, inside, kept_by, layouts, masks_for
 
 from mpfl import masks, wire
 from mpfl.analysis.privacy import (
@@ -19,14 +19,12 @@ from mpfl.analysis.privacy import (
     chance_true,
     debiased,
     epsilon_total,
-    masked_counts,
     randomised_response,
     standard_error,
-    sum_of_masked,
     unbiased,
 )
-from mpfl.node import Plan, voter
-from mpfl.prune import l2
+from mpfl.masks import Keep
+from mpfl.node import Plan, Voter
 from mpfl.runs.experiment import Experiment, changes, config_of, identity
 from mpfl.runs.text import changed
 from mpfl.schedules import linear
@@ -146,36 +144,36 @@ def test_on_average_it_is_right_and_off_by_the_standard_error():
     assert np.std(found, axis=0) == pytest.approx(error, rel=0.06)
 
 
-def ballot_of(case: Election) -> Tally:
+def tally_of(case: Election) -> Tally:
     return Tally(case.masks.sum(axis=0), len(case.masks), case.alive, case.keep, case.norms)
 
 
 @given(elections(), epsilons)
 def test_a_rule_by_rank_is_unchanged_by_debiasing(case, epsilon):
-    ballot = ballot_of(case)
-    votes = unbiased(ballot.votes, ballot.voters, epsilon)
-    lifted = votes - votes.min()  # a ballot holds no negative counts; ranks do not mind
-    other = replace(ballot, votes=lifted, voters=float(lifted.max() + 1))
-    assert (most_votes()(other) == most_votes()(ballot)).all()
+    tally = tally_of(case)
+    votes = unbiased(tally.votes, tally.voters, epsilon)
+    lifted = votes - votes.min()  # a tally holds no negative counts; ranks do not mind
+    other = replace(tally, votes=lifted, voters=float(lifted.max() + 1))
+    assert (kept_by(most_votes(), other) == kept_by(most_votes(), tally)).all()
 
 
 @given(elections(), epsilons)
 def test_a_majority_is_unchanged_by_debiasing(case, epsilon):
-    ballot = ballot_of(case)
-    assert (debiased(share(0.5), epsilon)(ballot) == share(0.5)(ballot)).all()
+    tally = tally_of(case)
+    assert (kept_by(debiased(share(0.5), epsilon), tally) == share(0.5)(tally)).all()
 
 
 @pytest.mark.parametrize("rule", BY_SHARE, ids=str)
 @given(case=elections())
 def test_where_everybody_tells_the_truth_every_rule_decides_as_it_does(rule, case):
-    ballot = ballot_of(case)
-    assert (debiased(rule, 80.0)(ballot) == rule(ballot)).all()
+    tally = tally_of(case)
+    assert (kept_by(debiased(rule, 80.0), tally) == rule(tally)).all()
 
 
 @given(elections(), epsilons)
 def test_debiased_thresholds_are_monotone(case, epsilon):
-    ballot = ballot_of(case)
-    kept = [debiased(share(tau), epsilon)(ballot) for tau in (0.2, 0.5, 0.8, 1.0)]
+    tally = tally_of(case)
+    kept = [kept_by(debiased(share(tau), epsilon), tally) for tau in (0.2, 0.5, 0.8, 1.0)]
     assert all((more >= less).all() for more, less in pairwise(kept))
 
 
@@ -197,8 +195,8 @@ def chance_by_hand(votes, voters, epsilon, tau):
     p, total = chance_true(epsilon), 0.0
     for true in product([True, False], repeat=voters):
         said = sum((node < votes) == truth for node, truth in enumerate(true))
-        ballot = Tally(np.array([said]), voters, np.ones(1, bool), 1, np.ones(1))
-        if debiased(share(tau), epsilon)(ballot)[0]:
+        tally = Tally(np.array([said]), voters, np.ones(1, bool), 1, np.ones(1))
+        if kept_by(debiased(share(tau), epsilon), tally)[0]:
             total += math.prod(p if truth else 1 - p for truth in true)
     return total
 
@@ -261,73 +259,26 @@ def test_a_total_of_nonsense_is_refused(bits, delta):
         epsilon_total(1.0, bits, delta)
 
 
-# --- only the sum ----------------------------------------------------------------------------
-
-
-def pairs(nodes, seed=0):
-    """What each node shares with each other one."""
-    seeds = {pair: seed * 10_000 + i for i, pair in enumerate(combinations(range(nodes), 2))}
-    return [{b: seeds[min(a, b), max(a, b)] for b in range(nodes) if b != a} for a in range(nodes)]
-
-
-def all_masked(ballots, seed=0, round_=1):
-    shared = pairs(len(ballots), seed)
-    return np.array([masked_counts(b, i, shared[i], round_) for i, b in enumerate(ballots)])
-
-
-@given(
-    st.integers(1, 9).flatmap(lambda n: arrays(bool, st.tuples(st.just(n), st.integers(1, 20)))),
-    st.integers(0, 99),
-    st.integers(1, 9),
-)
-def test_the_masks_cancel_in_the_sum(ballots, seed, round_):
-    rows = all_masked(ballots, seed, round_)
-    assert (sum_of_masked(rows) == ballots.sum(axis=0)).all()
-    assert rows.min() >= 0 and rows.max() < 2 ** math.ceil(math.log2(len(ballots) + 1))
-    assert (sum_of_masked(rows[::-1]) == ballots.sum(axis=0)).all()
-
-
-@pytest.mark.parametrize("keeps", [False, True])
-def test_what_one_node_sends_says_nothing(keeps):
-    """Every number is equally likely, whatever the vote."""
-    row = masked_counts(np.full(16_000, keeps), 1, pairs(10)[1], 1)
-    counts = np.bincount(row, minlength=16)
-    assert len(counts) == 16 and abs(counts - 1000).max() < 5 * math.sqrt(1000)
-
-
-def test_other_rounds_have_other_masks():
-    ballots = np.ones((3, 50), bool)
-    assert (all_masked(ballots, round_=1) != all_masked(ballots, round_=2)).any()
-
-
-def test_a_node_that_drops_out_leaves_noise():
-    ballots = np.ones((9, 4000), bool)
-    rest = all_masked(ballots)[1:]
-    found = np.bincount(sum_of_masked(rest), minlength=16)
-    assert abs(found - 250).max() < 5 * math.sqrt(250)
-
-
 # --- in a run --------------------------------------------------------------------------------
 
 
 def test_private_votes_in_whole_rounds():
     plan, epsilon = Plan(TOY, linear(0.5), rounds=3), 1.0
-    private = voter(plan, drift(TOY), l2, fault=randomised_response(epsilon))
+    private = Voter(plan, drift(TOY), fault=randomised_response(epsilon))
     data, behaviour = [np.ones(3)] * 6, dict.fromkeys(range(6), private)
     for rule in (most_votes(), debiased(share(0.5), epsilon)):
-        start = lambda seed: draw_weights(TOY, seed)  # noqa: E731
-        algorithm = masked_pruning(plan, start, drift(TOY), vote=rule)
+        algorithm, messages = recorded(masked_pruning(plan, initialise(TOY), drift(TOY), vote=rule))
         logs = list(simulate(algorithm, data, begin(TOY), 3, 0, behaviour=behaviour))
-        kinds = {wire.kind_of(ballot) for log in logs for ballot in log.ballots}
+        kinds = {wire.kind_of(message) for what, _, message in messages if what == "up"}
         assert wire.Kind.KNOWN not in kinds or len(kinds) > 1, "the counts were not noisy"
         if rule == most_votes():  # exact, whatever the noise
             kept = masks.counts(logs[-1].state.mask)
-            assert kept == plan.keep(3, masks.full(TOY))
+            assert Keep.by_layer(kept) == plan.keep(3, masks.full(TOY))
 
 
 def test_from_the_command_line(quick):
     private = changed(quick(), ["noise=randomised_response(2)", f"noisy_nodes={quick().nodes}"])
-    assert private.voter_fault == randomised_response(2.0) and private.data_noise is None
+    assert private.fault == randomised_response(2.0) and private.data_noise is None
     rule = changed(private, ["vote=debiased(share(0.5), 2)"]).vote
     assert rule == debiased(share(0.5), 2.0)
     assert changed(private, [f"vote={rule!r}"]).vote == rule
@@ -340,11 +291,11 @@ def test_from_the_command_line(quick):
         (["vote=debiased(share(0.5), 2.0)"], "every node must answer by randomised_response"),
         (
             ["vote=debiased(share(0.5), 2.0)", "noise=randomised_response(1.0)", "noisy_nodes=10"],
-            "set noise to it and noisy_nodes to 10",
+            "set fault to it and noisy_nodes to 10",
         ),
         (
             ["vote=debiased(share(0.5), 2.0)", "noise=randomised_response(2.0)", "noisy_nodes=9"],
-            "set noise to it and noisy_nodes to 10",
+            "set fault to it and noisy_nodes to 10",
         ),
         (["vote=debiased(budget(), 2.0)"], "goes by rank, which does not change; use it"),
         (["vote=debiased(0.5, 2.0)"], "debiased: 0.5 is not Rule"),

@@ -1,4 +1,4 @@
-"""Laws of every score, and which filters a node keeps: by hand, against sorting, as laws."""
+"""Laws of every score: by hand, against a loop, as laws."""
 
 import math
 import re
@@ -10,21 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from toys import TOY, draw_weights, inside, mask_of, written
+from toys import TOY, draw_weights, mask_of
 
-from mpfl import masks, prune
+from mpfl import prune
 from mpfl.filters import Layer, Layout, apply
 from mpfl.prune import (
     SCORES,
     bn_scale,
-    keep_best,
+    filter_norms,
     l1,
     l2,
+    needs_gradients,
     rms_weight,
     score_layers,
-    select_by_layer,
-    select_over_network,
     taylor,
+    uses_gradients,
 )
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError, Update
@@ -117,8 +117,21 @@ def test_the_table_covers_every_score():
         for name, value in vars(prune).items()
         if callable(value) and getattr(value, "__module__", "") == prune.__name__
     }
-    others = {"score_layers", "keep_best", "select_by_layer", "select_over_network", "_rows"}
+    others = {"score_layers", "filter_norms", "uses_gradients", "needs_gradients"}
+    others |= {"keep_best", "select", "_rows", "_l2"}
     assert set(TABLE) == set(SCORES) == public - others
+
+
+def test_only_taylor_asks_for_gradients():
+    assert [name for name, score in SCORES.items() if needs_gradients(score)] == ["taylor"]
+
+
+def test_a_score_says_for_itself_that_it_needs_gradients():
+    def steep(update, layer, rng):
+        return np.zeros(layer.filters)
+
+    assert not needs_gradients(steep)
+    assert uses_gradients(steep) is steep and needs_gradients(steep)
 
 
 @looks
@@ -237,120 +250,10 @@ def test_every_layer_is_scored():
     assert np.array_equal(scores["fc"], l1(Update(draw_weights(TOY)), TOY.layers[2], rng_for(0)))
 
 
-# --- selecting, one layer --------------------------------------------------------------------
-
-
-def slow_keep_best(scores, alive, keep):
-    ranked = sorted((f for f in range(len(scores)) if alive[f]), key=lambda f: (-scores[f], f))
-    return [f in ranked[:keep] for f in range(len(scores))]
-
-
-@st.composite
-def choices(draw):
-    """Scores with many ties, and what is alive."""
-    filters = draw(st.integers(1, 8))
-    scores = draw(arrays(np.float64, filters, elements=st.integers(-1, 3).map(float)))
-    return scores, draw(arrays(bool, filters))
-
-
-@pytest.mark.parametrize(
-    ("keep", "kept"),
-    [(0, "....."), (1, "..#.."), (2, "#.#.."), (3, "#.##."), (4, "#.###"), (9, "#.###")],
-)
-def test_keep_best_by_hand(keep, kept):
-    # The second is gone, whatever its score. The first and the fourth tie.
-    scores, alive = np.array([2.0, 9, 3, 2, 1]), np.array([True, False, True, True, True])
-    assert written({"": keep_best(scores, alive, keep)}) == [kept]
-
-
-@given(choices(), st.integers(0, 9))
-def test_keep_best_is_sorting(case, keep):
-    scores, alive = case
-    before = scores.copy(), alive.copy()
-    kept = keep_best(scores, alive, keep)
-    assert kept.tolist() == slow_keep_best(scores, alive, keep)
-    assert not (kept & ~alive).any()
-    assert kept.sum() == min(keep, alive.sum())
-    assert not (kept & ~keep_best(scores, alive, keep + 1)).any()
-    assert np.array_equal(scores, before[0]) and np.array_equal(alive, before[1])
-
-
-# --- selecting, all layers -------------------------------------------------------------------
-
-SCORED = {
-    "a": np.array([5.0, 6, 7]),
-    "b": np.array([1.0, 2, 3, 4]),
-    "c": np.array([8.0]),
-}
-ALIVE = {"a": np.array([True, True, False]), "b": np.ones(4, bool), "c": np.ones(1, bool)}
-
-
-def test_select_by_layer_by_hand():
-    chosen = select_by_layer(SCORED, ALIVE, {"a": 1, "b": 3, "c": 1})
-    assert written(chosen) == [".#.", ".###", "#"]
-
-
-@pytest.mark.parametrize(
-    ("keep", "floor", "kept"),
-    [
-        (7, 1, ["##.", "####", "#"]),
-        (5, 1, ["##.", "..##", "#"]),  # 8, 6, 5 and 4, 3: the filter of 7 is gone
-        (3, 1, [".#.", "...#", "#"]),  # the floors alone
-        (5, 2, ["##.", "..##", "#"]),  # two a layer, one where there is no more
-        (2, 0, [".#.", "....", "#"]),  # without a floor a layer may go
-        (99, 1, ["##.", "####", "#"]),
-    ],
-)
-def test_select_over_network_by_hand(keep, floor, kept):
-    assert written(select_over_network(SCORED, ALIVE, keep, floor)) == kept
-
-
-def test_a_floor_that_does_not_fit_is_refused():
-    message = "2 filters cannot give each of 3 layers its floor of 1; ask for less sparsity"
-    with pytest.raises(MPFLError, match=message):
-        select_over_network(SCORED, ALIVE, 2)
-
-
-def slow_select_over_network(scores, alive, keep, floor):
-    """Each layer's best first; then the best of what is left, wherever it is."""
-    ranked = {
-        name: sorted(np.flatnonzero(alive[name]).tolist(), key=lambda f: (-scores[name][f], f))
-        for name in alive
-    }
-    chosen = {(name, f) for name in alive for f in ranked[name][:floor]}
-    rest = [(name, f) for name in alive for f in sorted(ranked[name][floor:])]
-    rest.sort(key=lambda place: -scores[place[0]][place[1]])
-    chosen |= set(rest[: keep - len(chosen)])
-    return {name: [(name, f) in chosen for f in range(len(alive[name]))] for name in alive}
-
-
-@few
-@given(st.lists(choices(), min_size=1, max_size=4), st.integers(1, 3), st.integers(0, 30))
-def test_select_over_network(layers, floor, more):
-    scores = {f"layer{i}": scores for i, (scores, _) in enumerate(layers)}
-    alive = {f"layer{i}": alive for i, (_, alive) in enumerate(layers)}
-    floors = {name: min(floor, int(bits.sum())) for name, bits in alive.items()}
-    keep = sum(floors.values()) + more
-    chosen = select_over_network(scores, alive, keep, floor)
-    assert {name: bits.tolist() for name, bits in chosen.items()} == slow_select_over_network(
-        scores, alive, keep, floor
-    )
-    assert inside(chosen, alive)
-    kept = masks.counts(chosen)
-    assert sum(kept.values()) == min(keep, sum(masks.counts(alive).values()))
-    assert all(kept[name] >= floors[name] for name in alive)
-    assert inside(chosen, select_over_network(scores, alive, keep + 1, floor))
-    if sum(floors.values()) > 0:
-        with pytest.raises(MPFLError, match="floor"):
-            select_over_network(scores, alive, sum(floors.values()) - 1, floor)
-
-
-@few
-@given(st.lists(choices(), min_size=1, max_size=4), st.integers(1, 9))
-def test_select_by_layer(layers, keep):
-    scores = {f"layer{i}": scores for i, (scores, _) in enumerate(layers)}
-    alive = {f"layer{i}": alive for i, (_, alive) in enumerate(layers)}
-    chosen = select_by_layer(scores, alive, dict.fromkeys(alive, keep))
-    assert list(chosen) == list(alive)
-    for name, bits in chosen.items():
-        assert bits.tolist() == slow_keep_best(scores[name], alive[name], keep)
+def test_norms_are_those_of_w0():
+    weights = draw_weights(TOY)
+    norms = filter_norms(weights, TOY)
+    for layer in TOY.layers:
+        for f in range(layer.filters):
+            slow = sum(float(x) ** 2 for x in weights[layer.weight][f].ravel()) ** 0.5
+            assert norms[layer.name][f] == pytest.approx(slow)

@@ -16,7 +16,9 @@ from toys import chain, draw_weights, mask_of, random_mask, result_of, same
 
 from mpfl import filters, masks, wire
 from mpfl.algorithm import State
+from mpfl.allocate import even, of_what_is_left
 from mpfl.evidence.cells import cells_of
+from mpfl.masks import Keep
 from mpfl.nets.hardware import keep_freed_memory
 from mpfl.nets.networks import DigitsCNN, build
 from mpfl.nets.settings import Settings
@@ -268,16 +270,24 @@ def test_a_fresh_head_fills_its_bounds_evenly():
 
 
 def trained(bench, monkeypatch):
-    """What every training of a run starts from, in its order: the weights as fit is given them."""
-    seen, fit = [], bench.trainer.fit
+    """What every training of a run starts from, in its order: the weights that it loads first."""
+    seen, beginning = [], []
+    fit, load = bench.trainer.fit, bench.trainer._load
 
-    def spy(weights, *arguments, **how):
-        seen.append(weights)
-        return fit(weights, *arguments, **how)
+    def spy_fit(*arguments, **how):
+        beginning.append(True)
+        return fit(*arguments, **how)
 
-    monkeypatch.setattr(bench.trainer, "fit", spy)
+    def spy_load(weights, mask):
+        if beginning:
+            beginning.clear()
+            seen.append(weights)
+        return load(weights, mask)
+
+    monkeypatch.setattr(bench.trainer, "fit", spy_fit)
+    monkeypatch.setattr(bench.trainer, "_load", spy_load)
     e = bench.experiment
-    logs = list(simulate(bench.algorithm(), bench.mask_nodes(), bench.start, e.rounds, e.seed))
+    logs = list(simulate(bench.algorithm(), bench.parties.trainers, bench.start, e.rounds, e.seed))
     bench.train_centrally(logs[-1].state.mask)
     return seen, [masks.full(bench.layout), *(log.state.mask for log in logs)]
 
@@ -381,15 +391,15 @@ PLAN = Plan(
     LAYOUT,
     geometric(0.1, warmup=1),
     rounds=9,
-    share_of="kept",
-    required=arithmetic(0.1, warmup=1),
+    quota=of_what_is_left(required=arithmetic(0.1, warmup=1)),
 )
+OWN = dataclasses.replace(PLAN, quota=of_what_is_left())
 
 
 def test_nothing_goes_in_the_first_round_and_then_a_tenth_of_what_is_kept():
     alive, counts = masks.full(LAYOUT), []
     for round_ in range(1, 10):
-        keep = PLAN.keep(round_, alive)
+        keep = PLAN.keep(round_, alive).for_layers(LAYOUT.sizes)
         counts.append(list(keep.values()))
         alive = {name: np.arange(bits.size) < keep[name] for name, bits in alive.items()}
     # A tenth, rounded up: 2 of 20, 2 of 18 ... 1 of 10, and 1 of 10 and fewer.
@@ -399,17 +409,20 @@ def test_nothing_goes_in_the_first_round_and_then_a_tenth_of_what_is_kept():
 
 def test_after_a_vote_that_took_more_than_asked_a_node_goes_on_from_what_is_left():
     alive = mask_of(LAYOUT, "#" * 5 + "." * 15, "#" + "." * 9)
-    assert PLAN.keep(2, alive) == {"layer0": 4, "layer1": 1}  # one filter always stays
-    assert PLAN.keep(1, alive) == {"layer0": 5, "layer1": 1}
-    full = dataclasses.replace(PLAN, share_of="full", required=None)
-    assert full.keep(2, alive) == {"layer0": 5, "layer1": 1}
+    assert PLAN.keep(2, alive) == Keep.by_layer(
+        {"layer0": 4, "layer1": 1}
+    )  # one filter always stays
+    assert PLAN.keep(1, alive) == Keep.by_layer({"layer0": 5, "layer1": 1})
+    full = dataclasses.replace(PLAN, quota=even())
+    assert full.keep(2, alive) == Keep.by_layer({"layer0": 5, "layer1": 1})
 
 
 def test_the_server_asks_for_a_tenth_of_the_full_model_a_round():
     alive = masks.full(LAYOUT)
-    assert [PLAN.asked(round_, alive)["layer0"] for round_ in (1, 2, 3, 9)] == [20, 18, 16, 4]
-    own = dataclasses.replace(PLAN, required=None)
-    assert own.asked(3, alive) == own.keep(3, alive) == {"layer0": 18, "layer1": 9}
+    asked = [PLAN.asked(round_, alive).counts["layer0",] for round_ in (1, 2, 3, 9)]
+    assert asked == [20, 18, 16, 4]
+    own = Keep.by_layer({"layer0": 18, "layer1": 9})
+    assert OWN.asked(3, alive) == OWN.keep(3, alive) == own
 
 
 def test_unanimity_that_prunes_less_than_is_required_prunes_nothing():
@@ -421,7 +434,7 @@ def test_unanimity_that_prunes_less_than_is_required_prunes_nothing():
 
     def left(plan, round_):
         keep = plan.keep(round_, alive)
-        assert keep == {"layer0": 9}
+        assert keep == Keep.by_layer({"layer0": 9})
         replies = [
             Reply(n, wire.encode_mask(mask, layout, round_, reference=alive, keep=keep))
             for n, mask in enumerate(said)
@@ -432,15 +445,12 @@ def test_unanimity_that_prunes_less_than_is_required_prunes_nothing():
 
     assert left(plan, 7) == 8  # twelve of twenty are to be gone, and are
     assert left(plan, 8) == 10  # fourteen are: unanimity will not do, and anyone may keep
-    assert left(dataclasses.replace(plan, required=None), 8) == 8
+    assert left(dataclasses.replace(plan, quota=OWN.quota), 8) == 8
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"share_of": "left"}, "share_of is 'left'; choose 'full' or 'kept'"),
-        ({"scope": "network"}, "said layer by layer; use scope layer"),
-        ({"scope": "network", "share_of": "full"}, "said layer by layer; use scope layer"),
         ({"rounds": 11}, "a sparsity of 1 leaves layer 'layer0' with none of its 20"),
     ],
 )
@@ -463,10 +473,10 @@ def test_the_protocol_is_the_same_at_every_budget():
                 == made.final
                 == Settings("adam", lr=1e-5, weight_decay=5e-5, batch=16, keep="best")
             )
-            assert (made.head, made.prunes, made.share_of) == ("fresh", "weight", "kept")
+            assert (made.head, made.prunes) == ("fresh", "weight")
             assert made.schedule == geometric(0.1, warmup=1)
-            assert made.required == arithmetic(0.1, warmup=1)
-            assert made.vote == published_threshold() and made.rewind and made.scope == "layer"
+            assert made.quota == of_what_is_left(required=arithmetic(0.1, warmup=1))
+            assert made.vote == published_threshold() and made.rewind
             assert made.federated_rounds == 0 and made.precision == "float32"
             assert made.w0 == ("torchvision" if budget == "paper" else "random")
         assert (made.nodes, made.rounds, made.epochs, made.pixels) == (10, 10, 10, 224)
@@ -523,7 +533,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(thumbnail, tmp_path, st
     assert result_of(tmp_path / "run") == result_of(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("method", ["pruning-fl", "lth", "fedavg", "central", "random-masks"])
+@pytest.mark.parametrize("method", ["pruning-fl", "lth", "fedavg", "central", "lottery"])
 def test_the_other_methods_run_too(thumbnail, tmp_path, method):
     summary = run(thumbnail(method, rounds=2), tmp_path / "run")
     assert (summary["accuracy_federated"] is not None) == (method == "fedavg")
@@ -540,6 +550,6 @@ def test_such_a_network_is_not_exported(thumbnail, tmp_path):
 
 def test_a_fields_default_changes_nothing():
     made = Experiment()
-    assert (made.head, made.prunes, made.share_of, made.required) == ("w0", "filter", "full", None)
+    assert (made.head, made.prunes, made.quota) == ("w0", "filter", even())
     assert Settings().keep == "last"
     assert Workbench(made).trainer.layout == layout_of(build("digits-cnn", 10))

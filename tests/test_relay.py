@@ -15,6 +15,7 @@ from mpfl import masks, wire
 from mpfl.algorithm import State
 from mpfl.analysis.relay import Level, count_relayed, gather, link_bytes, relay
 from mpfl.node import Plan
+from mpfl.prune import select
 from mpfl.schedules import linear
 from mpfl.seeds import rng_for
 from mpfl.server import count_votes
@@ -112,8 +113,9 @@ def test_any_tree_gives_the_state_of_all_nodes_at_once(case, rule):
     top = tree if isinstance(tree, tuple) else (tree,)
     arrived = numbered(up(plan, alive, each, leaves) for each in top)
     found = count_relayed(plan, rule, state, 2, arrived)
-    assert same(found.mask, flat.mask) and same(found.votes, flat.votes)
-    assert (found.rescued, found.seed, found.agreement) == (flat.rescued, flat.seed, {})
+    assert same(found.mask, flat.mask) and same(found.outcome.votes, flat.outcome.votes)
+    assert (found.outcome.rescued, found.seed) == (flat.outcome.rescued, flat.seed)
+    assert found.outcome.agreement == {} and found.outcome.ballots is None
     assert found.weights is state.weights
 
 
@@ -173,7 +175,9 @@ def test_no_flipped_bit_is_counted(bit):
 
 def test_weights_of_nodes_are_refused_plainly():
     state = State(draw_weights(TOY), ALIVE)
-    with pytest.raises(MPFLError, match="weighted needs every node's own ballot, but relays send"):
+    with pytest.raises(
+        MPFLError, match=r"weighted\(.*\) needs every node's own ballot, but relays send"
+    ):
         count_relayed(PLAN, weighted((1.0, 2.0)), state, 2, [(0, COUNTED)])
 
 
@@ -213,7 +217,7 @@ def test_the_bytes_of_each_link_are_those_of_a_vote_that_takes_place(coding):
     alive = masks.drawn(WIDE, 0.25, rng_for(0, "alive"))
     rng, keep = rng_for(0, "ballots"), plan.keep(2, alive)
     draws = [{n: rng.random(b.size) for n, b in alive.items()} for _ in range(24)]
-    messages = [ballot(plan, alive, plan.select(draw, alive, keep)) for draw in draws]
+    messages = [ballot(plan, alive, select(draw, alive, keep)) for draw in draws]
     lengths = [messages]
     for fan in (4, 3):
         groups = [messages[i : i + fan] for i in range(0, len(messages), fan)]

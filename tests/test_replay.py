@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from toys import TOY, draw_weights
 
 from mpfl import masks
+from mpfl.allocate import over_network
 from mpfl.analysis.faults import colluding_veto, inverted_mask, random_mask
 from mpfl.analysis.replay import consensus, jaccard, lost, mixed, swing, tampered
 from mpfl.data.noise import permuted_labels
@@ -83,8 +84,8 @@ def test_spoilt_ballots_among_honest_ones_are_the_run_that_spoils_as_many(cast):
     """The run with two spoilt nodes, from the run with none and the run with five."""
     noise = permuted_labels()
     honest = ballots_of(cast()[1], 1)
-    all_spoilt = ballots_of(cast(noise=noise, noisy_nodes=5)[1], 1)
-    real = cast(noise=noise, noisy_nodes=FAULTY)
+    all_spoilt = ballots_of(cast(data_noise=noise, noisy_nodes=5)[1], 1)
+    real = cast(data_noise=noise, noisy_nodes=FAULTY)
     ballots = mixed(honest, all_spoilt, FAULTY)
     assert (ballots == ballots_of(real[1], 1)).all()
     assert (ballots[:FAULTY] != honest[:FAULTY]).any()
@@ -95,7 +96,7 @@ def test_spoilt_ballots_among_honest_ones_are_the_run_that_spoils_as_many(cast):
 @pytest.mark.parametrize("fault", [inverted_mask(), colluding_veto(0.3)])
 def test_a_fault_that_draws_nothing_gives_the_ballots_of_a_run(cast, fault):
     honest = ballots_of(cast()[1], 1)
-    real = cast(noise=fault, noisy_nodes=FAULTY)
+    real = cast(fault=fault, noisy_nodes=FAULTY)
     ballots = mixed(honest, tampered(fault, honest, Workbench(real[0]).layout, 0), FAULTY)
     assert (ballots == ballots_of(real[1], 1)).all()
     assert (replayed(real, most_votes(), ballots) == decided(real)).all()
@@ -125,7 +126,7 @@ def test_a_layer_that_the_rule_empties_keeps_its_floor(cast):
     bench = Workbench(found[0])
     nothing = np.zeros((5, bench.layout.filters), bool)
     norms = filter_norms(bench.start.w0, bench.layout)
-    plan = replace(bench.plan, floor=2)
+    plan = replace(bench.plan, quota=over_network(2))
     kept = masks.counts(masks.unflatten(consensus(plan, share(0.5), nothing, norms), bench.layout))
     assert set(kept.values()) == {2}
 
@@ -153,7 +154,7 @@ def test_laws_of_the_distances(pair):
     assert swing(one, other) == swing(other, one) <= 1
     if one.any():
         assert 0 <= lost(one, other) <= apart or not (one | other).any()
-        if one.sum() == other.sum():  # as many new as gone, under `budget` always
+        if one.sum() == other.sum():  # as many new as gone, under `most_votes` always
             gone = lost(one, other)
             assert apart == pytest.approx(2 * gone / (1 + gone))
 

@@ -1,7 +1,7 @@
-"""What the tests of the core share: tiny models, a fake training, and what hypothesis draws."""
+"""What the tests of the core share: tiny models, masks, and what hypothesis draws."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,20 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mpfl.algorithm import Algorithm, LocalTrain, Start
-from mpfl.filters import Layer, Layout, Reader, apply
+from mpfl.filters import Layer, Layout, Reader
+from mpfl.masks import Keep
 from mpfl.runs.folder import read_json, read_lines
 from mpfl.seeds import rng_for
-from mpfl.types import Mask, Update, Weights
-from mpfl.vote import most_votes, published_percentile, published_threshold, relaxed, share
+from mpfl.types import Mask
+from mpfl.vote import (
+    Rule,
+    Tally,
+    most_votes,
+    published_percentile,
+    published_threshold,
+    relaxed,
+    share,
+)
 
 # Every rule that needs the histogram alone: all but the weighted one, which a test sets up.
 BY_HISTOGRAM = [
@@ -153,51 +161,6 @@ def inside(mask: Mask, other: Mask) -> bool:
     return all(not (mask[name] & ~other[name]).any() for name in mask)
 
 
-# --- a federation without any training -------------------------------------------------------
-
-
-def drift(layout: Layout) -> LocalTrain:
-    """A training in three lines: each weight drifts, further where the data's mean is larger."""
-
-    def train(weights: Weights, mask: Mask, data: np.ndarray, rng: np.random.Generator) -> Update:
-        assert same(weights, apply(weights, mask, layout)), "training starts from unmasked weights"
-        moved = {name: _drifted(array, data, rng) for name, array in weights.items()}
-        return Update(apply(moved, mask, layout), metrics={"loss": float(data.mean())})
-
-    return train
-
-
-def _drifted(array: np.ndarray, data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return np.asarray(array + data.mean() * rng.standard_normal(array.shape), dtype=array.dtype)
-
-
-def begin(layout: Layout, seed: int = 0) -> Start:
-    """w0 as :func:`draw_weights` draws it, to travel as its seed."""
-    return Start(draw_weights(layout, seed), seed)
-
-
-def recorded(algorithm: Algorithm) -> tuple[Algorithm, list[tuple[str, int, bytes]]]:
-    """The same algorithm, and the list of every message: (what, round, bytes)."""
-    wire: list[tuple[str, int, bytes]] = []
-
-    def noted(what: str, round_: int, message: bytes) -> bytes:
-        wire.append((what, round_, message))
-        return message
-
-    def aggregate(state, round_, replies):
-        for reply in replies:
-            noted("up", round_, reply.payload)
-        return algorithm.aggregate(state, round_, replies)
-
-    spied = replace(
-        algorithm,
-        start=lambda state: noted("start", 0, algorithm.start(state)),
-        broadcast=lambda state, round_: noted("down", round_, algorithm.broadcast(state, round_)),
-        aggregate=aggregate,
-    )
-    return spied, wire
-
-
 # --- what hypothesis draws -------------------------------------------------------------------
 
 
@@ -231,6 +194,11 @@ class Election:
     alive: np.ndarray  # bool [filters]
     keep: int
     norms: np.ndarray  # float [filters]
+
+
+def kept_by(rule: Rule, tally: Tally) -> np.ndarray:
+    """What a rule keeps of a network of one layer."""
+    return rule.decide({"layer": tally}, Keep.by_layer({"layer": tally.keep}))["layer"]
 
 
 @st.composite

@@ -25,8 +25,6 @@ from mpfl.types import Mask, MPFLError, at_least, one_of
 Way: TypeAlias = Literal["mpfl", "lottery", "w0-norms", "pruning-fl", "fedavg", "one-bit"]
 """A way to learn a model between nodes: the federated methods of mpfl, and ``one-bit``."""
 
-WAYS: tuple[Way, ...] = get_args(Way)
-
 
 @dataclass(frozen=True)
 class Bill:
@@ -204,7 +202,7 @@ def _checked(mask: Mask, expected: Mask, layout: Layout) -> Mask:
 
 
 def _check(way: str, samples: Sequence[int], w0: str, final_rounds: int) -> None:
-    one_of("way", way, WAYS)
+    one_of("way", way, get_args(Way))
     if not samples:
         raise MPFLError("samples names no node; give the number of images of each")
     one_of("w0", w0, ("seed", "weights"))

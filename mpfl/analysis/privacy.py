@@ -122,10 +122,12 @@ class debiased(Rule):
     def __post_init__(self) -> None:
         _check_epsilon("vote rule debiased", self.epsilon)
         if not self.rule.takes_estimates:
-            raise MPFLError(
-                f"vote rule debiased: {self.rule} takes no estimated votes, as it goes by rank, "
-                "weighs voters or is debiased already; use a rule with a threshold, such as share"
-            )
+            why = "goes by rank, which does not change; use it as it is"
+            if self.rule.weights is not None:
+                why = "does not count voters alike; use share"
+            elif self.rule.expects is not None:
+                why = "is debiased already; do it once"
+            raise MPFLError(f"vote rule debiased: {self.rule} {why}")
 
     @property
     def expects(self) -> randomised_response:  # type: ignore[override]

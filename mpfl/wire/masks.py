@@ -45,9 +45,12 @@ def fingerprint_of(layout: Layout, reference: Mask, keep: Keep | None = None) ->
 
 
 def _by_group(layout: Layout, keep: Keep) -> dict[tuple[str, ...], int]:
-    """The counts, their groups in the order of the layout."""
+    """The counts, groups and the layers of each in the order of the layout."""
     place = {name: number for number, name in enumerate(layout.sizes)}
-    return dict(sorted(keep.counts.items(), key=lambda item: place[item[0][0]]))
+    counts = {
+        tuple(sorted(group, key=place.__getitem__)): count for group, count in keep.counts.items()
+    }
+    return dict(sorted(counts.items(), key=lambda item: place[item[0][0]]))
 
 
 def _alive_places(layout: Layout, reference: Mask, keep: Keep | None = None) -> list[np.ndarray]:

@@ -3,48 +3,27 @@
 import re
 import tracemalloc
 import zlib
-from dataclasses import replace
 from itertools import cycle, islice
 
 import numpy as np
 import pytest
+from federation import RULE_EXAMPLES, WIDE, fresh
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from toys import (
-    BY_HISTOGRAM,
-    TOY,
-    begin,
-    chain,
-    draw_weights,
-    drift,
-    layouts,
-    mask_of,
-    masks_for,
-    recorded,
-    same,
-)
+from toys import TOY, chain, layouts, mask_of, masks_for, same
 
 from mpfl import masks, wire
-from mpfl.algorithm import State
-from mpfl.analysis.faults import colluding_veto, inverted_mask, random_mask
-from mpfl.node import Plan, voter
-from mpfl.prune import l2
+from mpfl.masks import Keep
+from mpfl.node import Plan
 from mpfl.schedules import linear
 from mpfl.seeds import rng_for
-from mpfl.server import add_up, count_votes, masked_pruning
-from mpfl.simulation import simulate
+from mpfl.server import count_votes
 from mpfl.types import MPFLError, Reply
-from mpfl.vote import most_votes, relaxed, share, weighted
-from mpfl.wire import BLOCK, Kind, add_packed
+from mpfl.wire import BLOCK, Ballots, Kind, add_packed, tally_stream
 
 ALL = masks.full(TOY)
-WIDE = chain([16, 12, 10], norm=False)
 VGG11 = chain([64, 128, 256, 256, 512, 512, 512, 512], norm=False)
-DATA = [np.full(5, 1.0), np.full(8, 2.0), np.full(3, 0.5), np.full(4, 1.5)]
-every_rule = pytest.mark.parametrize(
-    "rule", [*BY_HISTOGRAM, weighted((1.0, 2.0, 0.0, 3.0))], ids=str
-)
 
 
 def one_by_one(rows, filters):
@@ -138,7 +117,7 @@ def test_packed_masks_come_back_all_equally_long(data, layout):
 
 def test_one_coding_refuses_the_other():
     mask = mask_of(TOY, "#.##", "###", "#####")
-    keep = masks.counts(mask)
+    keep = Keep.by_layer(masks.counts(mask))
     for known, kind in ((keep, "KNOWN"), (None, "NESTED")):
         short = wire.encode_mask(mask, TOY, 2, reference=ALL, keep=known)
         with pytest.raises(MPFLError, match=f"^{kind} payload is not canonical .*'packed'"):
@@ -157,14 +136,15 @@ def test_a_stream_is_added_up_and_never_held():
     whole = 3 * BLOCK + 17
     stream = islice(cycle(payloads), whole)
     expected = bits[np.arange(whole) % len(bits)].sum(axis=0)
-    histogram = add_up(stream, WIDE, 2, masks.full(WIDE))
+    votes, voters = tally_stream(enumerate(stream), WIDE, 2, alive=masks.full(WIDE))
     assert next(stream, None) is None
-    assert same(histogram, masks.unflatten(expected, WIDE))
+    assert same(votes, masks.unflatten(expected, WIDE)) and voters == whole
 
 
 def test_no_payload_is_no_vote():
-    histogram = add_up([], TOY, 2, ALL)
-    assert same(histogram, {n: np.zeros(b.size, np.int64) for n, b in ALL.items()})
+    votes, voters = tally_stream([], TOY, 2, alive=ALL)
+    assert voters == 0
+    assert same(votes, {n: np.zeros(b.size, np.int64) for n, b in ALL.items()})
     assert wire.packed_rows([], TOY, 2, reference=ALL).shape == (0, 2)
 
 
@@ -173,15 +153,16 @@ def test_a_stream_equals_one_decoded_by_one(data, layout, votes):
     reference = data.draw(masks_for(layout))
     sent = [masks.intersect(data.draw(masks_for(layout)), reference) for _ in range(votes)]
     payloads = (packed(mask, layout, reference=reference) for mask in sent)
-    histogram = add_up(payloads, layout, 2, reference)
-    for name, counts in histogram.items():
+    counted, voters = tally_stream(enumerate(payloads), layout, 2, alive=reference)
+    assert voters == votes
+    for name, counts in counted.items():
         assert np.array_equal(counts, sum((mask[name].astype(int) for mask in sent), 0 * counts))
 
 
 def peak(votes, payloads):
     tracemalloc.start()
     try:
-        add_up(islice(cycle(payloads), votes), VGG11, 2, masks.full(VGG11))
+        tally_stream(enumerate(islice(cycle(payloads), votes)), VGG11, 2, alive=masks.full(VGG11))
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -240,18 +221,22 @@ def test_a_bad_payload_in_a_block_is_refused_in_the_usual_words(name):
         sent = [SAID] * (place + 20)
         sent[place], sent[place + 5] = payload, b""
         with pytest.raises(MPFLError, match=f"^node {place}, {usual}$"):
-            add_up(iter(sent), TOY, 2, REFERENCE)
-        names = range(1000, 1000 + len(sent))
+            tally_stream(enumerate(sent), TOY, 2, alive=REFERENCE)
         with pytest.raises(MPFLError, match=f"^node {1000 + place}, {usual}$"):
-            add_up(sent, TOY, 2, REFERENCE, nodes=names)
+            tally_stream(enumerate(sent, 1000), TOY, 2, alive=REFERENCE)
+    sent = [SAID, SAID, payload, b""]
+    with pytest.raises(MPFLError, match=f"^node 1002, {usual}$"):
+        Ballots.open(enumerate(sent, 1000), TOY, 2, alive=REFERENCE, coding="packed")
+    with pytest.raises(MPFLError, match=f"^node 2, {usual}$"):
+        wire.packed_rows(sent, TOY, 2, reference=REFERENCE)
 
 
 @pytest.mark.parametrize("name", BAD)
-@every_rule
+@pytest.mark.parametrize("rule", RULE_EXAMPLES, ids=str)
 def test_a_round_with_a_bad_payload_names_its_node(rule, name):
     payload, message = BAD[name]
     replies = [Reply(2, SAID), Reply(3, payload), Reply(0, SAID)]
-    state = State(draw_weights(TOY), REFERENCE, 0)
+    state = fresh(TOY, REFERENCE)
     plan = Plan(TOY, linear(0.5), rounds=3, coding="packed")
     with pytest.raises(MPFLError, match=f"^node 3, round 2, decode: .*{re.escape(message)}"):
         count_votes(plan, rule, state, 2, replies)
@@ -262,7 +247,7 @@ def test_no_flipped_bit_is_counted(bit):
     flipped = bytearray(SAID)
     flipped[bit // 8] ^= 1 << bit % 8
     with pytest.raises(MPFLError, match=r"^node 1, round 2, decode: "):
-        add_up([SAID, bytes(flipped), SAID], TOY, 2, REFERENCE)
+        tally_stream(enumerate([SAID, bytes(flipped), SAID]), TOY, 2, alive=REFERENCE)
 
 
 @given(st.lists(st.binary(min_size=2, max_size=2), min_size=1, max_size=4))
@@ -281,84 +266,5 @@ def test_a_block_is_refused_exactly_where_one_of_its_masks_is(bodies):
         refused(lambda p=p: wire.decode_mask(p, TOY, 2, reference=REFERENCE, coding="packed"))
         for p in payloads
     ]
-    assert refused(lambda: add_up(payloads, TOY, 2, REFERENCE)) == any(alone)
-
-
-# --- whole runs --------------------------------------------------------------------------------
-
-
-def test_a_plan_knows_two_codings(types_unchecked):
-    plan = Plan(TOY, linear(0.5), rounds=2)
-    assert plan.coding == "shortest" and replace(plan, coding="packed").coding == "packed"
-    with pytest.raises(MPFLError, match="coding is 'pack'; choose 'shortest' or 'packed'"):
-        replace(plan, coding="pack")
-
-
-def test_an_experiment_hands_its_coding_to_the_plan(quick):
-    from mpfl.runs.experiment import changes, config_of
-    from mpfl.runs.workbench import Workbench
-
-    assert "coding" not in changes(config_of(quick()))
-    assert Workbench(quick(coding="packed")).plan.coding == "packed"
-
-
-def run(plan, rule, faults):
-    layout = plan.layout
-    algorithm = masked_pruning(
-        plan, lambda seed: draw_weights(layout, seed), drift(layout), vote=rule
-    )
-    spied, wire = recorded(algorithm)
-    behaviour = {n: voter(plan, drift(layout), l2, fault=f) for n, f in faults.items()}
-    logs = list(simulate(spied, DATA, begin(layout), plan.rounds, 0, behaviour=behaviour))
-    return logs, [message for what, _, message in wire if what == "up"]
-
-
-@every_rule
-@pytest.mark.parametrize("scope", ["layer", "network"])
-@pytest.mark.parametrize(
-    "faults",
-    [{}, {0: random_mask(), 1: inverted_mask()}, {1: colluding_veto(0.4), 3: colluding_veto(0.4)}],
-    ids=["honest", "random and inverted", "veto"],
-)
-def test_both_codings_give_the_same_states(rule, scope, faults):
-    plan = Plan(WIDE, linear(0.6), rounds=3, scope=scope, floor=2)
-    shortest, _ = run(plan, rule, faults)
-    whole, sent = run(replace(plan, coding="packed"), rule, faults)
-    assert {wire.kind_of(payload) for payload in sent} == {Kind.PACKED}
-    assert len(set(map(len, sent))) == 1
-    for one, other in zip(shortest, whole, strict=True):
-        assert same(one.state.mask, other.state.mask)
-        assert same(one.state.votes, other.state.votes)
-        assert one.state.agreement == other.state.agreement
-        assert one.state.rescued == other.state.rescued
-
-
-@given(st.data(), layouts(), st.sampled_from([share(0.5), most_votes(), relaxed()]))
-def test_both_codings_give_the_same_state_of_any_votes(data, layout, rule):
-    alive = {n: b | data.draw(st.booleans()) for n, b in data.draw(masks_for(layout)).items()}
-    for bits in alive.values():
-        bits[0] = True
-    sent = data.draw(st.lists(masks_for(layout), min_size=1, max_size=5))
-    sent = [masks.intersect(mask, alive) for mask in sent]
-    plan = Plan(layout, linear(0.0), rounds=3)
-    keep, state = plan.keep(2, alive), State(draw_weights(layout), alive, 0)
-    decided = []
-    for coding in ("shortest", "packed"):
-        replies = [
-            Reply(n, wire.encode_mask(m, layout, 2, reference=alive, keep=keep, coding=coding))
-            for n, m in enumerate(sent)
-        ]
-        decided.append(count_votes(replace(plan, coding=coding), rule, state, 2, replies))
-    one, other = decided
-    assert same(one.mask, other.mask) and same(one.votes, other.votes)
-    assert one.agreement == other.agreement and one.rescued == other.rescued
-
-
-def test_agreement_over_several_blocks():
-    bits, payloads = draw_votes(TOY, 50)
-    replies = [Reply(n, p) for n, p in enumerate(islice(cycle(payloads), 2 * BLOCK + 3))]
-    plan = Plan(TOY, linear(0.5), rounds=3, coding="packed")
-    state = count_votes(plan, most_votes(), State(draw_weights(TOY), ALL, 0), 2, replies)
-    expected = [masks.agreement(masks.unflatten(row, TOY), state.mask, ALL) for row in bits]
-    assert list(state.agreement) == list(range(len(replies)))
-    assert list(state.agreement.values()) == list(islice(cycle(expected), len(replies)))
+    block = list(enumerate(payloads))
+    assert refused(lambda: tally_stream(block, TOY, 2, alive=REFERENCE)) == any(alone)
