@@ -16,7 +16,7 @@ from toys import TOY, chain, draw_weights, random_mask
 from mpfl import masks, wire
 from mpfl.algorithm import Start
 from mpfl.allocate import even, of_what_is_left, over_network, power
-from mpfl.analysis.ledger import Bill, Way, bill, weights_length
+from mpfl.analysis.ledger import Bill, Way, bill
 from mpfl.baselines.controls import lottery
 from mpfl.baselines.fedavg import fedavg
 from mpfl.baselines.pruning_fl import pruning_fl
@@ -179,7 +179,7 @@ LOGGED = ("start_bytes", "bytes_down", "bytes_up")
 def test_the_length_of_weights_is_that_of_the_codec(shapes, samples):
     zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     message = wire.encode_weights(zeros, Layout((), shapes), 1, samples=samples)
-    assert weights_length(shapes, samples) == len(message)
+    assert wire.weights_length(shapes, samples) == len(message)
 
 
 # --- what it says of runs that nobody made ----------------------------------------------------

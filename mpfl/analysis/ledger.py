@@ -8,7 +8,6 @@ message, are not made: their length is worked out.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -21,6 +20,7 @@ from mpfl.filters import Layout, cut_shapes
 from mpfl.masks import Keep
 from mpfl.node import Plan
 from mpfl.types import Mask, MPFLError, at_least, one_of
+from mpfl.wire import frame
 
 Way: TypeAlias = Literal["mpfl", "lottery", "w0-norms", "pruning-fl", "fedavg", "one-bit"]
 """A way to learn a model between nodes: the federated methods of mpfl, and ``one-bit``."""
@@ -86,12 +86,12 @@ def bill(
     _check(way, samples, w0, final_rounds)
     layout, nodes = plan.layout, len(samples)
     seed = len(wire.encode_seed(0, layout))
-    start = nodes * (seed if w0 == "seed" else weights_length(layout.shapes))
+    start = nodes * (seed if w0 == "seed" else wire.weights_length(layout.shapes))
     late_start = start if final_rounds else 0  # of nodes that nobody needs before
     if way == "fedavg":
         return Bill(0, 0, 0, late_start, *_averaging(final_rounds, layout.shapes, samples))
     if way == "one-bit":
-        bits = _framed(-(-sum(map(math.prod, layout.shapes.values())) // 8))
+        bits = frame.length(-(-sum(map(math.prod, layout.shapes.values())) // 8))
         return Bill(0, 0, 0, late_start, *_exchange(final_rounds, bits, [bits] * nodes))
 
     consensuses = _consensuses(plan, way)
@@ -102,37 +102,10 @@ def bill(
         message = len(wire.encode_consensus(last, layout, plan.rounds + 1)) if final_rounds else 0
         return Bill(start, *_votes(plan, consensuses, nodes), nodes * message, *final)
     if way == "pruning-fl":
-        message = weights_length(left) if final_rounds else 0
+        message = wire.weights_length(left) if final_rounds else 0
         dense = _averaging(plan.rounds, layout.shapes, samples)
         return Bill(start, *dense, nodes * message, *final)
     return Bill(0, 0, 0, late_start, *final)
-
-
-def weights_length(shapes: Mapping[str, tuple[int, ...]], samples: int | None = None) -> int:
-    """How long a message of float32 tensors of these ``shapes`` is, and of its ``samples``.
-
-    Law: ``len(wire.encode_weights(...))`` of such tensors. The header of safetensors names
-    every tensor and says between which bytes it lies, so its length depends on the sizes.
-    """
-    header: dict[str, object] = {}
-    if samples is not None:
-        header["__metadata__"] = {"samples": str(samples)}
-    end = 0
-    for name in sorted(shapes):
-        begin, end = end, end + 4 * math.prod(shapes[name])
-        header[name] = {
-            "dtype": "F32",
-            "shape": list(shapes[name]),
-            "data_offsets": [begin, end],
-        }
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False)
-    padded = -(-len(text.encode()) // 8) * 8
-    return _framed(8 + padded + end)
-
-
-def _framed(body: int) -> int:
-    """The length of a message with a body of so many bytes: see :mod:`mpfl.wire.frame`."""
-    return 13 + max(1, -(-body.bit_length() // 7)) + body
 
 
 def _exchange(rounds: int, down: int, up: Sequence[int]) -> tuple[int, int]:
@@ -140,15 +113,15 @@ def _exchange(rounds: int, down: int, up: Sequence[int]) -> tuple[int, int]:
     if not rounds:
         return 0, 0
     # In the first round nodes hold what they start from, and are told so.
-    return len(up) * (_framed(0) + (rounds - 1) * down), rounds * sum(up)
+    return len(up) * (frame.length(0) + (rounds - 1) * down), rounds * sum(up)
 
 
 def _averaging(
     rounds: int, shapes: Mapping[str, tuple[int, ...]], samples: Sequence[int]
 ) -> tuple[int, int]:
     """Bytes down and up of federated averaging of tensors of these shapes."""
-    up = [weights_length(shapes, count) for count in samples]
-    return _exchange(rounds, weights_length(shapes), up)
+    up = [wire.weights_length(shapes, count) for count in samples]
+    return _exchange(rounds, wire.weights_length(shapes), up)
 
 
 def _votes(plan: Plan, consensuses: Sequence[Mask], nodes: int) -> tuple[int, int]:

@@ -11,8 +11,8 @@ What is spent adds up, over the bits of a ballot and over the rounds (:func:`eps
 Dwork & Roth, *The Algorithmic Foundations of Differential Privacy*, 2014, sections 3.2 and 3.5.
 The final training is not covered: if nodes average weights, the weights tell more.
 
-The draws are those of the node's own generator, so that a run can be repeated. Whoever knows
-its seed can take the noise off again: between real parties draw from the operating system.
+The draws are the node's own generator's, so that a run can be repeated. Whoever knows its seed can
+take the noise off again: between real parties draw from the operating system.
 """
 
 from __future__ import annotations
@@ -104,9 +104,7 @@ class debiased(Rule):
 
     For rules that hold a threshold against the share of votes; every node has to answer by
     ``randomised_response(epsilon)``. Laws: ``share(0.5)`` decides as it does without; for a
-    large epsilon every rule does. Raises for a rule that takes no estimates: ``most_votes`` goes
-    by rank, which does not change, but clipping would make equal what is not; ``weighted`` does
-    not count voters alike; and once debiased is enough.
+    large epsilon every rule does. Raises for a rule that takes no estimates.
 
     >>> from mpfl.vote import share
     >>> tally = Tally(np.array([7, 6]), 10, np.ones(2, bool), keep=1, norms=np.ones(2))
@@ -135,13 +133,10 @@ class debiased(Rule):
         return randomised_response(self.epsilon)
 
     def decide(self, tallies: Mapping[str, Tally], keep: Keep) -> dict[str, np.ndarray]:
-        estimated = {
-            name: replace(
-                tally,
-                votes=np.clip(unbiased(tally.votes, tally.voters, self.epsilon), 0, tally.voters),
-            )
-            for name, tally in tallies.items()
-        }
+        estimated = {}
+        for name, tally in tallies.items():
+            votes = unbiased(tally.votes, tally.voters, self.epsilon)
+            estimated[name] = replace(tally, votes=np.clip(votes, 0, tally.voters))
         return self.rule.decide(estimated, keep)
 
 

@@ -10,10 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from mpfl.evidence.samples import (
-    TRAININGS,
-    rows_of,
-)
+from mpfl.evidence.samples import TRAININGS, rows_of
 from mpfl.evidence.verdicts import (
     MARGIN,
     Finding,

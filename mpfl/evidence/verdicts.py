@@ -13,16 +13,8 @@ from typing import Literal, TypeAlias
 
 from mpfl import masks
 from mpfl.analysis.ledger import bill
-from mpfl.evidence.samples import (
-    Row,
-    Sample,
-    Training,
-    difference,
-    learning_curve,
-    paired,
-    points,
-    reached,
-)
+from mpfl.evidence.curves import learning_curve, reached
+from mpfl.evidence.samples import Row, Sample, Training, difference, paired, points
 from mpfl.nets.networks import blueprint
 from mpfl.node import Plan
 from mpfl.runs.recipes import recipe

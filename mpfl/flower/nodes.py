@@ -18,7 +18,6 @@ from flwr.serverapp import Grid
 
 from mpfl import masks, wire
 from mpfl.algorithm import State, start_message
-from mpfl.analysis import ledger
 from mpfl.baselines.fedavg import decode_replies
 from mpfl.filters import Layout, cut_shapes
 from mpfl.flower import messages
@@ -207,7 +206,7 @@ def _ballot_check(plan: Plan, down: bytes) -> Check:
 
 
 def _weights_check(w0: Weights, layout: Layout, round_: int, mask: Mask) -> Check:
-    longest = ledger.weights_length(cut_shapes(layout, mask), samples=2**63 - 1)
+    longest = wire.weights_length(cut_shapes(layout, mask), samples=2**63 - 1)
 
     def check(node: int, told: Mapping[str, Any]) -> None:
         decode_replies([Reply(node, _payload(told, longest))], w0, layout, round_, mask)

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -18,10 +11,9 @@ from safetensors import SafetensorError, safe_open
 
 from mpfl.algorithm import State
 from mpfl.filters import Layout
-from mpfl.simulation import Resume, RoundLog
-from mpfl.types import Mask, MPFLError, Weights
 from mpfl.runs.folder import write_atomically
-
+from mpfl.simulation import Resume, RoundLog
+from mpfl.types import MPFLError, Weights
 
 
 def save_checkpoint(path: Path, log: RoundLog) -> None:

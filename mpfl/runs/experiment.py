@@ -115,7 +115,9 @@ class Experiment:
     def _check_vote(self) -> None:
         weights = self.vote.weights
         if weights is not None and len(weights) != self.nodes:
-            raise MPFLError(f"vote rule {self.vote} has {len(weights)} weights for {self.nodes} nodes")
+            raise MPFLError(
+                f"vote rule {self.vote} has {len(weights)} weights for {self.nodes} nodes"
+            )
         private = self.vote.expects
         if private is not None and (self.fault != private or self.noisy_nodes != self.nodes):
             raise MPFLError(

@@ -16,17 +16,17 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mpfl.data.catalogue import load
+from mpfl.filters import apply
+from mpfl.nets.cutting import compact, macs
+from mpfl.nets.hardware import on_threads
 from mpfl.nets.networks import build
+from mpfl.nets.onnx import Call, Classifier, Exported, exported, logit_difference
 from mpfl.nets.tensors import float_state, load_weights
 from mpfl.nets.tracing import layout_of
 from mpfl.runs.folder import load_mask, load_tensors, write_atomically
 from mpfl.runs.record import Run, read_run
-from mpfl.nets.cutting import compact, macs
-from mpfl.data.catalogue import load
-from mpfl.filters import apply
-from mpfl.nets.onnx import Call, Classifier, Exported, exported, logit_difference
 from mpfl.seeds import rng_for
-from mpfl.nets.hardware import on_threads
 from mpfl.types import MPFLError
 
 FILES = {"federated": "model.safetensors", "central": "central.safetensors"}

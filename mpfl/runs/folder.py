@@ -11,21 +11,15 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
-from mpfl.algorithm import State
 from mpfl.filters import Layout
-from mpfl.simulation import Resume, RoundLog
 from mpfl.types import Mask, MPFLError, Weights
 
 

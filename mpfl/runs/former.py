@@ -24,7 +24,13 @@ _TEXTS_BACK = (
     (r"\b(geometric|arithmetic|colluding_veto)\(share=", r"\1(amount="),
 )
 _LOTTERY, _RANDOM_MASKS = "lottery", "random-masks"
-_QUOTA = {"scope": "layer", "allocation": "even()", "floor": 1, "share_of": "full", "required": None}
+_QUOTA = {
+    "scope": "layer",
+    "allocation": "even()",
+    "floor": 1,
+    "share_of": "full",
+    "required": None,
+}
 
 
 def _replaced(value: Any, pairs: Sequence[tuple[str, str]]) -> Any:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from mpfl import masks
-from mpfl.runs.folder import read_lines
+from mpfl.filters import cut_shapes
 from mpfl.nets.cutting import macs
 from mpfl.runs.experiment import identity
-from mpfl.filters import cut_shapes
-from mpfl.types import Mask
+from mpfl.runs.folder import read_lines
 from mpfl.runs.workbench import Workbench
+from mpfl.types import Mask
 
 
 def summarise(

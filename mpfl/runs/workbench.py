@@ -25,7 +25,7 @@ from mpfl.nets.trainer import Trainer
 from mpfl.node import Plan, Voter
 from mpfl.prune import needs_gradients
 from mpfl.runs.experiment import Experiment
-from mpfl.runs.methods import Parts
+from mpfl.runs.final_start import Parts
 from mpfl.runs.naming import describe
 from mpfl.runs.parties import Parties
 from mpfl.runs.record import kept_counts
@@ -36,22 +36,15 @@ from mpfl.types import Mask, MPFLError, Reply, Weights
 OnEpoch = Callable[[int], None]
 
 
-def _nobody_looks(epoch: int) -> None:
-    """No progress is shown."""
-
-
 class Workbench(Parts):
-    """The parts of an experiment, built once: data, model, layout, training, algorithm.
-
-    ``on_epoch`` is called before every local epoch, for whoever shows progress.
-    """
+    """The parts of an experiment, built once; ``on_epoch`` is called before every local epoch."""
 
     def __init__(
         self,
         experiment: Experiment,
         root: Path = Path("data"),
         *,
-        on_epoch: OnEpoch = _nobody_looks,
+        on_epoch: OnEpoch = lambda epoch: None,
     ) -> None:
         self.experiment, self.on_epoch = experiment, on_epoch
         size = {} if experiment.pixels is None else {"pixels": experiment.pixels}
@@ -64,8 +57,6 @@ class Workbench(Parts):
                 f"model {describe(experiment.model)!r} reads pictures of {needs} channels, but "
                 f"those of {experiment.dataset!r} have {has}; choose another model or data set"
             )
-
-    # ---- The network ------------------------------------------------------------------------
 
     def _module(self) -> torch.nn.Module:
         e = self.experiment
@@ -102,8 +93,6 @@ class Workbench(Parts):
         """Share of the test data that the network left by ``mask`` classifies right."""
         return self.trainer.accuracy(weights, mask, self.parties.test)
 
-    # ---- Training ---------------------------------------------------------------------------
-
     def local_training(
         self,
         *,
@@ -131,9 +120,7 @@ class Workbench(Parts):
     def scored_training(self) -> LocalTrain:
         """Local training from w0 whose result is scored: with gradients, if the score asks."""
         e = self.experiment
-        return self.local_training(
-            fresh_head=e.head == "fresh", gradients=needs_gradients(e.score)
-        )
+        return self.local_training(fresh_head=e.head == "fresh", gradients=needs_gradients(e.score))
 
     def train_centrally(
         self, mask: Mask, on_epoch: OnEpoch | None = None
@@ -153,8 +140,6 @@ class Workbench(Parts):
         update = train(begin, mask, self.parties.pooled, rng_for(e.seed, "central"))
         accuracy = self.accuracy(update.weights, mask)
         return update.weights, accuracy, time.perf_counter() - began
-
-    # ---- The method -------------------------------------------------------------------------
 
     @cached_property
     def plan(self) -> Plan:

@@ -23,11 +23,11 @@ from typing import Any, TypeVar
 
 import torch
 
-from mpfl.runs.experiment import Experiment
-from mpfl.simulation import OnTurn, RunNodes
 from mpfl.nets.hardware import keep_freed_memory
-from mpfl.types import Mask, MPFLError, Reply, Weights, at_least
+from mpfl.runs.experiment import Experiment
 from mpfl.runs.workbench import Workbench
+from mpfl.simulation import OnTurn, RunNodes
+from mpfl.types import Mask, MPFLError, Reply, Weights, at_least
 
 _T = TypeVar("_T")
 
@@ -114,7 +114,9 @@ def _require_portable(experiment: Experiment) -> None:
     try:
         sent = bytes(ForkingPickler.dumps(experiment))
     except Exception as error:  # whatever makes it stay here
-        raise MPFLError(f"worker processes cannot be sent this experiment ({error}); {remedy}") from None
+        raise MPFLError(
+            f"worker processes cannot be sent this experiment ({error}); {remedy}"
+        ) from None
     if b"__main__" in sent and not hasattr(sys.modules["__main__"], "__file__"):
         raise MPFLError(f"worker processes cannot see what was written in a notebook; {remedy}")
 

@@ -23,6 +23,7 @@ from mpfl.wire.weights import (
     encode_empty,
     encode_seed,
     encode_weights,
+    weights_length,
 )
 
 __all__ = [
@@ -51,4 +52,5 @@ __all__ = [
     "round_of",
     "tally_stream",
     "unpack_counts",
+    "weights_length",
 ]

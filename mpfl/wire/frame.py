@@ -183,3 +183,12 @@ def body_length(payload: bytes) -> int:
     (8, 22)
     """
     return len(parse(payload)[3])
+
+
+def length(body: int) -> int:
+    """How long a message with a body of so many bytes is.
+
+    >>> length(2), length(128)
+    (16, 143)
+    """
+    return HEAD.size + len(write_varint(body)) + body + CRC.size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -141,6 +142,28 @@ def decode_weights(
     if _weights_body(tensors, samples) != body:
         raise MPFLError("weights are not canonical safetensors; encode them with encode_weights")
     return {name: tensors[name] for name in shapes}, samples
+
+
+def weights_length(shapes: Mapping[str, tuple[int, ...]], samples: int | None = None) -> int:
+    """How long a message of float32 tensors of these ``shapes`` is, and of its ``samples``.
+
+    Law: ``len(encode_weights(...))`` of such tensors. The header of safetensors names
+    every tensor and says between which bytes it lies, so its length depends on the sizes.
+    """
+    header: dict[str, object] = {}
+    if samples is not None:
+        header["__metadata__"] = {"samples": str(samples)}
+    end = 0
+    for name in sorted(shapes):
+        begin, end = end, end + 4 * math.prod(shapes[name])
+        header[name] = {
+            "dtype": "F32",
+            "shape": list(shapes[name]),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False)
+    padded = -(-len(text.encode()) // 8) * 8
+    return frame.length(8 + padded + end)
 
 
 def decode_start(payload: bytes, layout: Layout) -> int | dict[str, np.ndarray]:

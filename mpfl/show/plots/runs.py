@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mpfl.evidence.samples import learning_curve
+from mpfl.evidence.curves import learning_curve
 from mpfl.runs.record import Run
 from mpfl.show.looks import BLUE, GREEN, LOOKS, ORANGE, VERMILLION, look
 from mpfl.show.plots.appearance import legend_below, mean_and_range, style
