@@ -1,8 +1,8 @@
 """Quotas: how many filters stay in a round, and where. Known to every party, at no message.
 
 A *quota* turns the schedule's sparsity into numbers of filters (:class:`~mpfl.masks.Keep`): of
-each layer the same share, by a power of its width, of what is left, or over the whole network. Nodes
-and server compute it alone. Each quota is a frozen dataclass whose ``repr`` a run records.
+each layer the same share, by a power of its width, of what is left, or over the network. Nodes and
+server compute it alone. Each quota is a frozen dataclass whose ``repr`` a run records.
 
 Laws, for every quota: no layer is asked to be empty, and what a node keeps is never above what is
 alive. (What the server's rule is asked for may be, if ``required`` goes slower than the votes.)
