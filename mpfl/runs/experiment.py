@@ -25,7 +25,7 @@ from mpfl.wire import Coding
 
 Head = Literal["w0", "fresh"]
 
-Network: TypeAlias = Callable[[int], Any]
+ModelMaker: TypeAlias = Callable[[int], Any]
 """``classes -> torch module``: a network of a reader's own, in place of a model's name."""
 
 
@@ -56,7 +56,7 @@ class Experiment:
     seed: int = 0
     dataset: str = "digits"
     images: int | None = None
-    model: str | Network = "digits-cnn"
+    model: str | ModelMaker = "digits-cnn"
     width: float = 1.0
     pixels: int | None = None
     w0: str = "random"
