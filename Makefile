@@ -10,6 +10,8 @@ TWINS  := notebooks_ipynb/.written
 # Keep the tools from remarks that are no concern of a reader.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
+# Compile each module once, not in each of a hundred processes.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

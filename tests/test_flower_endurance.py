@@ -86,7 +86,7 @@ def test_a_killed_server_goes_on_from_its_last_closed_round(plain: Path, tmp_pat
 def test_a_node_that_hangs_does_not_hold_the_round(engine: launch.Engine, tmp_path: Path) -> None:
     """Its process is stopped, as if the machine had frozen; the round closes at its deadline."""
     out = tmp_path / "run"
-    begun = submit(engine, out, deadline=30.0)
+    begun = submit(engine, out, deadline=60.0)
     wait_until(lambda: rounds(out) >= 1, 300)
     for process in family(engine.processes["node2"].pid):
         os.kill(process, signal.SIGSTOP)

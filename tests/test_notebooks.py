@@ -204,3 +204,16 @@ def test_runs(path: Path, tmp_path: Path) -> None:
     assert [cell.source for cell in cells if "injected-parameters" not in tags(cell)] == [
         cell.source for cell in code_cells(path)
     ], "not the notebook as it is written"
+
+
+def test_a_notebook_that_fails_is_named_with_its_error(tmp_path: Path) -> None:
+    cells = ['budget = "paper"', "1 / 0"]
+    notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)))
+    notebook.metadata = jupytext.read(NOTEBOOKS[0]).metadata
+    notebook.cells[0].metadata.tags = ["parameters"]
+    source = tmp_path / "broken.md"
+    jupytext.write(notebook, source, fmt="md:myst")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        said = RUN["execute"](source, tmp_path)
+    assert said.startswith(f"{source}: ") and "ZeroDivisionError: division by zero" in said
