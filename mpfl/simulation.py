@@ -102,7 +102,7 @@ def simulate(
     them elsewhere. ``behaviour`` gives a node its own ``local`` (a node that misbehaves). Raises
     :class:`~mpfl.types.MPFLError` for a node without data.
     """
-    for node, data in enumerate(nodes):
+    for node, data in enumerate(nodes if run_nodes is None else ()):
         if len(data) == 0:
             raise MPFLError(f"node {node} has no data; use fewer nodes or another partition")
     behaviour = behaviour or {}

@@ -63,7 +63,7 @@ def test_the_calculators_bills_are_the_ledgers():
         ({"share": 0.6}, "share is 0.6; give 0 to 0.5"),
         ({"coding": "short"}, "coding is 'short'"),
         ({"colour": 1}, "no setting 'colour'"),
-        ({"share": 0.5, "rounds": 30}, "leaves layer 'layer0' with none of its 40"),
+        ({"share": 0.5, "rounds": 30}, "leaves layer 'layer1' with none of its 24"),
     ],
 )
 def test_the_calculator_refuses(setting, says):

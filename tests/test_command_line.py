@@ -17,6 +17,7 @@ from rich.console import Console
 from toys import BY_HISTOGRAM
 
 from mpfl.__main__ import main
+from mpfl.allocate import QUOTAS, even, of_what_is_left, over_network, power
 from mpfl.analysis.faults import FAULTS, colluding_veto, inverted_mask, random_mask
 from mpfl.analysis.privacy import PRIVATE_VOTES, WRAPPERS, randomised_response
 from mpfl.data.noise import DATA_NOISES, gaussian, label_noise, permuted_labels, shuffled_pixels
@@ -25,9 +26,10 @@ from mpfl.nets.settings import Settings
 from mpfl.prune import SCORES
 from mpfl.runs.experiment import Experiment, config_of, identity
 from mpfl.runs.folder import read_json, read_lines
+from mpfl.runs.methods import LOTTERY
+from mpfl.runs.progress import Progress
 from mpfl.runs.recipes import RECIPES, recipe
 from mpfl.runs.record import read_run
-from mpfl.runs.runner import Progress
 from mpfl.runs.text import changed
 from mpfl.schedules import SCHEDULES, arithmetic, cubic, geometric, linear, one_shot
 from mpfl.show import live, terminal
@@ -137,15 +139,18 @@ def test_a_run_without_out_goes_into_a_folder_of_its_own(tmp_path, monkeypatch, 
         (["digits", "--set", "round=3"], "no field 'round'; did you mean 'rounds'?"),
         (["digits", "--set", "rounds"], "--set 'rounds': write it as field=value"),
         (["digits", "--set", "rounds=many"], "--set rounds=many: cannot be read as int"),
-        (["digits", "--set", "nodes=0"], "nodes is 0, but a run needs at least 1"),
+        (["digits", "--set", "nodes=0"], "nodes is 0; give at least 1"),
         (["digits", "--set", "schedule=one_shot(0.99)"], "ask for less than 0.9375"),
         (["digits", "--set", "model=vgg11-bn"], "choose another model or data set"),
         (["digits", "--set", "dataset=digts"], "did you mean 'digits'"),
-        (["digits", "--set", "scope=net"], "choose 'layer' or 'network'"),
-        (["digits", "--set", "method=mfpl"], "choose one of mpfl, pruning-fl"),
-        (["digits", "--set", "local.optimiser=adm"], "choose sgd or adam"),
+        (
+            ["digits", "--set", "quota=over_net()"],
+            "no quota 'over_net'; did you mean 'over_network'?",
+        ),
+        (["digits", "--set", "method=mfpl"], "did you mean 'mpfl'? (there are mpfl, pruning-fl"),
+        (["digits", "--set", "local.optimiser=adm"], "there are sgd, adam"),
         (["digits", "--set", "w0=nowhere"], "no file 'nowhere'"),
-        (["digits", "--seed", "-1"], "seed is -1; give 0 or more"),
+        (["digits", "--seed", "-1"], "seed is -1; give at least 0"),
         (["digits", "--workers", "0"], "workers is 0; give at least 1"),
         (["digits", "--seed", "one"], "argument --seed: invalid int value: 'one'"),
         (["digits", "--bugdet", "toy"], "unrecognized arguments: --bugdet toy"),
@@ -220,7 +225,7 @@ def test_list_names_everything_that_may_be_given(capsys):
     assert "budgets: toy, laptop, paper" in lines
     for each in dataclasses.fields(Experiment):
         assert any(line.startswith(f"  {each.name} = ") for line in lines)
-    assert "  score = l2" in lines and "  vote = budget(k=None)" in lines
+    assert "  score = l2" in lines and "  vote = most_votes(k=None)" in lines
     tables = (RULES, WRAPPERS, SCHEDULES, SCORES, PARTITIONS)
     for known in (*tables, DATA_NOISES, FAULTS, PRIVATE_VOTES):
         assert ", ".join(known) in shown
@@ -260,7 +265,7 @@ def test_compare_reads_the_same_at_any_width(runs, capsys, monkeypatch, columns)
 
 def test_compare_shows_finished_runs(finished, capsys):
     assert main(["compare", str(finished), str(finished)]) == 0
-    assert capsys.readouterr().out.count("digits, toy, budget(k=None), seed 0\n") == 2
+    assert capsys.readouterr().out.count("digits, toy, most_votes(k=None), seed 0\n") == 2
 
 
 def test_compare_refuses_what_is_no_finished_run(finished, tmp_path, capsys):
@@ -354,14 +359,18 @@ WRITTEN = {
         cubic(0.7),
         one_shot(0.9),
     ],
-    "required": [None, arithmetic(0.1, 1)],
+    "quota": [
+        even(),
+        even(required=arithmetic(0.1, 1)),
+        power(0.5),
+        of_what_is_left(),
+        of_what_is_left(required=arithmetic(0.1, 1)),
+        over_network(2),
+    ],
     "partition": [iid(), dirichlet(0.3), shards(), shards(3)],
-    "noise": [
+    "data_noise": [None, permuted_labels(), shuffled_pixels(), gaussian(0.1), label_noise(0.2)],
+    "fault": [
         None,
-        permuted_labels(),
-        shuffled_pixels(),
-        gaussian(0.1),
-        label_noise(0.2),
         random_mask(),
         inverted_mask(),
         colluding_veto(0.1, 3),
@@ -379,12 +388,14 @@ def test_what_a_configuration_shows_can_be_set(name, value):
     assert made == replace(Experiment(), **{name: value})
 
 
-def test_every_rule_schedule_partition_and_noise_is_covered_here():
+def test_every_rule_schedule_quota_partition_noise_and_fault_is_covered_here():
     tables = {
         "vote": RULES,
         "schedule": SCHEDULES,
         "partition": PARTITIONS,
-        "noise": DATA_NOISES | FAULTS | PRIVATE_VOTES,
+        "quota": QUOTAS,
+        "data_noise": DATA_NOISES,
+        "fault": FAULTS | PRIVATE_VOTES,
     }
     for name, table in tables.items():
         assert {type(value) for value in WRITTEN[name] if value is not None} == {*table.values()}
@@ -393,7 +404,7 @@ def test_every_rule_schedule_partition_and_noise_is_covered_here():
 @pytest.mark.parametrize("name", [each.name for each in dataclasses.fields(Experiment)])
 def test_every_field_takes_its_own_default(name):
     default = getattr(Experiment(), name)
-    start = replace(Experiment(), seed=9, rewind=False, images=50, noise=gaussian(0.1))
+    start = replace(Experiment(), seed=9, rewind=False, images=50, data_noise=gaussian(0.1))
     if isinstance(default, Settings):
         parts = [f"{name}.{p.name}={getattr(default, p.name)}" for p in dataclasses.fields(default)]
         assert getattr(changed(start, parts), name) == default
@@ -440,7 +451,7 @@ def test_several_fields_are_set_in_order():
 
 
 def test_a_match_is_set_and_unset():
-    control = Experiment(method="random-masks")
+    control = Experiment(method=LOTTERY)
     made = changed(control, ["match=runs/a"])
     assert made.match == "runs/a"
     assert changed(made, ["match=None"]) == control
@@ -474,10 +485,13 @@ def test_a_match_is_set_and_unset():
         ("vote=share(0.5, 1)", "share: too many positional arguments"),
         ("vote=share(k=1)", "share: got an unexpected keyword argument 'k'"),
         ("vote=share(**{'tau': 1})", "share: got an unexpected keyword argument"),
-        ("vote=budget(2.5)", "budget: 2.5 is not int"),
+        ("vote=budget(2.5)", "most_votes: 2.5 is not int"),
         ("vote=weighted((1, 2))", "2 weights for 10 nodes"),
         ("partition=dirichlet", "missing a required argument: 'alpha'"),
-        ("noise=fog(1)", "no noise 'fog'; did you mean"),
+        ("data_noise=fog(1)", "no data_noise 'fog'; did you mean"),
+        ("fault=fog(1)", "no fault 'fog'; did you mean"),
+        ("quota=of_what_is_left(even())", "of_what_is_left: even.* is not"),
+        ("method=mfpl", "no method 'mfpl'; did you mean 'mpfl'"),
         ("local=3", r"change its parts one by one, such as local\.lr=0\.05"),
         ("local.rate=3", "no part of 'local' 'rate'; did you mean"),
         ("local.lr=fast", "cannot be read as float"),

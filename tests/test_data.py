@@ -116,7 +116,7 @@ def test_digits():
     ],
 )
 def test_an_unknown_name_gets_the_nearest(name, near):
-    with pytest.raises(MPFLError, match=rf"did you mean '{near}'\? Known: digits, cifar10"):
+    with pytest.raises(MPFLError, match=rf"did you mean '{near}'\? \(there are digits, cifar10"):
         load(name)
 
 

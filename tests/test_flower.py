@@ -97,7 +97,7 @@ class Loopback(Grid):
         message.metadata.__dict__["_message_id"] = made
         to = message.metadata.dst_node_id
         self.sent.append((to - 100, message))
-        answer: Message | None = node.app(message, self.contexts[to])
+        answer: Message | None = node.client_app(message, self.contexts[to])
         fault = self.faults.pop((to - 100, message.metadata.group_id), None)
         answer = fault(self, message, answer) if fault else answer
         self.arrived += [answer] if answer is not None else []
@@ -157,8 +157,8 @@ def test_messages_carry_the_simulation_bit_for_bit(plain: Path, tmp_path: Path) 
         {"method": "fedavg"},
         {"rewind": False},
         {"coding": "packed"},
-        {"noise": "inverted_mask()"},
-        {"noise": "permuted_labels()"},
+        {"fault": "inverted_mask()"},
+        {"data_noise": "permuted_labels()"},
     ],
     ids=str,
 )
@@ -208,7 +208,7 @@ def test_every_node_tests_the_network_that_is_left(tmp_path: Path) -> None:
         "set": few + ";model=vgg11-bn;width=0.06;pixels=32;schedule=linear(0.5)",
         "root": str(root),
     }
-    server.main(*served(tmp_path / "run", **config))
+    server.serve(*served(tmp_path / "run", **config))
 
     bench = Workbench(experiment_of(CONFIG | config), root)
     mask = load_mask(tmp_path / "run" / "mask.safetensors", bench.layout)
@@ -216,7 +216,7 @@ def test_every_node_tests_the_network_that_is_left(tmp_path: Path) -> None:
     told = read_json(tmp_path / "run" / "nodes.json")
     assert told["accuracy"] == {
         str(node): {"accuracy": bench.trainer.accuracy(weights, mask, own), "images": len(own)}
-        for node, own in enumerate(bench.node_tests)
+        for node, own in enumerate(bench.parties.node_tests)
     }
     assert told["left_out"] == {}
 
@@ -240,7 +240,7 @@ def other_model(grid: Loopback, request: Message, answer: Message) -> Message:
     strange = Loopback(3, config)
     run_on(strange, Path(grid.scratch) / "other", experiment=experiment_of(config))
     sent = next(m for n, m in strange.sent if n == 1)
-    return told(request, node=1, up=messages.content(node.app(sent, context))["up"])
+    return told(request, node=1, up=messages.content(node.client_app(sent, context))["up"])
 
 
 def earlier_round(grid: Loopback, request: Message, answer: Message) -> Message:
@@ -416,7 +416,7 @@ def served(folder: Path, **changes: Any) -> tuple[Loopback, Context]:
 def test_a_test_result_without_its_images_is_left_out(tmp_path: Path) -> None:
     grid, context = served(tmp_path / "run")
     grid.faults[(1, "evaluation")] = lambda g, request, answer: told(request, node=1, accuracy=0.5)
-    server.main(grid, context)
+    server.serve(grid, context)
     found = read_json(tmp_path / "run" / "nodes.json")
     assert found["left_out"] == {"1": "images is None, but a number of test images is due"}
     assert found["accuracy"].keys() == {"0", "2"}
@@ -427,9 +427,9 @@ def test_weights_that_nodes_carried_on_are_not_drawn_anew(tmp_path: Path) -> Non
     for number in (0, 2):
         grid.faults[(number, "masks 2")] = FAULTS["cut short"][0]
     with pytest.raises(MPFLError, match="round 2: 1 valid replies"):
-        server.main(grid, context)
+        server.serve(grid, context)
     with pytest.raises(MPFLError, match="nodes carried their weights on"):
-        server.main(grid, context)
+        server.serve(grid, context)
 
 
 def test_an_app_whose_server_is_killed_ends_though_it_waits() -> None:
@@ -490,7 +490,7 @@ def test_the_settings_of_the_shell_hold_wherever_they_are_copied(tmp_path: Path)
     assert done.stdout.split("\n")[0] == f"{copy} 0"
 
 
-@pytest.mark.parametrize("method", ["pruning-fl", "lth", "random-masks"])
+@pytest.mark.parametrize("method", ["pruning-fl", "lth", "lottery"])
 def test_a_method_that_does_not_run_between_machines_is_refused(method: str) -> None:
     with pytest.raises(MPFLError, match="does not run between machines"):
         experiment_of({**CONFIG, "recipe": f"digits-{method}"})

@@ -12,6 +12,7 @@ import pytest
 import torch
 from toys import result_of
 
+from mpfl.allocate import of_what_is_left
 from mpfl.analysis.faults import random_mask
 from mpfl.data.noise import gaussian
 from mpfl.nets.settings import Settings
@@ -30,7 +31,7 @@ RUNS = {
     "carry": {"rewind": False, "data_noise": gaussian(0.2)},
     "pruning-fl": {"method": PRUNING_FL},
     "lth": {"method": LTH},
-    "published": {"head": "fresh", "prunes": "weight", "share_of": "kept"},
+    "published": {"head": "fresh", "prunes": "weight", "quota": of_what_is_left()},
 }
 
 

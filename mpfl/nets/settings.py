@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from mpfl.types import MPFLError
+from mpfl.types import MPFLError, one_of
 
 Precision = Literal["auto", "float32", "float64"]
 """The precision of the sums: ``"auto"`` is bfloat16 if the machine is fast at it, else float32."""
@@ -34,13 +34,9 @@ class Settings:
     keep: Literal["last", "best"] = "last"
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("optimiser", ("sgd", "adam")),
-            ("decay", ("constant", "cosine")),
-            ("keep", ("last", "best")),
-        ):
-            if getattr(self, name) not in known:
-                raise MPFLError(f"{name} is {getattr(self, name)!r}; choose {' or '.join(known)}")
+        one_of("optimiser", self.optimiser, ("sgd", "adam"))
+        one_of("decay", self.decay, ("constant", "cosine"))
+        one_of("keep", self.keep, ("last", "best"))
         if not 0 < self.lr < math.inf:
             raise MPFLError(f"lr is {self.lr}; give a positive number, such as 0.05")
         if not (0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf):

@@ -15,7 +15,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from mpfl.evidence.claims import CLAIMS
 from mpfl.evidence.samples import TRAININGS, Row, Training, rows_of
 from mpfl.evidence.verdicts import Finding, Verdict
-from mpfl.prune import taylor
+from mpfl.prune import needs_gradients
 from mpfl.runs.record import Run
 from mpfl.show.looks import GREEN, SKY_BLUE, VERMILLION, look_of
 from mpfl.show.plots.appearance import legend_below, style
@@ -158,7 +158,7 @@ def _look(row: Row) -> dict[str, Any]:
     colour, _ = look_of(experiment.method)
     shapes = {"root": "^", "equal MACs": "s", "": "o"}
     return {
-        "color": SKY_BLUE if experiment.score is taylor else colour,
+        "color": SKY_BLUE if needs_gradients(experiment.score) else colour,
         "marker": next(shape for part, shape in shapes.items() if part in row.label),
         "markerfacecolor": "white" if row.label == "published" else None,
     }
