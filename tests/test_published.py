@@ -380,7 +380,7 @@ def test_the_last_epoch_needs_no_validation():
 
 @pytest.mark.usefixtures("types_unchecked")
 def test_what_else_may_be_kept_is_refused():
-    with pytest.raises(MPFLError, match="no keep 'all'; .*there are last, best"):
+    with pytest.raises(MPFLError, match=r"no keep 'all'; .*there are last, best"):
         Settings(keep="all")
 
 
