@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias, get_args
 
+import numpy as np
+
 from mpfl import filters, masks, prune, wire
 from mpfl.algorithm import Data, LocalTrain
 from mpfl.allocate import Quota, even
@@ -14,7 +16,7 @@ from mpfl.masks import Keep
 from mpfl.prune import Score, l2
 from mpfl.schedules import Schedule
 from mpfl.seeds import Rng
-from mpfl.types import Answer, Mask, Weights, at_least, located, one_of
+from mpfl.types import Answer, Mask, MPFLError, Weights, at_least, located, one_of
 
 Fault: TypeAlias = Callable[[Mask, Mask, Rng], Mask]
 """``(mask, alive, rng) -> mask``: what a node does with its vote just before it sends it."""
@@ -25,7 +27,7 @@ class Plan:
     """What every party knows before the first round: when how much is pruned, and where.
 
     ``schedule`` says when, ``quota`` where. ``coding`` is how votes are written
-    (:func:`mpfl.wire.encode_mask`): in the fewest bytes, or all equally long, so that a server
+    (:func:`mpfl.wire.masks.encode_mask`): in the fewest bytes, or all equally long, so that a server
     adds millions of them up. Raises :class:`~mpfl.types.MPFLError` for a plan that would leave
     a layer empty.
     """
@@ -39,8 +41,15 @@ class Plan:
     def __post_init__(self) -> None:
         at_least("rounds", self.rounds, 1)
         one_of("coding", self.coding, get_args(wire.Coding))
-        everything = masks.full(self.layout)
+        everything, before = masks.full(self.layout), 0.0
         for round_ in range(1, self.rounds + 1):  # refuse now what would be refused late
+            now = self.sparsity(round_)
+            if not (isinstance(now, int | float) and before <= now < 1):
+                raise MPFLError(
+                    f"schedule: round {round_} asks for a sparsity of {now!r} after {before!r}; "
+                    "it lies within 0-1, below 1, and never falls"
+                )
+            before = now
             self.keep(round_, everything)
             self.asked(round_, everything)
 
@@ -50,11 +59,24 @@ class Plan:
 
     def keep(self, round_: int, alive: Mask) -> Keep:
         """How many filters a node's mask holds in ``round_``: known to both ends of the wire."""
-        return self.quota.keep(self.layout, self.schedule, round_, self.rounds, alive)
+        keep = self.quota.keep(self.layout, self.schedule, round_, self.rounds, alive)
+        return self._checked(keep, round_)
 
     def asked(self, round_: int, alive: Mask) -> Keep:
         """How many filters the server's rule is asked to leave in ``round_``."""
-        return self.quota.asked(self.layout, self.schedule, round_, self.rounds, alive)
+        asked = self.quota.asked(self.layout, self.schedule, round_, self.rounds, alive)
+        return self._checked(asked, round_)
+
+    def _checked(self, keep: Keep, round_: int) -> Keep:
+        """What a quota says, if it can be meant; a quota may be anybody's."""
+        keep.require_layers(self.layout)
+        for group, count in keep.counts.items():
+            if not isinstance(count, int | np.integer) or count < 0:
+                raise MPFLError(
+                    f"quota {self.quota}: round {round_} keeps {count!r} of {', '.join(group)}; "
+                    "give a whole number of filters"
+                )
+        return keep
 
 
 @dataclass(frozen=True)

@@ -145,9 +145,14 @@ SCORES: Mapping[str, Score] = {
 
 
 def score_layers(score: Score, update: Update, layout: Layout, rng: Rng) -> dict[str, np.ndarray]:
-    """Scores of every filter of every layer; refuses a score that is not a finite number."""
-    scores = {layer.name: score(update, layer, rng) for layer in layout.layers}
+    """Scores of every filter of every layer; refuses what is not one finite number per filter."""
+    scores = {layer.name: np.asarray(score(update, layer, rng)) for layer in layout.layers}
     for name, values in scores.items():
+        if values.shape != (layout.sizes[name],) or values.dtype.kind not in "fi":
+            raise MPFLError(
+                f"score: layer {name!r} got {values.dtype}{list(values.shape)}; give one number "
+                f"per filter, float[{layout.sizes[name]}]"
+            )
         if not np.isfinite(values).all():
             raise MPFLError(
                 f"score: layer {name!r} has {int((~np.isfinite(values)).sum())} scores that are "

@@ -7,8 +7,9 @@ frozen dataclass, so that its ``repr`` says exactly which rule a run used.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -89,6 +90,13 @@ class LayerRule(Rule):
         return {name: self(tally) for name, tally in tallies.items()}
 
 
+def check_weights(where: str, weights: Sequence[float]) -> None:
+    """Refuse weights of votes that are no weights."""
+    finite = all(0 <= weight < math.inf for weight in weights)
+    if not (weights and finite and sum(weights) > 0):
+        raise MPFLError(f"{where}: weights {weights} must be finite, at least 0, and not all 0")
+
+
 def _check_tau(rule: str, tau: float) -> None:
     if not 0 < tau <= 1:
         raise MPFLError(f"vote rule {rule}: tau is {tau:g}, but must be above 0 and at most 1")
@@ -139,10 +147,7 @@ class weighted(LayerRule):
 
     def __post_init__(self) -> None:
         _check_tau("weighted", self.tau)
-        if not self.weights or min(self.weights) < 0 or sum(self.weights) <= 0:
-            raise MPFLError(
-                f"vote rule weighted: weights {self.weights} must be at least 0 and not all 0"
-            )
+        check_weights("vote rule weighted", self.weights)
 
     def __call__(self, tally: Tally) -> Bool[np.ndarray, " filters"]:
         # Sums of floats depend on their order in the last digits: forgive exactly that.

@@ -1,6 +1,6 @@
 """Two values of one name are two experiments; one value is one, wherever it is written."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 from mpfl.analysis.privacy import debiased
 from mpfl.prune import SCORES
 from mpfl.runs.experiment import Experiment, identity
+from mpfl.runs.methods import METHODS
 from mpfl.runs.naming import describe
 from mpfl.types import MPFLError
 from mpfl.vote import RULES, LayerRule, share
@@ -84,13 +85,92 @@ def test_what_is_ours_is_called_by_its_name_alone():
     assert "share" in RULES
 
 
-def test_a_value_that_cannot_say_what_it_is_is_refused():
-    class opaque:
+def test_a_class_without_fields_is_told_apart_by_its_code():
+    class half:
         def __call__(self, round_, rounds):
             return 0.5
 
-    with pytest.raises(MPFLError, match="make its class a frozen dataclass"):
-        identity(Experiment(schedule=opaque()))
+    class third:
+        def __call__(self, round_, rounds):
+            return 0.3
+
+    third.__qualname__ = half.__qualname__
+    third.__name__ = "half"
+    assert len(names(half(), third(), field="schedule")) == 2
+
+
+def test_a_value_that_cannot_say_what_it_is_is_refused():
+    held = object()
+
+    def schedule(round_, rounds):
+        return 0.5 if held else 0.3
+
+    with pytest.raises(MPFLError, match="cannot be told from another run's"):
+        identity(Experiment(schedule=schedule))
+
+
+FACTOR = 1.0
+
+
+def by_a_global(update, layer, rng):
+    return FACTOR * update.weights[layer.weight].reshape(layer.filters, -1).sum(axis=1)
+
+
+def test_what_a_function_reads_of_its_module_counts(monkeypatch):
+    one = describe(by_a_global)
+    monkeypatch.setitem(globals(), "FACTOR", -1.0)
+    assert describe(by_a_global) != one
+
+
+def test_parts_of_a_class_that_are_no_fields_count():
+    def rule(attribute, share):
+        class mine(LayerRule):
+            exact = attribute
+
+            @property
+            def limit(self):
+                return share
+
+            def __call__(self, tally):
+                return tally.fraction >= self.limit
+
+        return mine()
+
+    rules = [rule(True, 0.5), rule(False, 0.5), rule(True, 0.6)]
+    assert len(names(*rules, field="vote")) == 3
+
+
+def test_a_class_as_a_model_is_told_apart_by_its_code():
+    class Net:
+        def __init__(self, classes):
+            self.size = 3
+
+    class Other:
+        def __init__(self, classes):
+            self.size = 4
+
+    Other.__qualname__, Other.__name__ = Net.__qualname__, "Net"
+    assert len(names(Net, Other, field="model")) == 2
+
+
+def test_two_methods_of_one_name_are_two_experiments():
+    ours = METHODS["mpfl"]
+    made = [
+        ours,
+        replace(ours, votes=False),
+        replace(ours, trainers="pooled"),
+        replace(ours, build=METHODS["lottery"].build),
+    ]
+    assert len(names(*made, field="method")) == 4
+    assert describe(ours) == "mpfl"
+
+
+def test_a_rule_that_calls_its_base_has_a_name():
+    class mine(share):
+        def __call__(self, tally):
+            return ~super().__call__(tally)
+
+    assert describe(mine(0.5)) == describe(mine(0.5)) != describe(mine(0.6))
 
 
 def test_what_a_function_closes_over_counts():

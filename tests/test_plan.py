@@ -50,7 +50,10 @@ def test_a_plan_never_keeps_more_than_is_alive():
             lambda: {"schedule": lambda r, rounds: 0.9 if r == 1 else 0.0},
             "leaves layer 'conv1'",
         ),
-        (lambda: {"schedule": lambda r, rounds: 30.0}, "a sparsity of 30 leaves layer 'conv1'"),
+        (
+            lambda: {"schedule": lambda r, rounds: 30.0},
+            "round 1 asks for a sparsity of 30.0 after 0.0",
+        ),
         # Six filters stay, but two a layer and all three of conv2 would be eight.
         (
             lambda: {"quota": over_network(3)},

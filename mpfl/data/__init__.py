@@ -1,6 +1,6 @@
 """Pictures: the data sets, which node holds which image, and what spoils a node's data.
 
-:func:`load` reads a set that :func:`mpfl.data.fetch.fetch` has put in place. Partitions are in
+:func:`mpfl.data.catalogue.load` reads a set that :func:`mpfl.data.fetch.fetch` has put in place. Partitions are in
 :mod:`mpfl.data.partition`, noises in :mod:`mpfl.data.noise`.
 """
 

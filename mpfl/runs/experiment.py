@@ -105,6 +105,13 @@ class Experiment:
 
     def _check_kinds(self) -> None:
         """A name where a value is due would fail late, and far from here."""
+        for name in ("seed", "nodes", "rounds", "epochs", "noisy_nodes", "images", "pixels"):
+            if (value := getattr(self, name)) is not None and type(value) is not int:
+                raise MPFLError(f"{name} is {value!r}; give a whole number")
+        for name in ("partition", "schedule", "score", "data_noise", "fault"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, type) or not callable(value)):
+                raise MPFLError(f"{name} is {value!r}; give a value that can be called, not a name")
         for name, kind in (("method", Method), ("vote", Rule), ("quota", Quota)):
             if not isinstance(value := getattr(self, name), kind):
                 raise MPFLError(

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mpfl.data.noise import DATA_NOISES
+from mpfl.types import MPFLError, one_of
 
 # (now, before), in any text of a configuration.
 _TEXTS = (
@@ -104,8 +105,11 @@ def _quota_of(parts: Mapping[str, Any]) -> str:
     return str(parts["allocation"])
 
 
-def current_assignments(assignments: Sequence[str]) -> list[str]:
+def current_assignments(assignments: Sequence[str], quota: str = "even()") -> list[str]:
     """``field=value`` assignments in today's words, as a recorded command has them.
+
+    ``quota`` is the one that they change a part of. Raises :class:`~mpfl.types.MPFLError` for
+    parts that never went together.
 
     >>> current_assignments(["scope=network", "vote=budget(4)", "noise=random_mask()"])
     ['vote=most_votes(4)', 'fault=random_mask()', 'quota=over_network(floor=1)']
@@ -121,8 +125,23 @@ def current_assignments(assignments: Sequence[str]) -> list[str]:
             name = "data_noise" if spoils_data else "fault"
         now.append(_replaced(f"{name}{equals}{text}", _TEXTS_BACK))
     if parts := {name: given[name] for name in _QUOTA if name in given}:
-        now.append(f"quota={_replaced(_quota_of(_QUOTA | parts), _TEXTS_BACK)}")
+        whole = _QUOTA | _parts_of(quota) | parts
+        _check_parts(whole)
+        now.append(f"quota={_replaced(_quota_of(whole), _TEXTS_BACK)}")
     return now
+
+
+def _check_parts(parts: Mapping[str, Any]) -> None:
+    """Refuse what was refused when a quota was five fields."""
+    one_of("scope", parts["scope"], ("layer", "network"))
+    one_of("share_of", parts["share_of"], ("full", "kept"))
+    by_layer = parts["share_of"] == "kept" or parts["required"] not in (None, "None")
+    other = parts["allocation"] not in ("even()", "even")
+    if (parts["scope"] == "network" and (by_layer or other)) or (other and by_layer):
+        raise MPFLError(
+            "scope network, an allocation, and share_of kept or required do not go together; "
+            "set one quota, such as quota=over_network()"
+        )
 
 
 def current_recipe(name: str) -> str:

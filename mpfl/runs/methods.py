@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from mpfl.algorithm import Algorithm, State
 from mpfl.baselines.controls import lottery, w0_norms
 from mpfl.baselines.pruning_fl import pruning_fl
 from mpfl.runs.final_start import FinalStart, Parts, from_average, from_consensus, from_w0
 from mpfl.server import masked_pruning
+from mpfl.types import one_of
 
 Trainers: TypeAlias = Literal["nodes", "pooled", "nobody"]
 """Who trains in the mask rounds: the nodes, one party with all the data, or nobody."""
@@ -49,6 +50,9 @@ class Method:
     copies_counts: bool = False
     between_machines: bool = False
     final_start: Callable[[Parts, State], FinalStart] = from_w0
+
+    def __post_init__(self) -> None:
+        one_of("trainers", self.trainers, get_args(Trainers))
 
     @property
     def has_mask_rounds(self) -> bool:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 
 from mpfl.data import Dataset
+from mpfl.data.noise import DataNoise
 from mpfl.nets.hardware import default_device
 from mpfl.nets.shard import Shard
 from mpfl.runs.experiment import Experiment
 from mpfl.seeds import rng_for
+from mpfl.types import MPFLError
 
 
 class Parties:
@@ -36,12 +39,19 @@ class Parties:
         e = self.experiment
         images, labels = self.pooled.images.cpu().numpy(), self.pooled.labels.cpu().numpy()
         parts = e.partition(labels, e.nodes, rng_for(e.seed, "partition"))
+        every = np.sort(np.concatenate(parts)) if len(parts) == e.nodes else np.zeros(0)
+        if not np.array_equal(every, np.arange(len(labels))):
+            raise MPFLError(
+                f"partition {e.partition}: give {e.nodes} lists of places in which each of the "
+                f"{len(labels)} images stands once"
+            )
         shards = []
         for node, part in enumerate(parts):
             own = images[part], labels[part]
             if e.data_noise is not None and node < e.noisy_nodes:
-                rng = rng_for(e.seed, "noise", node)
-                own = e.data_noise(*own, len(self.dataset.classes), rng)
+                rng, classes = rng_for(e.seed, "noise", node), len(self.dataset.classes)
+                own = e.data_noise(own[0].copy(), own[1].copy(), classes, rng)
+                _check_spoilt(e.data_noise, own, images[part], labels[part], classes)
             shards.append(_shard(*own))
         return shards
 
@@ -67,6 +77,21 @@ class Parties:
             chosen = rng.permutation(len(labels))[:count]
             images, labels = images[chosen], labels[chosen]
         return _shard(images, labels)
+
+
+def _check_spoilt(
+    noise: DataNoise, spoilt: Any, images: np.ndarray, labels: np.ndarray, classes: int
+) -> None:
+    """Refuse what is no data of this node any more; a noise may be anybody's."""
+    new_images, new_labels = (np.asarray(part) for part in spoilt)
+    alike = new_images.shape == images.shape and new_images.dtype == images.dtype
+    alike &= new_labels.shape == labels.shape and new_labels.dtype.kind in "iu"
+    if not alike or (new_labels.size and not 0 <= new_labels.min() <= new_labels.max() < classes):
+        raise MPFLError(
+            f"data noise {noise}: it gave images {new_images.dtype}{list(new_images.shape)} and "
+            f"labels {new_labels.dtype}{list(new_labels.shape)}; shapes, the type of the images "
+            f"and labels within 0..{classes - 1} must stay"
+        )
 
 
 def _shard(images: np.ndarray, labels: np.ndarray) -> Shard:

@@ -26,6 +26,7 @@ from mpfl.prune import SCORES
 from mpfl.runs.experiment import Experiment
 from mpfl.runs.former import current_assignments
 from mpfl.runs.methods import METHODS
+from mpfl.runs.naming import describe
 from mpfl.schedules import SCHEDULES
 from mpfl.types import MPFLError, located, one_of
 from mpfl.vote import RULES
@@ -57,7 +58,7 @@ def changed(experiment: Experiment, assignments: Sequence[str]) -> Experiment:
     """
     kinds = _kinds_of(Experiment)
     changes: dict[str, Any] = {}
-    for assignment in current_assignments(assignments):
+    for assignment in current_assignments(assignments, str(describe(experiment.quota))):
         name, equals, text = assignment.partition("=")
         if not equals:
             raise MPFLError(f"--set {assignment!r}: write it as field=value")

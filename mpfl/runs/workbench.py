@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -159,8 +160,12 @@ class Workbench(Parts):
         e = self.experiment
         if e.fault is None:
             return {}
-        faulty = Voter(self.plan, self.scored_training(), e.score, e.rewind, e.fault)
-        return dict.fromkeys(range(e.noisy_nodes), faulty)
+        honest = self.algorithm().local
+        if not isinstance(honest, Voter):
+            raise MPFLError(
+                f"method {e.method.name!r} has no Voter whose vote a fault could change"
+            )
+        return dict.fromkeys(range(e.noisy_nodes), replace(honest, fault=e.fault))
 
     def matched_counts(self) -> Counts | None:
         """``round -> filters each layer keeps`` of the run that ``match`` names, if it does.
