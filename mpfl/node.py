@@ -26,10 +26,10 @@ Fault: TypeAlias = Callable[[Mask, Mask, Rng], Mask]
 class Plan:
     """What every party knows before the first round: when how much is pruned, and where.
 
-    ``schedule`` says when, ``quota`` where. ``coding`` is how votes are written
-    (:func:`mpfl.wire.masks.encode_mask`): in the fewest bytes, or all equally long, so that a server
-    adds millions of them up. Raises :class:`~mpfl.types.MPFLError` for a plan that would leave
-    a layer empty.
+    ``schedule`` says when, ``quota`` where. ``coding`` is how votes are written: in the fewest
+    bytes, or all equally long (:func:`mpfl.wire.masks.encode_mask`), so that a server adds
+    millions of them up. Raises :class:`~mpfl.types.MPFLError` for a schedule that falls or
+    reaches 1, and for a plan that would leave a layer empty.
     """
 
     layout: Layout

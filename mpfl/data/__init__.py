@@ -1,7 +1,7 @@
 """Pictures: the data sets, which node holds which image, and what spoils a node's data.
 
-:func:`mpfl.data.catalogue.load` reads a set that :func:`mpfl.data.fetch.fetch` has put in place. Partitions are in
-:mod:`mpfl.data.partition`, noises in :mod:`mpfl.data.noise`.
+:func:`mpfl.data.catalogue.load` reads a set that :func:`mpfl.data.fetch.fetch` has put in place.
+Partitions are in :mod:`mpfl.data.partition`, noises in :mod:`mpfl.data.noise`.
 """
 
 from mpfl.data.catalogue import NAMES, load
