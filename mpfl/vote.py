@@ -90,7 +90,7 @@ class LayerRule(Rule):
         return {name: self(tally) for name, tally in tallies.items()}
 
 
-def check_weights(where: str, weights: Sequence[float]) -> None:
+def _check_weights(where: str, weights: Sequence[float]) -> None:
     """Refuse weights of votes that are no weights."""
     finite = all(0 <= weight < math.inf for weight in weights)
     if not (weights and finite and sum(weights) > 0):
@@ -147,7 +147,7 @@ class weighted(LayerRule):
 
     def __post_init__(self) -> None:
         _check_tau("weighted", self.tau)
-        check_weights("vote rule weighted", self.weights)
+        _check_weights("vote rule weighted", self.weights)
 
     def __call__(self, tally: Tally) -> Bool[np.ndarray, " filters"]:
         # Sums of floats depend on their order in the last digits: forgive exactly that.

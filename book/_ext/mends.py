@@ -1,10 +1,11 @@
-"""Four mends to the built site.
+"""Five mends to the built site.
 
 It draws its formulas itself: MathJax comes as one file from the package
 ``sphinx-mathjax-offline`` (which would copy all its 24 MB), so a page opened from disk
 asks nothing of the network. No page raises an error: sphinx-thebe adds its constants once
-a builder, which a browser refuses the second time. Dataclass signatures read well. And a
-page says all it has to say to those who hear it, or have no mouse.
+a builder, which a browser refuses the second time. Dataclass signatures read well. The index
+of modules lists those whose source is there. And a page says all it has to say to those who
+hear it, or have no mouse.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 MATHJAX = "mathjax/tex-svg.js"
 
@@ -89,9 +91,21 @@ def plain_signature(
     return (re.sub(DEFAULT, lambda found: found[1] or "...", args) if args else args), out
 
 
+def only_modules_with_source(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Take a module without a source, as ``builtins``, off the index that viewcode writes.
+
+    A documented alias of ``list[...]`` brings it there, with a link to a page that nobody writes.
+    """
+    modules = getattr(env, "_viewcode_modules", {})
+    for name in [name for name, entry in modules.items() if entry is False]:
+        del modules[name]
+    return []
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", drop_repeated_scripts, priority=900)
     app.connect("autodoc-process-signature", plain_signature)
+    app.connect("env-updated", only_modules_with_source)
     app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", mend_pages)
     app.add_js_file(None, body=ASK_AGAIN)
