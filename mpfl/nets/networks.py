@@ -18,12 +18,13 @@ _VGG11 = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
 
 
 class SmallVGG(nn.Module):
-    """torchvision's VGG11-BN features with one linear head, for 32 px pictures.
+    """torchvision's VGG11 features with one linear head, for 32 px pictures.
 
-    ``channels[i]`` is the number of filters of the i-th conv layer.
+    ``channels[i]`` is the number of filters of the i-th conv layer; each has its batch norm, unless
+    ``norm`` is False.
     """
 
-    def __init__(self, channels: list[int], classes: int) -> None:
+    def __init__(self, channels: list[int], classes: int, *, norm: bool = True) -> None:
         super().__init__()
         left, inputs = iter(channels), 3
         parts: list[nn.Module] = []
@@ -33,7 +34,8 @@ class SmallVGG(nn.Module):
             else:
                 outputs = next(left)
                 conv = nn.Conv2d(inputs, outputs, 3, padding=1)
-                parts += [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+                parts += [conv, nn.BatchNorm2d(outputs)] if norm else [conv]
+                parts.append(nn.ReLU(inplace=True))
                 inputs = outputs
         self.features = nn.Sequential(*parts)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
@@ -104,6 +106,7 @@ class SmallResNet18(nn.Module):
 _FULL_WIDTH = {
     "digits-cnn": [16, 32, 64],
     "vgg11-bn": [step for step in _VGG11 if isinstance(step, int)],
+    "vgg11": [step for step in _VGG11 if isinstance(step, int)],
 }
 MODELS = (*_FULL_WIDTH, "resnet18", "torchvision-vgg11", "torchvision-resnet18")
 
@@ -128,7 +131,9 @@ def build(
     one_of("model", name, MODELS)
     if name in _FULL_WIDTH:
         channels = [_scaled(size, width) for size in _FULL_WIDTH[name]]
-        return (DigitsCNN if name == "digits-cnn" else SmallVGG)(channels, classes)
+        if name == "digits-cnn":
+            return DigitsCNN(channels, classes)
+        return SmallVGG(channels, classes, norm=name == "vgg11-bn")
     if name == "resnet18":
         return SmallResNet18(width, classes, pixels)
     if width != 1.0:
