@@ -103,6 +103,19 @@ def bn_scale(update: Update, layer: Layer, rng: Rng) -> Float[np.ndarray, " filt
     return np.abs(np.asarray(update.weights[layer.scale], dtype=np.float64))
 
 
+def smallest(update: Update, layer: Layer, rng: Rng) -> Float[np.ndarray, " filters"]:
+    """The published score upside down, so that the smallest filters stay: a positive control.
+
+    A comparison that cannot tell these from the largest ones cannot tell good masks from bad.
+
+    >>> layer = Layer("conv", 2, "conv.weight", ("conv.weight",))
+    >>> update = Update({"conv.weight": np.array([[3.0, -4.0], [1.0, 1.0]])})
+    >>> smallest(update, layer, np.random.default_rng(0)).round(2)
+    array([-5.  , -1.41])
+    """
+    return -l2(update, layer, rng)
+
+
 @uses_gradients
 def taylor(update: Update, layer: Layer, rng: Rng) -> Float[np.ndarray, " filters"]:
     """First-order estimate of how much the loss changes without the filter, squared.
@@ -140,7 +153,7 @@ def random(update: Update, layer: Layer, rng: Rng) -> Float[np.ndarray, " filter
 
 
 SCORES: Mapping[str, Score] = {
-    score.__name__: score for score in (l1, l2, rms_weight, bn_scale, taylor, random)
+    score.__name__: score for score in (l1, l2, rms_weight, bn_scale, taylor, random, smallest)
 }
 
 

@@ -310,12 +310,15 @@ def test_training_is_that_of_a_node_unless_told_otherwise(quick):
 def test_central_training_is_of_w0_on_all_the_data(quick):
     bench = Workbench(quick(central_epochs=2))
     mask = drawn_mask(bench.layout, rng_for(0, "mask"), 0.6)
-    weights, accuracy, seconds = bench.train_centrally(mask)
+    trained = bench.train_centrally(mask)
     e = bench.experiment
     w0, rng = apply(bench.start.w0, mask, bench.layout), rng_for(e.seed, "central")
     fitted = bench.trainer.fit(w0, mask, bench.parties.pooled, rng, e.final, epochs=2)
-    assert equal(weights, fitted.weights)
-    assert accuracy == bench.accuracy(weights, mask) > 0 and seconds > 0
+    assert equal(trained.weights, fitted.weights)
+    assert trained.accuracy == bench.accuracy(fitted.weights, mask) > 0 and trained.seconds > 0
+    # Its accuracy is known after each epoch, and which test pictures it got right in the end.
+    assert len(trained.accuracies) == 2 and trained.accuracies[-1] == trained.accuracy
+    assert trained.right.shape == (len(bench.parties.test),)
 
 
 def test_only_taylor_asks_for_gradients(quick):

@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import nn
 
 from mpfl import masks
@@ -106,13 +107,15 @@ class Trainer:
         fresh_head: bool = False,
         gradients: bool = False,
         on_epoch: Callable[[int], None] = lambda epoch: None,
+        after_epoch: Callable[[nn.Module], None] = lambda module: None,
     ) -> Update:
         """Train ``weights`` on ``data`` for ``epochs``, with the mask held throughout.
 
         If ``settings`` keep the best epoch, the accuracy on ``validation`` chooses it, and at a
         constant rate the update is that of a training stopped there. A single epoch leaves no
         choice, and nothing is evaluated. ``fresh_head`` draws the last linear layer anew first.
-        ``gradients`` adds the mean gradient over ``data``.
+        ``gradients`` adds the mean gradient over ``data``. ``on_epoch`` is called before each
+        epoch, ``after_epoch`` with the network as it is then, which it may evaluate.
 
         A function of its arguments alone: every draw comes from ``rng``. Raises
         :class:`~mpfl.types.MPFLError` for fewer than two images (batch norm needs two), if the
@@ -158,6 +161,7 @@ class Trainer:
                     hold(held)
                     losses.append(loss.detach())
                 means.append(torch.stack(losses).mean().item())
+                after_epoch(module)
             if not math.isfinite(means[-1]):
                 raise MPFLError(
                     f"the training loss is {means[-1]}; lower the learning rate {settings.lr}"
@@ -169,20 +173,27 @@ class Trainer:
             slopes = None if slopes is None else expand(slopes, mask, self.layout)
         return Update(trained, slopes, {"loss": means[passes.kept]})
 
-    def accuracy(self, weights: Weights, mask: Mask, data: Shard) -> float:
-        """Share of ``data`` that the network left by ``mask`` classifies correctly, 0-1."""
+    def right(self, weights: Weights, mask: Mask, data: Shard) -> Bool[np.ndarray, " pictures"]:
+        """Which pictures of ``data`` the network left by ``mask`` classifies correctly."""
         with on_threads(self.threads):
-            return self._right(self._load(weights, mask), data) / len(data)
+            return self.classified(self._load(weights, mask), data)
 
-    def _right(self, module: nn.Module, data: Shard) -> int:
-        """How many pictures ``module`` classifies correctly, as it is."""
+    def accuracy(self, weights: Weights, mask: Mask, data: Shard) -> float:
+        """The share of them, 0-1."""
+        return float(self.right(weights, mask, data).mean())
+
+    def classified(self, module: nn.Module, data: Shard) -> Bool[np.ndarray, " pictures"]:
+        """Which pictures ``module`` classifies correctly, as it is; it is left in evaluation."""
         module.eval()
-        right = 0
+        right = []
         with torch.inference_mode():
             for images, labels in zip(data.images.split(512), data.labels.split(512), strict=True):
                 guess = self._logits(module, images).argmax(1)
-                right += int((guess == labels.to(self.device)).sum())
-        return right
+                right.append(guess == labels.to(self.device))
+        return torch.cat(right).cpu().numpy()
+
+    def _right(self, module: nn.Module, data: Shard) -> int:
+        return int(self.classified(module, data).sum())
 
     def _loss(self, module: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return nn.functional.cross_entropy(self._logits(module, images), labels.to(self.device))

@@ -24,6 +24,8 @@ from mpfl.vote import Rule, most_votes
 from mpfl.wire import Coding
 
 Head = Literal["w0", "fresh"]
+Draws = Literal["repeated", "own"]
+Decay = Literal["constant", "cosine"]
 
 ModelMaker: TypeAlias = Callable[[int], Any]
 """``classes -> torch module``: a network of a reader's own, in place of a model's name."""
@@ -40,6 +42,11 @@ class Experiment:
     that the network sees (None: the data set's own). ``match`` is the folder of a recorded
     run whose filter counts a control takes over, round by round.
     ``central_epochs`` and ``federated_rounds`` set the two final trainings; 0 leaves one out.
+
+    ``lot`` draws another lottery under the same seed. ``final_draws="own"`` gives the final
+    federated training its own order of pictures in every round; ``"repeated"``, that of the first
+    runs, begins again with those of the mask rounds. ``federated_decay="cosine"`` lets its learning
+    rate fall from round to round, by a cosine from that of ``local`` towards 0.
 
     ``prunes`` is that of :func:`mpfl.nets.tracing.layout_of`. ``head="fresh"`` draws the last
     linear layer anew, as torch does, at the start of every training that begins from w0: each
@@ -81,18 +88,23 @@ class Experiment:
     final: Settings = field(default_factory=lambda: Settings(decay="cosine"))
     central_epochs: int = 10
     federated_rounds: int = 10
+    federated_decay: Decay = "constant"
+    final_draws: Draws = "repeated"
+    lot: int = 0
 
     def __post_init__(self) -> None:
         self._check_kinds()
         for name in ("nodes", "rounds", "epochs", "pixels"):
             if (value := getattr(self, name)) is not None:
                 at_least(name, value, 1)
-        for name in ("central_epochs", "federated_rounds", "seed"):
+        for name in ("central_epochs", "federated_rounds", "seed", "lot"):
             at_least(name, getattr(self, name), 0)
         if not 0 < self.width < math.inf:
             raise MPFLError(f"width is {self.width}; give a positive number, 1 for the full model")
         one_of("precision", self.precision, get_args(Precision))
         one_of("head", self.head, get_args(Head))
+        one_of("final_draws", self.final_draws, get_args(Draws))
+        one_of("federated_decay", self.federated_decay, get_args(Decay))
         one_of("prunes", self.prunes, get_args(Prunes))
         if not 0 <= self.noisy_nodes <= self.nodes:
             raise MPFLError(f"noisy_nodes is {self.noisy_nodes}, but there are {self.nodes} nodes")
@@ -105,7 +117,7 @@ class Experiment:
 
     def _check_kinds(self) -> None:
         """A name where a value is due would fail late, and far from here."""
-        for name in ("seed", "nodes", "rounds", "epochs", "noisy_nodes", "images", "pixels"):
+        for name in ("seed", "lot", "nodes", "rounds", "epochs", "noisy_nodes", "images", "pixels"):
             if (value := getattr(self, name)) is not None and type(value) is not int:
                 raise MPFLError(f"{name} is {value!r}; give a whole number")
         for name in ("partition", "schedule", "score", "data_noise", "fault"):
@@ -150,6 +162,8 @@ class Experiment:
         if self.match is not None and not method.copies_counts:
             able = ", ".join(each.name for each in METHODS.values() if each.copies_counts)
             raise MPFLError(f"match is for {able}, not for {method.name!r}")
+        if self.lot and not method.draws_lots:
+            raise MPFLError(f"lot is {self.lot}, but {method.name!r} draws no lots; leave it at 0")
 
     @property
     def slug(self) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from mpfl.algorithm import Algorithm, State
-from mpfl.baselines.controls import lottery, w0_norms
+from mpfl.baselines.controls import iterated_norms, lottery, w0_norms
 from mpfl.baselines.pruning_fl import pruning_fl
 from mpfl.runs.final_start import FinalStart, Parts, from_average, from_consensus, from_w0
 from mpfl.server import masked_pruning
@@ -31,7 +31,8 @@ class Method:
     one place only; ``central=False`` leaves that training out. ``votes``: its nodes send ballots.
     ``server_scores``: filters are scored where there is no data, so that no score may ask for
     gradients. ``averages``: the state's weights are a trained model, tested after every round.
-    ``copies_counts``: it can keep as many filters as another run did (``match``).
+    ``copies_counts``: it can keep as many filters as another run did (``match``). ``draws_lots``:
+    its masks are drawn, and another ``lot`` draws others.
     ``between_machines``: it runs on Flower, too. ``final_start`` is what the final federated
     training begins from.
 
@@ -48,6 +49,7 @@ class Method:
     server_scores: bool = False
     averages: bool = False
     copies_counts: bool = False
+    draws_lots: bool = False
     between_machines: bool = False
     final_start: Callable[[Parts, State], FinalStart] = from_w0
 
@@ -78,13 +80,18 @@ def _pruning_fl(bench: Parts) -> Algorithm:
 
 
 def _lottery(bench: Parts) -> Algorithm:
-    seed, counts = bench.experiment.seed, bench.matched_counts()
-    return lottery(bench.plan, bench.initialise, seed=seed, counts=counts)
+    e, counts = bench.experiment, bench.matched_counts()
+    return lottery(bench.plan, bench.initialise, seed=e.seed, lot=e.lot, counts=counts)
 
 
 def _w0_norms(bench: Parts) -> Algorithm:
     score, counts = bench.experiment.score, bench.matched_counts()
     return w0_norms(bench.plan, bench.initialise, score=score, counts=counts)
+
+
+def _iterated_norms(bench: Parts) -> Algorithm:
+    score, counts = bench.experiment.score, bench.matched_counts()
+    return iterated_norms(bench.plan, bench.initialise, score=score, counts=counts)
 
 
 MPFL = Method("mpfl", _mpfl, votes=True, between_machines=True, final_start=from_consensus)
@@ -104,12 +111,18 @@ FEDAVG = Method("fedavg", central=False, between_machines=True)
 CENTRAL = Method("central", wire=False)
 """The whole network, trained in one place."""
 
-LOTTERY = Method("lottery", _lottery, trainers="nobody", copies_counts=True)
+LOTTERY = Method("lottery", _lottery, trainers="nobody", copies_counts=True, draws_lots=True)
 """A control: random masks of the same counts."""
 
 W0_NORMS = Method("w0-norms", _w0_norms, trainers="nobody", server_scores=True, copies_counts=True)
 """A control: the largest filters of w0."""
 
+ITERATED_NORMS = Method(
+    "iterated-norms", _iterated_norms, trainers="nobody", server_scores=True, copies_counts=True
+)
+"""A control: round by round the largest filters of what is left of w0."""
+
 METHODS: Mapping[str, Method] = {
-    method.name: method for method in (MPFL, PRUNING_FL, LTH, FEDAVG, CENTRAL, LOTTERY, W0_NORMS)
+    method.name: method
+    for method in (MPFL, PRUNING_FL, LTH, FEDAVG, CENTRAL, LOTTERY, W0_NORMS, ITERATED_NORMS)
 }

@@ -16,7 +16,7 @@ from mpfl.filters import apply
 from mpfl.runs.checkpoint import load_checkpoint, save_checkpoint
 from mpfl.runs.folder import append_round, read_json, read_lines, save_weights, write_json
 from mpfl.runs.progress import Display
-from mpfl.runs.record import line_of
+from mpfl.runs.record import hex_of, line_of
 from mpfl.runs.workbench import Workbench
 from mpfl.runs.workers import Workers
 from mpfl.simulation import OnTurn, RunNodes, simulate
@@ -82,9 +82,15 @@ class Phases:
 
         def result() -> dict[str, Any]:
             self.display.begin("central training", 1, 1, epochs)
-            weights, accuracy, seconds = begun() if begun else bench.train_centrally(mask)
-            save_weights(self.folder / "central.safetensors", weights)
-            found = {"accuracy": accuracy, "epochs": epochs, "seconds": round(seconds, 1)}
+            trained = begun() if begun else bench.train_centrally(mask)
+            save_weights(self.folder / "central.safetensors", trained.weights)
+            found = {
+                "accuracy": trained.accuracy,
+                "epochs": epochs,
+                "seconds": round(trained.seconds, 1),
+                "accuracies": list(trained.accuracies),
+                "right": hex_of(trained.right),
+            }
             write_json(done, found)
             return found
 
@@ -113,6 +119,7 @@ class Phases:
             "accuracy": lines[-1]["accuracy"],
             "rounds": rounds,
             "seconds": round(sum(line["seconds"] for line in lines), 1),
+            "right": hex_of(bench.right(trained.weights, mask)),
         }
 
     def _simulate(
@@ -144,7 +151,7 @@ class Phases:
             nodes,
             start,
             rounds,
-            experiment.seed,
+            experiment.seed if mask is None else bench.final_seed,
             evaluate=evaluate,
             behaviour=bench.behaviour() if mask is None and run_nodes is None else None,
             resume=resume,

@@ -26,7 +26,9 @@ def summarise(
     """What ``summary.json`` holds, but for the machine and the command.
 
     ``macs`` are multiply-accumulates a picture, of the network that computes: the whole one
-    if no filter can be cut out, however many weights are pruned. ``mask_bodies`` sets the
+    if no filter can be cut out, however many weights are pruned. ``right`` has a bit for each of
+    the ``tested`` pictures, as :func:`mpfl.runs.record.hex_of` writes them: 1 if the trained
+    network classifies it correctly. ``mask_bodies`` sets the
     bytes of the masks sent up, frames left out, against the fewest that could tell them apart.
     """
     experiment, layout = bench.experiment, bench.layout
@@ -50,6 +52,12 @@ def summarise(
         "macs_dense": macs(module, pixels),
         "accuracy_central": None if central is None else central["accuracy"],
         "accuracy_federated": None if federated is None else federated["accuracy"],
+        "accuracies_central": None if central is None else central.get("accuracies"),
+        "tested": len(bench.parties.test),
+        "right": {
+            "central": None if central is None else central.get("right"),
+            "federated": None if federated is None else federated.get("right"),
+        },
         "bytes": {
             "start": _total(rounds, "start_bytes"),
             "mask_rounds_down": _total(rounds, "bytes_down"),

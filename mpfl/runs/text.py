@@ -19,6 +19,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from mpfl.allocate import QUOTAS
 from mpfl.analysis.faults import FAULTS
 from mpfl.analysis.privacy import PRIVATE_VOTES, WRAPPERS
+from mpfl.baselines.controls import CONTROL_RULES
 from mpfl.data.noise import DATA_NOISES
 from mpfl.data.partition import PARTITIONS
 from mpfl.nets.settings import Settings
@@ -32,7 +33,7 @@ from mpfl.types import MPFLError, located, one_of
 from mpfl.vote import RULES
 
 NAMED: Mapping[str, Mapping[str, Any]] = {
-    "vote": {**RULES, **WRAPPERS},
+    "vote": {**RULES, **WRAPPERS, **CONTROL_RULES},
     "schedule": SCHEDULES,
     "quota": QUOTAS,
     "partition": PARTITIONS,

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from jaxtyping import Bool
 
 from mpfl import data as datasets
+from mpfl import wire
 from mpfl.algorithm import Algorithm, Initialise, Local, LocalTrain, Start
 from mpfl.baselines.controls import Counts
 from mpfl.baselines.fedavg import fedavg
@@ -30,11 +33,29 @@ from mpfl.runs.final_start import Parts
 from mpfl.runs.naming import describe
 from mpfl.runs.parties import Parties
 from mpfl.runs.record import kept_counts
-from mpfl.seeds import rng_for
+from mpfl.seeds import Rng, rng_for
 from mpfl.simulation import take_turn
-from mpfl.types import Mask, MPFLError, Reply, Weights
+from mpfl.types import Answer, Mask, MPFLError, Reply, Weights
 
 OnEpoch = Callable[[int], None]
+
+
+class Trained(NamedTuple):
+    """What a central training came to.
+
+    ``right`` says of each test picture whether the network classifies it correctly, and
+    ``accuracies``, 0-1, how many it did after each epoch.
+    """
+
+    weights: Weights
+    right: Bool[np.ndarray, " pictures"]
+    accuracies: tuple[float, ...]
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the test pictures that it classifies correctly, 0-1."""
+        return float(self.right.mean())
 
 
 class Workbench(Parts):
@@ -90,9 +111,13 @@ class Workbench(Parts):
         """How w0 is drawn; the last one is kept, as all who take part in a run ask for it."""
         return lru_cache(maxsize=1)(partial(initial_weights, self.trainer.module))
 
+    def right(self, weights: Weights, mask: Mask) -> Bool[np.ndarray, " pictures"]:
+        """Which test pictures the network left by ``mask`` classifies correctly."""
+        return self.trainer.right(weights, mask, self.parties.test)
+
     def accuracy(self, weights: Weights, mask: Mask) -> float:
-        """Share of the test data that the network left by ``mask`` classifies right."""
-        return self.trainer.accuracy(weights, mask, self.parties.test)
+        """The share of them, 0-1."""
+        return float(self.right(weights, mask).mean())
 
     def local_training(
         self,
@@ -102,6 +127,7 @@ class Workbench(Parts):
         fresh_head: bool = False,
         gradients: bool = False,
         on_epoch: OnEpoch | None = None,
+        after_epoch: Callable[[torch.nn.Module], None] = lambda module: None,
     ) -> LocalTrain:
         """What a node does with its data in a round, unless told otherwise.
 
@@ -116,6 +142,7 @@ class Workbench(Parts):
             fresh_head=fresh_head,
             gradients=gradients,
             on_epoch=on_epoch or self.on_epoch,
+            after_epoch=after_epoch,
         )
 
     def scored_training(self) -> LocalTrain:
@@ -123,24 +150,33 @@ class Workbench(Parts):
         e = self.experiment
         return self.local_training(fresh_head=e.head == "fresh", gradients=needs_gradients(e.score))
 
-    def train_centrally(
-        self, mask: Mask, on_epoch: OnEpoch | None = None
-    ) -> tuple[Weights, float, float]:
-        """What ``mask`` leaves, trained from w0 on all data in one place.
-
-        Returns the weights, the accuracy and the seconds it took.
-        """
+    def train_centrally(self, mask: Mask, on_epoch: OnEpoch | None = None) -> Trained:
+        """What ``mask`` leaves, trained from w0 on all data in one place."""
         e, began = self.experiment, time.perf_counter()
+        accuracies: list[float] = []
+
+        def test(module: torch.nn.Module) -> None:
+            accuracies.append(float(self.trainer.classified(module, self.parties.test).mean()))
+
         train = self.local_training(
             settings=e.final,
             epochs=e.central_epochs,
             fresh_head=e.head == "fresh",
             on_epoch=on_epoch,
+            after_epoch=test,
         )
         begin = apply(self.start.w0, mask, self.layout)
         update = train(begin, mask, self.parties.pooled, rng_for(e.seed, "central"))
-        accuracy = self.accuracy(update.weights, mask)
-        return update.weights, accuracy, time.perf_counter() - began
+        right = self.right(update.weights, mask)
+        return Trained(update.weights, right, tuple(accuracies), time.perf_counter() - began)
+
+    @property
+    def final_seed(self) -> int:
+        """The seed of the final federated training: the run's, or one of its own."""
+        e = self.experiment
+        if e.final_draws == "repeated":
+            return e.seed
+        return int(rng_for(e.seed, "final").integers(2**31))
 
     @cached_property
     def plan(self) -> Plan:
@@ -181,8 +217,22 @@ class Workbench(Parts):
 
     def final_algorithm(self, mask: Mask, **messages: Callable[..., Any]) -> Algorithm:
         """Federated training of the network that ``mask`` leaves."""
-        train = self.local_training()
-        return fedavg(self.layout, self.initialise, train, mask=mask, **messages)
+        e = self.experiment
+
+        def averaged(train: LocalTrain) -> Algorithm:
+            return fedavg(self.layout, self.initialise, train, mask=mask, **messages)
+
+        constant = averaged(self.local_training())
+        if e.federated_decay == "constant":
+            return constant
+        falling = replace(e.local, decay="cosine")
+
+        def local(memory: Weights, message: bytes, data: Shard, rng: Rng) -> Answer:
+            lr = falling.rate(wire.round_of(message) - 1, e.federated_rounds)
+            train = self.local_training(settings=replace(e.local, lr=lr))
+            return averaged(train).local(memory, message, data, rng)
+
+        return replace(constant, local=local)
 
     def turn(
         self,
@@ -198,8 +248,9 @@ class Workbench(Parts):
         ``data`` are the node's own, if they are not its part of the data set.
         """
         if mask is None:
-            data = data or self.parties.trainers[node]
+            data, seed = data or self.parties.trainers[node], self.experiment.seed
             local = self.behaviour().get(node, self.algorithm().local)
         else:
-            data, local = data or self.parties.nodes[node], self.final_algorithm(mask).local
-        return take_turn(local, data, self.experiment.seed, round_, node, memory, message)
+            data, seed = data or self.parties.nodes[node], self.final_seed
+            local = self.final_algorithm(mask).local
+        return take_turn(local, data, seed, round_, node, memory, message)

@@ -25,7 +25,7 @@ import torch
 
 from mpfl.nets.hardware import keep_freed_memory
 from mpfl.runs.experiment import Experiment
-from mpfl.runs.workbench import Workbench
+from mpfl.runs.workbench import Trained, Workbench
 from mpfl.simulation import OnTurn, RunNodes
 from mpfl.types import Mask, MPFLError, Reply, Weights, at_least
 
@@ -90,7 +90,7 @@ class Workers:
 
         return run
 
-    def train_centrally(self, mask: Mask) -> Callable[[], tuple[Weights, float, float]]:
+    def train_centrally(self, mask: Mask) -> Callable[[], Trained]:
         """Begin :meth:`~mpfl.runs.workbench.Workbench.train_centrally` on one of the workers.
 
         The call that is returned waits for it.
@@ -171,5 +171,5 @@ def _turn(mask: Mask | None, round_: int, node: int, memory: Weights, message: b
     return replace(reply, memory=None) if reply.memory is memory else reply
 
 
-def _train_centrally(mask: Mask) -> tuple[Weights, float, float]:
+def _train_centrally(mask: Mask) -> Trained:
     return _bench.train_centrally(mask)
