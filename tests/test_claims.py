@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from mpfl.evidence.cells import TABLES, Cell, cells_of
+from mpfl.evidence.cells import Cell
 from mpfl.evidence.claims import CLAIMS, COMPUTED, judge_claims
 from mpfl.evidence.samples import Sample, rows_of
+from mpfl.evidence.tables import TABLES, cells_of
 from mpfl.evidence.verdicts import LEAST_SEEDS, judged
 from mpfl.show.figures import FIGURES, cells_behind, draw
 from mpfl.types import MPFLError

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mpfl.evidence.cells import Cell, cells_of
+from mpfl.evidence.cells import Cell
 from mpfl.evidence.curves import CurvePoint, learning_curve, reached
 from mpfl.evidence.samples import Row, Sample, difference, points, rounds_alike, rows_of
+from mpfl.evidence.tables import cells_of
 from mpfl.nets.settings import Settings
 from mpfl.prune import filter_norms
 from mpfl.runs.record import Run, read_run

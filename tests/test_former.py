@@ -8,7 +8,7 @@ import pytest
 from mpfl.allocate import even, of_what_is_left, over_network, power
 from mpfl.analysis.faults import random_mask
 from mpfl.data.noise import gaussian
-from mpfl.evidence.cells import cells_of
+from mpfl.evidence.tables import cells_of
 from mpfl.runs.experiment import Experiment, changes, config_of, identity, slug_of
 from mpfl.runs.former import current, original
 from mpfl.runs.methods import LOTTERY, METHODS

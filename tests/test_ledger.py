@@ -21,7 +21,8 @@ from mpfl.baselines.controls import lottery
 from mpfl.baselines.fedavg import fedavg
 from mpfl.baselines.pruning_fl import pruning_fl
 from mpfl.data.partition import iid
-from mpfl.evidence.cells import TABLES, Cell, cells_of
+from mpfl.evidence.cells import Cell
+from mpfl.evidence.tables import TABLES, cells_of
 from mpfl.filters import Layout, apply
 from mpfl.nets.networks import blueprint, build
 from mpfl.nets.start import initial_weights

@@ -17,7 +17,7 @@ from toys import chain, draw_weights, mask_of, random_mask, result_of, same
 from mpfl import filters, masks, wire
 from mpfl.algorithm import State
 from mpfl.allocate import even, of_what_is_left
-from mpfl.evidence.cells import cells_of
+from mpfl.evidence.tables import cells_of
 from mpfl.masks import Keep
 from mpfl.nets.hardware import keep_freed_memory
 from mpfl.nets.networks import DigitsCNN, build

@@ -21,9 +21,10 @@ import pytest
 from mpfl import masks
 from mpfl.__main__ import main, parser
 from mpfl.data.catalogue import NAMES
-from mpfl.evidence.cells import PRETRAINED, TABLES
+from mpfl.evidence.cells import PRETRAINED
 from mpfl.evidence.claims import judge_claims
 from mpfl.evidence.samples import TRAININGS, rows_of
+from mpfl.evidence.tables import TABLES
 from mpfl.evidence.verdicts import Finding
 from mpfl.nets.networks import build
 from mpfl.nets.start import pretrained_weights

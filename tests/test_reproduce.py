@@ -8,8 +8,9 @@ import pytest
 from mpfl import masks
 from mpfl.__main__ import main, parser
 from mpfl.evidence import reproduce as module
-from mpfl.evidence.cells import TABLES, Cell, cells_of
+from mpfl.evidence.cells import Cell
 from mpfl.evidence.reproduce import Repeat, chosen, missing, repeat, reproduce
+from mpfl.evidence.tables import TABLES, cells_of
 from mpfl.nets.networks import blueprint
 from mpfl.node import Plan
 from mpfl.runs.recipes import recipe

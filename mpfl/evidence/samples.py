@@ -13,7 +13,8 @@ import numpy as np
 from scipy import stats
 
 from mpfl import masks
-from mpfl.evidence.cells import Cell, cells_of
+from mpfl.evidence.cells import Cell
+from mpfl.evidence.tables import cells_of
 from mpfl.node import Plan
 from mpfl.runs.record import Run, consensus_of, read_run
 from mpfl.server import decide

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mpfl.evidence.cells import TABLES, Cell, cells_of, once
+from mpfl.evidence.cells import Cell, once
 from mpfl.evidence.reproduce import missing
+from mpfl.evidence.tables import TABLES, cells_of
 from mpfl.types import MPFLError, one_of
 
 

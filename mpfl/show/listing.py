@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from mpfl.evidence.cells import TABLES, Cell
+from mpfl.evidence.cells import Cell
+from mpfl.evidence.tables import TABLES
 from mpfl.prune import SCORES
 from mpfl.runs.experiment import Experiment
 from mpfl.runs.methods import METHODS
