@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -61,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     again.add_argument("what", help="a table or a figure, see: python -m mpfl list; or all")
     again.add_argument("--budget", default="laptop", help="toy, laptop (default) or paper")
     again.add_argument("--workers", type=int, help="runs side by side; default: one a core")
+    again.add_argument("--hours", type=float, metavar="H", help="begin no run after so long")
     again.add_argument("--list", action="store_true", help="only show what is there and what not")
     again.add_argument(
         "--check", type=int, metavar="N", help="run N recorded ones again and compare"
@@ -204,7 +206,7 @@ def _reproduce(options: argparse.Namespace) -> None:
     from mpfl.show.listing import print_cells
     from mpfl.show.live import print_repeat, print_step
 
-    cells = cells_behind(options.what, options.budget)
+    cells = cells_behind(options.what, options.budget, options.results)
     if options.draw is not None:
         draw(options.what, options.results, options.draw)
         print(f"figure: {options.draw}")
@@ -224,7 +226,8 @@ def _reproduce(options: argparse.Namespace) -> None:
             raise MPFLError(f"{len(apart)} of {len(repeats)} runs ended otherwise than recorded")
         return
     workers = default_workers(len(cells)) if options.workers is None else options.workers
-    reproduce(cells, **where, workers=workers, on_step=print_step)
+    hours = math.inf if options.hours is None else options.hours
+    reproduce(cells, **where, workers=workers, hours=hours, on_step=print_step)
     print_cells(cells, options.results)
 
 

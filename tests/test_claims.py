@@ -154,7 +154,7 @@ def test_a_figure_is_drawn_from_what_is_recorded(tmp_path, name):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_the_cells_behind_a_figure_are_run_once(name):
-    files = [cell.file for cell in cells_behind(name, "laptop")]
+    files = [cell.file for cell in cells_behind(name, "laptop", Path("data/results"))]
     assert len(set(files)) == len(files) > 0
     for table in FIGURES[name].tables:
         assert {cell.file for cell in cells_of(table, "laptop")} <= set(files)
@@ -162,6 +162,6 @@ def test_the_cells_behind_a_figure_are_run_once(name):
 
 def test_what_is_neither_table_nor_figure_names_the_nearest():
     with pytest.raises(MPFLError, match="no table or figure 'curve'; did you mean 'curves'"):
-        cells_behind("curve", "laptop")
+        cells_behind("curve", "laptop", Path("data/results"))
     with pytest.raises(MPFLError, match="no figure 'cifar10'"):
         draw("cifar10", Path(), Path())

@@ -112,7 +112,7 @@ def check(words: list[str], folder: Path) -> None:
         if experiment.dataset == "digits" and experiment.match is None:  # without other files
             assert Workbench(experiment, folder).algorithm().name == experiment.method.name
     elif options.command == "reproduce":
-        assert cells_behind(options.what, options.budget)
+        assert cells_behind(options.what, options.budget, options.results)
     elif options.command == "data":
         assert options.name in NAMES
     else:

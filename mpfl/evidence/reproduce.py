@@ -6,6 +6,7 @@ Killed at any moment and started again it goes on: a finished cell is a file in
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpfl.evidence.cells import Cell
+from mpfl.evidence.order import core_minutes
 from mpfl.runs.record import consensus_of, filters_of, keep_record, read_run
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError, at_least
@@ -23,12 +25,17 @@ from mpfl.types import MPFLError, at_least
 
 @dataclass(frozen=True)
 class CellDone:
-    """A cell that has ended: ``done`` of ``total``, and how long the others may take."""
+    """A cell that has ended: ``done`` of ``total``, and what was spent and may be left.
+
+    ``minutes_spent`` and ``minutes_left`` are those of one core: of the cells that ended now, and,
+    as estimated, of those that have not.
+    """
 
     cell: Cell
     done: int
     total: int
-    seconds_left: float
+    minutes_spent: float
+    minutes_left: float
 
 
 @dataclass(frozen=True)
@@ -64,35 +71,46 @@ def reproduce(
     runs: Path = Path("runs"),
     root: Path = Path("data"),
     workers: int = 1,
+    hours: float = math.inf,
     on_step: Callable[[CellDone], None] = lambda step: None,
 ) -> None:
     """Run what is missing, ``workers`` cells at a time, each the command that a reader would give.
 
-    A control that matches another cell's counts waits for it. Raises
-    :class:`~mpfl.types.MPFLError` with the command of the first cell that failed, after those
-    that had begun have ended.
+    A control that matches another cell's counts waits for it. After ``hours`` no cell is begun,
+    and before that none that may take longer. Raises :class:`~mpfl.types.MPFLError` with
+    the command of the first cell that failed, after those that had begun have ended.
     """
     at_least("workers", workers, 1)
     todo = missing(cells, results)
-    total, began, failed = len(todo), time.monotonic(), ""
-    running: dict[Future[str], Cell] = {}
+    total, deadline, failed = len(todo), time.monotonic() + 3600 * hours, ""
+    minutes = core_minutes(cells, results)
+    running: dict[Future[str], tuple[Cell, float]] = {}
+    spent = 0.0
     with ThreadPoolExecutor(workers) as pool:
         while not failed or running:
-            ready = [c for c in todo if c.match is None or (results / c.match.file).exists()]
+            now = time.monotonic()
+            ready = [
+                cell
+                for cell in todo
+                if (cell.match is None or (results / cell.match.file).exists())
+                and now + 60 * minutes[cell.file] < deadline
+            ]
             for cell in ready[: 0 if failed else workers - len(running)]:
                 todo.remove(cell)
-                running[pool.submit(_run, cell, results, runs, root)] = cell
+                running[pool.submit(_run, cell, results, runs, root)] = cell, now
             if not running:
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                cell = running.pop(future)
+                cell, began = running.pop(future)
                 failed = failed or future.result()
-                done = total - len(todo) - len(running)
-                each = (time.monotonic() - began) / done
-                on_step(CellDone(cell, done, total, each * (total - done)))
+                spent += (time.monotonic() - began) / 60
+                left = [*todo, *(cell for cell, _ in running.values())]
+                minutes = core_minutes(cells, results)
+                expected = sum(minutes[cell.file] for cell in left)
+                on_step(CellDone(cell, total - len(left), total, spent, expected))
     if failed:
         raise MPFLError(failed)
-    if todo:
+    if todo and hours == math.inf:
         match = todo[0].match
         assert match is not None
         raise MPFLError(f"{todo[0].command}: needs another result first: {match.command}")

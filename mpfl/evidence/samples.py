@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,8 @@ from mpfl.vote import Rule
 
 Training = Literal["central", "federated"]
 TRAININGS: tuple[Training, ...] = ("central", "federated")
+Endpoint = Literal["central", "federated", "last five"]
+LAST = 5
 
 
 @dataclass(frozen=True)
@@ -92,16 +94,23 @@ class Row:
         """``figure`` over the seeds."""
         return Sample(tuple(self.each(figure).values()))
 
-    def accuracy(self, training: Training) -> Sample:
+    def accuracy(self, endpoint: Endpoint) -> Sample:
         """Test accuracy in per cent after one of the final trainings."""
-        return self.sample(points(training))
+        return self.sample(points(endpoint))
 
 
-def points(training: Training) -> Callable[[Run], float | None]:
-    """The figure that a run's accuracy in per cent is; None if it has not been trained so."""
+def points(endpoint: Endpoint) -> Callable[[Run], float | None]:
+    """The figure that a run's accuracy in per cent is; None if it has not been trained so.
+
+    ``"last five"`` is the mean after each of the last five rounds of federated training: a single
+    round's moves by about a point from one to the next.
+    """
 
     def figure(run: Run) -> float | None:
-        found = run.summary[f"accuracy_{training}"]
+        if endpoint == "last five":
+            last = [line["accuracy"] for line in run.federated[-LAST:]]
+            return 100 * float(np.mean(last)) if len(last) == LAST else None
+        found = run.summary[f"accuracy_{endpoint}"]
         return None if found is None else 100 * found
 
     return figure
@@ -135,6 +144,13 @@ def difference(one: Row, other: Row, figure: Callable[[Run], float | None]) -> S
     if one.label == other.label:
         raise MPFLError(f"row {one.label!r} cannot be compared with itself")
     return Sample(tuple(paired(one.each(figure), other.each(figure)).values()))
+
+
+def mean_by_seed(rows: Sequence[Row], figure: Callable[[Run], float | None]) -> dict[int, float]:
+    """The mean of ``figure`` over several rows, for each seed that all of them have."""
+    figures = [row.each(figure) for row in rows]
+    seeds = sorted(set.intersection(*(set(each) for each in figures)))
+    return {seed: float(np.mean([each[seed] for each in figures])) for seed in seeds}
 
 
 def paired(

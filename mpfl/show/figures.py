@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mpfl.evidence.cells import Cell, once
+from mpfl.evidence.order import cheapest_decision_first
 from mpfl.evidence.reproduce import missing
 from mpfl.evidence.tables import TABLES, cells_of
 from mpfl.types import MPFLError, one_of
@@ -62,10 +63,15 @@ FIGURES: Mapping[str, Drawing] = {
 }
 
 
-def cells_behind(what: str, budget: str) -> list[Cell]:
-    """The cells of a figure or of a table; raises naming the nearest of either."""
+def cells_behind(what: str, budget: str, results: Path) -> list[Cell]:
+    """The cells of a figure or of a table; raises naming the nearest of either.
+
+    Those of ``all`` come in the order in which to run what is missing in ``results``.
+    """
     if what not in FIGURES:
         one_of("table or figure", what, ["all", *TABLES, *FIGURES])
+    if what == "all":
+        return cheapest_decision_first(budget, results)
     tables = FIGURES[what].tables if what in FIGURES else (what,)
     return once(cell for table in tables for cell in cells_of(table, budget))
 
@@ -77,7 +83,7 @@ def draw(what: str, results: Path, to: Path) -> None:
     or format.
     """
     drawing = FIGURES[one_of("figure", what, FIGURES)]
-    cells = cells_behind(what, "laptop")
+    cells = cells_behind(what, "laptop", results)
     if len(missing(cells, results)) == len(cells):
         raise MPFLError(f"{results}: holds no cell of figure {what!r}; reproduce it first")
     try:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mpfl.evidence.cells import Cell
+from mpfl.evidence.order import core_minutes
 from mpfl.evidence.tables import TABLES
 from mpfl.prune import SCORES
 from mpfl.runs.experiment import Experiment
@@ -48,4 +49,10 @@ def print_cells(cells: Sequence[Cell], results: Path) -> None:
             result = "not run yet"
         print_line(cell.command)
         print_line(f"    {result}", "green" if cell in there else "yellow")
-    print_line(f"{len(there)} of {len(cells)} recorded in {results}")
+    minutes = core_minutes(cells, results)
+    spent = sum(minutes[cell.file] for cell in there)
+    left = sum(minutes.values()) - spent
+    print_line(
+        f"{len(there)} of {len(cells)} recorded in {results}: "
+        f"{spent:.0f} core-minutes spent, about {left:.0f} left"
+    )

@@ -58,9 +58,10 @@ class LiveProgress:
 
 
 def print_step(step: CellDone) -> None:
-    """That a cell has ended, and how long the others may take."""
-    left = f", about {step.seconds_left / 60:.0f} min left" if step.done < step.total else ""
-    print_line(f"{step.done}/{step.total}{left}: {step.cell.command}")
+    """That a cell has ended, what was spent, and what the others may take."""
+    spent, left = f"{step.minutes_spent:.0f}", f"{step.minutes_left:.0f}"
+    minutes = f"{spent} core-minutes spent, about {left} left"
+    print_line(f"{step.done}/{step.total}, {minutes}: {step.cell.command}")
 
 
 def print_repeat(repeat: Repeat) -> None:

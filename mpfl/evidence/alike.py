@@ -1,0 +1,53 @@
+"""How alike the masks of recorded runs are: bits apart, and the share of filters that both keep."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mpfl.nets.networks import blueprint
+from mpfl.runs.record import Run, consensus_of
+from mpfl.types import MPFLError
+
+
+def mask_of(run: Run, round_: int | None = None) -> np.ndarray:
+    """The consensus of a run after a round (None: its last), ``bool [filters]``.
+
+    A control's mask counts as a consensus. Raises :class:`~mpfl.types.MPFLError` for a run without
+    mask rounds, or without that one.
+    """
+    lines = [line for line in run.rounds if round_ is None or line["round"] == round_]
+    if not lines:
+        wanted = "any mask round" if round_ is None else f"a round {round_}"
+        raise MPFLError(f"{run.folder}: has not {wanted}; ask for one of {len(run.rounds)}")
+    return consensus_of(lines[-1], sizes_of(run))
+
+
+def sizes_of(run: Run) -> dict[str, int]:
+    """How many filters each layer of a run's network had before pruning.
+
+    Whoever votes has counted them; of other runs the network is looked up by its name.
+    """
+    if run.rounds and run.rounds[0]["votes"] is not None:
+        return {name: len(counts) for name, counts in run.rounds[0]["votes"].items()}
+    config = run.config
+    return blueprint(str(config["model"]), 10, width=float(config["width"])).sizes
+
+
+def bits_apart(one: np.ndarray, other: np.ndarray) -> int:
+    """On how many filters two masks differ.
+
+    >>> bits_apart(np.array([True, True, False]), np.array([True, False, True]))
+    2
+    """
+    return int((one != other).sum())
+
+
+def share_kept(one: np.ndarray, other: np.ndarray) -> float:
+    """Which share of the filters that ``one`` keeps ``other`` keeps as well, 0-1.
+
+    Two lotteries that keep a fifth of each layer share a fifth.
+
+    >>> share_kept(np.array([True, True, False]), np.array([True, False, True]))
+    0.5
+    """
+    return float((one & other).sum() / one.sum())

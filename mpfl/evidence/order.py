@@ -1,0 +1,77 @@
+"""What to run next: how long the missing cells may take, and which decide most in that time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from statistics import fmean
+from typing import Any, TypeAlias
+
+from mpfl.evidence.cells import Cell, once
+from mpfl.evidence.protocol import PRIMARY
+from mpfl.evidence.tables import TABLES, cells_of
+from mpfl.runs.experiment import changes, config_of
+from mpfl.runs.record import read_run
+
+_Kind: TypeAlias = tuple[tuple[str, str], ...]
+_SAME_COST = ("seed", "lot", "match", "recipe")
+
+
+def _kind(config: Mapping[str, Any]) -> _Kind:
+    """What runs have in common that take equally long."""
+    return tuple(sorted((k, str(v)) for k, v in changes(config).items() if k not in _SAME_COST))
+
+
+@lru_cache(maxsize=None)
+def _recorded(path: Path, changed: int) -> tuple[_Kind, float]:
+    """What kind of run a record is, and its minutes; read once, unless the file is ``changed``."""
+    run = read_run(path)
+    return _kind(run.config), sum(each or 0 for each in run.summary["seconds"].values()) / 60
+
+
+def core_minutes(cells: Sequence[Cell], results: Path) -> dict[str, float]:
+    """How many minutes of one core each cell takes, by its file: as recorded, or as estimated.
+
+    A cell that is missing takes as long as the recorded ones that differ by their draws alone,
+    else as the recorded ones of its method and budget, else as the mean of all. With nothing
+    recorded nothing is known: 0.
+    """
+    recorded: dict[str, float] = {}
+    alike: dict[tuple[object, ...], list[float]] = {}
+    for cell in cells:
+        if not (results / cell.file).exists():
+            continue
+        kind, minutes = _recorded(results / cell.file, (results / cell.file).stat().st_mtime_ns)
+        recorded[cell.file] = minutes
+        for key in (kind, (cell.recipe, cell.budget), ()):
+            alike.setdefault(key, []).append(minutes)
+
+    def estimate(cell: Cell) -> float:
+        for key in (_kind(config_of(cell.experiment)), (cell.recipe, cell.budget), ()):
+            if key in alike:
+                return fmean(alike[key])
+        return 0.0
+
+    return {
+        cell.file: recorded[cell.file] if cell.file in recorded else estimate(cell)
+        for cell in cells
+    }
+
+
+def cheapest_decision_first(budget: str, results: Path) -> list[Cell]:
+    """Every cell but those of the digits, whole tables in the order of what they decide a minute.
+
+    A table decides one question, and as many more as there are primary claims on it. What counts
+    against it is the time that its missing cells still take: so a table that is nearly done is
+    finished before another is begun. Cells that two tables share stand in the first.
+    """
+    tables = {name: cells_of(name, budget) for name in TABLES if name != "digits"}
+    minutes = core_minutes(once(cell for cells in tables.values() for cell in cells), results)
+
+    def value(name: str) -> float:
+        left = [cell for cell in once(tables[name]) if not (results / cell.file).exists()]
+        questions = 1 + sum(contrast.table == name for contrast in PRIMARY)
+        return questions / max(sum(minutes[cell.file] for cell in left), 1e-9)
+
+    return once(cell for name in sorted(tables, key=value, reverse=True) for cell in tables[name])

@@ -1,0 +1,89 @@
+"""The primary claims, decided: the protocol's differences on what is recorded.
+
+The claims, their margins and their seeds are those of :mod:`mpfl.evidence.protocol`. Before all
+seeds of a claim are recorded it is *not run yet*: looking early, and stopping when one likes what
+one sees, would make the interval mean less than it says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mpfl.evidence.exact import Place, p_of_ranks, rank_among
+from mpfl.evidence.inference import Conclusion, conclude, holm, p_above
+from mpfl.evidence.power import seeds_needed
+from mpfl.evidence.protocol import PRIMARY, Contrast
+from mpfl.evidence.samples import Row, Sample, mean_by_seed, paired, points, rows_of
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the runs say about one primary claim.
+
+    ``sample`` holds a difference a seed, in points. ``answer`` is what its interval says;
+    ``adjusted`` the p-value of what the claim asks, after Holm over the family (1 while it is not
+    run). ``seeds_needed`` would decide it, four times in five, at the spread that was seen.
+    ``places`` are the ranks of the one row among the others, seed by seed, and ``p_of_places`` the
+    exact chance of ranks as high.
+    """
+
+    contrast: Contrast
+    sample: Sample
+    answer: Conclusion | Literal["not run yet"]
+    adjusted: float
+    seeds_needed: int | None
+    places: tuple[Place, ...]
+    p_of_places: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the claim is shown, at 2.5 % one-sided over the whole family."""
+        return self.adjusted < 0.025
+
+
+def differences(contrast: Contrast, rows: dict[str, Row]) -> dict[int, float]:
+    """The difference of a claim in points, seed by seed, as far as it is recorded."""
+    figure = points(contrast.endpoint)
+    others = mean_by_seed([rows[label] for label in contrast.others], figure)
+    return paired(rows[contrast.one].each(figure), others)
+
+
+def _places(contrast: Contrast, rows: dict[str, Row]) -> tuple[Place, ...]:
+    figure = points(contrast.endpoint)
+    others = [rows[label].each(figure) for label in contrast.others]
+    one = rows[contrast.one].each(figure)
+    seeds = [seed for seed in one if all(seed in each for each in others)]
+    return tuple(rank_among(one[seed], [each[seed] for each in others]) for seed in seeds)
+
+
+def decide_primary(results: Path = Path("data/results")) -> dict[str, Decision]:
+    """Every primary claim by its name, in the protocol's order."""
+    tables = {name: rows_of(name, results=results) for name in {c.table for c in PRIMARY}}
+    samples, complete = {}, {}
+    for contrast in PRIMARY:
+        found = differences(contrast, tables[contrast.table])
+        samples[contrast.name] = Sample(tuple(found.values()))
+        complete[contrast.name] = set(found) == set(contrast.seeds)
+    asked = {c.name: 0.0 if c.asks == "better" else -c.margin for c in PRIMARY}
+    adjusted = holm(
+        {
+            name: p_above(samples[name], bar) if complete[name] else 1.0
+            for name, bar in asked.items()
+        }
+    )
+    decisions = {}
+    for contrast in PRIMARY:
+        name, sample = contrast.name, samples[contrast.name]
+        places = _places(contrast, tables[contrast.table])
+        decisions[name] = Decision(
+            contrast,
+            sample,
+            conclude(sample, contrast.margin) if complete[name] else "not run yet",
+            adjusted[name],
+            seeds_needed(sample, contrast.margin, contrast.asks) if sample.n > 1 else None,
+            places,
+            p_of_ranks(places),
+        )
+    return decisions
