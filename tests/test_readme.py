@@ -237,7 +237,7 @@ def test_a_first_result_is_what_was_recorded(name: str) -> None:
             assert [cell.strip() or "0" for cell in line.split("|")[4:6]] == sent
 
 
-NOT_SHOWN = ["not reproduced", "refuted here"]
+NOT_SHOWN = ["undecided", "refuted here"]
 HEADLINES = [  # what the book's first page says, and the claims that say whether it still may
     ("The votes are as small as claimed, the training that follows is not", "traffic", ["partly"]),
     ("The votes are as small as claimed, the training", "traffic-large", ["partly"]),
