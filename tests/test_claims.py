@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mpfl.evidence.cells import TABLES, Cell, cells_of
 from mpfl.evidence.claims import CLAIMS, COMPUTED, judge_claims
-from mpfl.evidence.samples import Sample, rows_of
+from mpfl.evidence.samples import TRAININGS, Sample, rows_of
 from mpfl.evidence.verdicts import LEAST_SEEDS, Finding, judged
 from mpfl.show.figures import FIGURES, cells_behind, draw
 from mpfl.types import MPFLError
@@ -121,6 +121,27 @@ def test_a_verdict_follows_the_runs(tmp_path, vote, verdict):
     assert found["lottery"].sample.n == LEAST_SEEDS
     assert found["lottery"].sample.mean == pytest.approx(vote - 72)
     assert found["accuracy-central"].verdict == "not run yet"
+
+
+def test_a_claim_of_accuracy_is_judged_after_both_trainings(tmp_path):
+    folder = records(tmp_path, "cifar10", {"vote": 75, "pruning-FL": 72})
+    for cell in cells_of("cifar10", "laptop"):
+        if cell.label == "pruning-FL":  # as good centrally, much better between the nodes
+            record = json.loads((folder / cell.file).read_text())
+            record["summary"]["accuracy_federated"] += 0.2
+            (folder / cell.file).write_text(json.dumps(record))
+    found = judge_claims(folder)
+    assert found["accuracy-pruning-fl-central"].verdict == "reproduced"
+    assert found["accuracy-pruning-fl-federated"].verdict == "refuted here"
+    for name in ("imagenet100", "imagenet100-lottery", "ours", "ours-macs"):
+        assert {f"{name}-{training}" for training in TRAININGS} <= found.keys()
+
+
+def test_the_rule_as_released_has_claims_of_its_own(tmp_path):
+    accuracies = {"published threshold": 70, "LTH": 71, "pruning-FL": 75, "vote": 80}
+    found = judge_claims(records(tmp_path, "cifar10", accuracies))
+    assert found["published-lth"].verdict == "reproduced"
+    assert found["published-pruning-fl"].verdict == "refuted here"
 
 
 def test_robustness_is_what_is_lost_less(tmp_path):
