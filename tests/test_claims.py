@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from mpfl.evidence.cells import Cell
 from mpfl.evidence.claims import CLAIMS, COMPUTED, judge_claims
-from mpfl.evidence.samples import Sample, rows_of
+from mpfl.evidence.samples import TRAININGS, Sample, rows_of
 from mpfl.evidence.tables import TABLES, cells_of
-from mpfl.evidence.verdicts import LEAST_SEEDS, judged
+from mpfl.evidence.verdicts import LEAST_SEEDS, Finding, judged
 from mpfl.show.figures import FIGURES, cells_behind, draw
 from mpfl.types import MPFLError
 
@@ -55,14 +58,49 @@ def write(to: Path, cell: Cell, summary: dict[str, Any], *accuracies: Sequence[f
     [
         ((3.0, 3.1, 2.9), 1.0, "reproduced"),
         ((0.0, 0.1, -0.1), 1.0, "refuted here"),
-        ((1.0, 1.1, 0.9), 1.0, "not reproduced"),
-        ((-5.0, 5.0, 0.0), 1.0, "not reproduced"),
+        ((1.0, 1.1, 0.9), 1.0, "undecided"),
+        ((-5.0, 5.0, 0.0), 1.0, "undecided"),
         ((3.0, 3.1), 1.0, "not run yet"),
         ((), 1.0, "not run yet"),
     ],
 )
 def test_a_verdict_by_hand(values, holds_from, verdict):
     assert judged(Sample(values), holds_from) == verdict
+
+
+UNDECIDED = st.tuples(st.lists(st.integers(-400, 400), min_size=3, max_size=12), st.integers(-5, 5))
+
+
+@given(UNDECIDED)
+def test_an_undecided_finding_asks_for_more_seeds_than_it_has(drawn):
+    sample, bar = Sample(tuple(value / 100 for value in drawn[0])), float(drawn[1])
+    finding = Finding("", sample, judged(sample, bar), bar)
+    assume(min(abs(end - bar) for end in (sample.low, sample.high)) > 1e-6)
+    if finding.verdict != "undecided":
+        assert finding.decided_by is None and finding.in_words == finding.verdict
+    elif finding.decided_by is None:
+        assert abs(sample.mean - bar) < 0.03 * sample.deviation
+        assert finding.in_words == "undecided; no n up to 10,000 would decide it"
+    else:
+        assert finding.decided_by > sample.n
+        assert finding.in_words == f"undecided; n = {finding.decided_by:,} would decide it"
+
+
+def test_so_many_more_seeds_decide_an_undecided_finding():
+    """The same mean and deviation, seen as often as it asks for: mostly beyond the bar."""
+    finding = Finding("", Sample((0.4, 2.1, 3.2)), "undecided", 1.0)
+    assert finding.decided_by == 22
+    draws = np.random.default_rng(0).normal(
+        finding.sample.mean, finding.sample.deviation, (800, 22)
+    )
+    verdicts = [judged(Sample(tuple(values)), 1.0) for values in draws]
+    assert verdicts.count("reproduced") / 800 == pytest.approx(0.8, abs=0.045)
+
+
+def test_a_figure_in_steps_cannot_be_decided_within_one():
+    near, far = Sample((0.0, 1.0, 2.0)), Sample((1.0, 2.0, 3.0))
+    assert Finding("", near, judged(near, 0.0, 1.0), 0.0, "epochs", 1.0).decided_by is None
+    assert Finding("", far, judged(far, 0.0, 1.0), 0.0, "epochs", 1.0).decided_by == 10
 
 
 def test_every_claim_has_a_table_a_source_and_a_name_of_its_own(tmp_path):
@@ -86,6 +124,27 @@ def test_a_verdict_follows_the_runs(tmp_path, vote, verdict):
     assert found["accuracy-central"].verdict == "not run yet"
 
 
+def test_a_claim_of_accuracy_is_judged_after_both_trainings(tmp_path):
+    folder = records(tmp_path, "cifar10", {"vote": 75, "pruning-FL": 72})
+    for cell in cells_of("cifar10", "laptop"):
+        if cell.label == "pruning-FL":  # as good centrally, much better between the nodes
+            record = json.loads((folder / cell.file).read_text())
+            record["summary"]["accuracy_federated"] += 0.2
+            (folder / cell.file).write_text(json.dumps(record))
+    found = judge_claims(folder)
+    assert found["accuracy-pruning-fl-central"].verdict == "reproduced"
+    assert found["accuracy-pruning-fl-federated"].verdict == "refuted here"
+    for name in ("imagenet100", "imagenet100-lottery", "ours", "ours-macs"):
+        assert {f"{name}-{training}" for training in TRAININGS} <= found.keys()
+
+
+def test_the_rule_as_released_has_claims_of_its_own(tmp_path):
+    accuracies = {"published threshold": 70, "LTH": 71, "pruning-FL": 75, "vote": 80}
+    found = judge_claims(records(tmp_path, "cifar10", accuracies))
+    assert found["published-lth"].verdict == "reproduced"
+    assert found["published-pruning-fl"].verdict == "refuted here"
+
+
 def test_robustness_is_what_is_lost_less(tmp_path):
     records(tmp_path, "cifar10", {"vote": 57, "pruning-FL": 64})
     spoilt = {"vote, permuted labels": 55, "pruning-FL, permuted labels": 60}
@@ -98,9 +157,9 @@ def test_robustness_is_what_is_lost_less(tmp_path):
     ("rival", "epochs", "verdict"),
     [
         ([0.1, 0.5, 0.6], 2 - 4, "refuted here"),  # there in its second epoch of training
-        ([0.1, 0.2, 0.3], 3 - 3, "not reproduced"),  # ends at 30 %, which the vote has as soon
+        ([0.1, 0.2, 0.3], 3 - 3, "undecided"),  # ends at 30 %, which the vote has as soon
         ([0.0, 0.1, 0.2, 0.3, 0.5], 5 - 4, "reproduced"),
-        ([0.1, 0.2, 0.5], 3 - 4, "not reproduced"),  # within an epoch
+        ([0.1, 0.2, 0.5], 3 - 4, "undecided"),  # within an epoch
     ],
 )
 def test_convergence_counts_epochs_to_what_both_reach(tmp_path, rival, epochs, verdict):

@@ -1,8 +1,9 @@
-"""From recorded runs to a verdict, by a figure and a margin that were set before.
+"""From recorded runs to a verdict, by a figure and a margin.
 
 A verdict is a function of recorded runs and of a margin: none is written by hand but *untestable
 here*, with its reason. ``MARGIN`` points of accuracy count as comparable. The interval is
 Student's 95 % interval of the mean over seeds; below ``LEAST_SEEDS`` of them nothing is decided.
+An *undecided* finding says how many seeds would decide it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Literal, TypeAlias
 from mpfl import masks
 from mpfl.analysis.ledger import bill
 from mpfl.evidence.curves import learning_curve, reached
+from mpfl.evidence.power import MOST_SEEDS, seeds_beyond
 from mpfl.evidence.samples import Row, Sample, Training, difference, paired, points
 from mpfl.nets.networks import blueprint
 from mpfl.node import Plan
@@ -22,7 +24,7 @@ from mpfl.runs.record import Run
 from mpfl.seeds import rng_for
 
 Verdict = Literal[
-    "reproduced", "partly", "not reproduced", "refuted here", "untestable here", "not run yet"
+    "reproduced", "partly", "undecided", "refuted here", "untestable here", "not run yet"
 ]
 Rows: TypeAlias = Mapping[str, Row]
 Tables: TypeAlias = Callable[[str], Rows]
@@ -36,7 +38,7 @@ class Finding:
     """What was measured, and the verdict: points of accuracy, per cent of traffic or epochs.
 
     ``holds_from`` is the value from which on the claim would hold, of traffic the share below
-    which it would; in a figure it is a line.
+    which it would; in a figure it is a line. ``resolution`` is as in :func:`judged`.
     """
 
     figure: str
@@ -44,20 +46,42 @@ class Finding:
     verdict: Verdict
     holds_from: float
     unit: Literal["points", "per cent", "epochs"] = "points"
+    resolution: float = 0.0
+
+    @property
+    def decided_by(self) -> int | None:
+        """How many seeds in all would decide it, four times in five, if mean and spread stay.
+
+        Always more than there are. None if the verdict is not *undecided*, or if even
+        ``MOST_SEEDS`` would not: the mean is at the bar.
+        """
+        if self.verdict != "undecided":
+            return None
+        gap = abs(self.sample.mean - self.holds_from) - self.resolution
+        return seeds_beyond(gap, self.sample.deviation)
+
+    @property
+    def in_words(self) -> str:
+        """The verdict; if it is *undecided*, with the number of seeds that would decide it."""
+        if self.verdict != "undecided":
+            return self.verdict
+        if self.decided_by is None:
+            return f"undecided; no n up to {MOST_SEEDS:,} would decide it"
+        return f"undecided; n = {self.decided_by:,} would decide it"
 
 
 def judged(sample: Sample, holds_from: float, resolution: float = 0.0) -> Verdict:
     """A verdict on "the true value is at least ``holds_from``".
 
-    *Reproduced* if the whole interval says so, *refuted here* if none of it does, *not
-    reproduced* if it reaches to both sides: more seeds may move it. Values that come in
-    steps of ``resolution`` widen the interval by one, as equal ones would leave it no width.
+    *Reproduced* if the whole interval says so, *refuted here* if none of it does, *undecided*
+    if it reaches to both sides. Values that come in steps of ``resolution`` widen the interval
+    by one, as equal ones would leave it no width.
     """
     if sample.n < LEAST_SEEDS:
         return "not run yet"
     if sample.low - resolution >= holds_from:
         return "reproduced"
-    return "refuted here" if sample.high + resolution < holds_from else "not reproduced"
+    return "refuted here" if sample.high + resolution < holds_from else "undecided"
 
 
 def points_apart(
@@ -110,7 +134,7 @@ def epochs_sooner(table: str, one: str, other: str) -> Callable[[Tables], Findin
         sample = Sample(tuple(values))
         half = sample.half + resolution
         said = f"{sample.mean:+.1f} ± {half:.1f} epochs sooner" if sample.n > 1 else "-"
-        return Finding(said, sample, judged(sample, 0.0, resolution), 0.0, "epochs")
+        return Finding(said, sample, judged(sample, 0.0, resolution), 0.0, "epochs", resolution)
 
     return test
 

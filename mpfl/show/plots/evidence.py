@@ -23,7 +23,7 @@ from mpfl.show.plots.appearance import legend_below, style
 # Those of a difference in points; the marker says the same as the colour.
 _VERDICTS: Mapping[Verdict, tuple[str, str]] = {
     "reproduced": (GREEN, "o"),
-    "not reproduced": ("#777777", "s"),
+    "undecided": ("#777777", "s"),
     "refuted here": (VERMILLION, "X"),
 }
 
