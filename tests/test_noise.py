@@ -12,6 +12,8 @@ from mpfl.data import noise
 from mpfl.data.noise import (
     DATA_NOISES,
     DataNoise,
+    blurred,
+    first_classes,
     gaussian,
     label_noise,
     permuted_labels,
@@ -26,8 +28,17 @@ DATA: dict[str, st.SearchStrategy[DataNoise]] = {
     "shuffled_pixels": st.builds(shuffled_pixels),
     "gaussian": st.builds(gaussian, st.floats(0, 2)),
     "label_noise": st.builds(label_noise, st.floats(0, 1)),
+    "blurred": st.builds(blurred, st.integers(1, 3)),
+    "first_classes": st.builds(first_classes, st.just(256)),  # fewer: see below
 }
-DATA_EXAMPLES = [permuted_labels(), shuffled_pixels(), gaussian(sigma=0.1), label_noise(rate=0.5)]
+DATA_EXAMPLES = [
+    permuted_labels(),
+    shuffled_pixels(),
+    gaussian(sigma=0.1),
+    label_noise(rate=0.5),
+    blurred(reach=1),
+    first_classes(count=5),
+]
 every_noise = pytest.mark.parametrize("method", DATA_EXAMPLES, ids=repr)
 
 IMAGES = rng_for(0, "images").integers(0, 256, (40, 3, 4, 5), dtype=np.uint8)
@@ -77,13 +88,19 @@ def test_laws_of_data_noise(
 @every_noise
 def test_data_noise_changes_one_side_only(method: DataNoise) -> None:
     images, labels = method(IMAGES, LABELS, 10, rng_for(0))
-    assert (images != IMAGES).any() == (type(method) in (shuffled_pixels, gaussian))
+    if isinstance(method, first_classes):  # whole pictures, with their labels
+        assert (images != IMAGES).any() and (labels != LABELS).any()
+        return
+    assert (images != IMAGES).any() == (type(method) in (shuffled_pixels, gaussian, blurred))
     assert (labels != LABELS).any() == (type(method) in (permuted_labels, label_noise))
 
 
 @every_noise
 def test_another_seed_gives_other_data_noise(method: DataNoise) -> None:
     first, second = (method(IMAGES, LABELS, 10, rng_for(seed)) for seed in (0, 1))
+    if isinstance(method, blurred):  # draws nothing
+        assert (first[0] == second[0]).all()
+        return
     assert (first[0] != second[0]).any() or (first[1] != second[1]).any()
 
 
@@ -150,6 +167,35 @@ def test_gaussian_rounds_to_the_nearest() -> None:
 def test_no_noise_changes_nothing(method: DataNoise) -> None:
     images, labels = method(IMAGES, LABELS, 10, rng_for(0))
     assert (images == IMAGES).all() and (labels == LABELS).all()
+
+
+def test_a_blur_is_the_mean_of_a_square() -> None:
+    seen, _ = blurred(reach=1)(IMAGES, LABELS, 10, rng_for(0))
+    inside = IMAGES[3, 1, 0:3, 1:4].astype(float).mean()
+    assert seen[3, 1, 1, 2] == pytest.approx(inside, abs=0.51)
+    corner = np.pad(IMAGES[3, 1], 1, mode="edge")[0:3, 0:3].astype(float).mean()
+    assert seen[3, 1, 0, 0] == pytest.approx(corner, abs=0.51)
+
+
+def test_a_blur_leaves_a_plain_picture_plain() -> None:
+    grey = np.full((2, 3, 4, 5), 77, np.uint8)
+    assert (blurred(reach=2)(grey, LABELS[:2], 10, rng_for(0))[0] == 77).all()
+
+
+def test_first_classes_keep_their_own_pictures_and_repeat_them() -> None:
+    images, labels = first_classes(count=3)(IMAGES, LABELS, 10, rng_for(0))
+    met = LABELS < 3
+    assert (labels[met] == LABELS[met]).all() and (images[met] == IMAGES[met]).all()
+    assert set(labels) == {0, 1, 2}
+    for image, label in zip(images[~met], labels[~met], strict=True):
+        assert any((image == IMAGES[place]).all() for place in np.flatnonzero(label == LABELS))
+
+
+def test_first_classes_that_a_node_has_not_are_refused() -> None:
+    with pytest.raises(MPFLError, match="has no picture of the first 3 classes"):
+        first_classes(count=3)(IMAGES[:2], np.array([4, 5]), 10, rng_for(0))
+    with pytest.raises(MPFLError, match="blurred: reach is 0; give 1 or more"):
+        blurred(reach=0)
 
 
 def test_label_noise_by_hand() -> None:

@@ -10,6 +10,7 @@ import pytest
 from mpfl.evidence import primary
 from mpfl.evidence.alike import bits_apart, mask_of, share_kept, sizes_of
 from mpfl.evidence.exact import Place
+from mpfl.evidence.explore import EXPLORATORY_TABLES
 from mpfl.evidence.inference import holm, p_above
 from mpfl.evidence.order import cheapest_decision_first, core_minutes
 from mpfl.evidence.primary import decide_primary
@@ -20,7 +21,8 @@ from mpfl.runs.record import Run, read_run
 from mpfl.types import MPFLError
 
 RECORDED = Path(__file__).parent.parent / "data" / "results"
-EARLIER = [name for name in TABLES if f"{name}_table" not in {t.__name__ for t in PROTOCOL_TABLES}]
+LATER = [table.__name__.removesuffix("_table") for table in (*PROTOCOL_TABLES, *EXPLORATORY_TABLES)]
+EARLIER = [name for name in TABLES if name not in LATER]
 
 
 def test_the_seeds_are_new():

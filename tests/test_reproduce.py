@@ -3,17 +3,20 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mpfl import masks
 from mpfl.__main__ import main, parser
 from mpfl.evidence import reproduce as module
 from mpfl.evidence.cells import Cell
+from mpfl.evidence.explore import EXPLORATORY_TABLES
 from mpfl.evidence.protocol import PROTOCOL_TABLES, TEN
-from mpfl.evidence.reproduce import Repeat, chosen, missing, repeat, reproduce
+from mpfl.evidence.reproduce import Repeat, chosen, missing, repeat, reproduce, waits_for
 from mpfl.evidence.tables import TABLES, cells_of
 from mpfl.nets.networks import blueprint
 from mpfl.node import Plan
+from mpfl.runs.folder import load_tensors
 from mpfl.runs.recipes import recipe
 from mpfl.runs.text import changed
 from mpfl.types import MPFLError
@@ -23,7 +26,7 @@ SMALL = ("images=120", "nodes=2", "rounds=2", "epochs=1", "width=0.25", "central
          "federated_rounds=1")  # fmt: skip
 VOTE = Cell("vote", "digits", 0, (*SMALL, "vote=share(0.5)"), "toy")
 FIRST = Cell("random masks", "digits-random-masks", 0, SMALL, "toy")
-DECIDING = [table.__name__.removesuffix("_table") for table in PROTOCOL_TABLES]
+LATER = [table.__name__.removesuffix("_table") for table in (*PROTOCOL_TABLES, *EXPLORATORY_TABLES)]
 BROKEN = Cell("vote", "digits", 0, (*SMALL, "lr=1"), "toy")
 
 
@@ -42,7 +45,7 @@ def test_every_cell_is_the_experiment_that_its_command_says(table, budget):
         made = changed(recipe(options.recipe, options.budget, options.seed), options.changes)
         assert made == cell.experiment
         assert cell.match is None or cell.match in cells
-    assert {cell.seed for cell in cells} <= (set(TEN) if table in DECIDING else {0, 1, 2})
+    assert {cell.seed for cell in cells} <= ({*TEN, 0, 1, 2} if table in LATER else {0, 1, 2})
     by_label: dict[str, list[int]] = {}
     for cell in cells:
         by_label.setdefault(cell.label, []).append(cell.seed)
@@ -118,6 +121,9 @@ def fake(monkeypatch, ran, result="{}"):
         return ""
 
     monkeypatch.setattr(module, "_run", run)
+    monkeypatch.setattr(  # the fake result is no record
+        module, "core_minutes", lambda cells, results: dict.fromkeys((c.file for c in cells), 0.0)
+    )
 
 
 def test_a_control_waits_for_the_run_whose_counts_it_takes_over(places, monkeypatch):
@@ -198,3 +204,38 @@ def test_a_check_that_fails_is_an_error(monkeypatch, places, capsys):
 def test_no_workers_are_refused(places):
     with pytest.raises(MPFLError, match="workers is 0; give at least 1"):
         reproduce([FIRST], **places, workers=0)
+
+
+def test_a_w0_that_another_cell_trains_is_waited_for_and_kept(places, monkeypatch, tmp_path):
+    file = tmp_path / "w0.safetensors"
+    maker = Cell(
+        "the w0 itself", "digits-central", 0, ("central_epochs=1",), "toy", keeps=str(file)
+    )
+    user = Cell("vote", "digits", 0, (f"w0={file}",), "toy")
+    ran = []
+    fake(monkeypatch, ran)
+    with pytest.raises(MPFLError, match=r"w0=.*: needs another result first: .*digits-central"):
+        reproduce([user, maker], **places)  # the fake run keeps nothing
+    assert ran == [maker]
+    assert waits_for(user, [user, maker], places["results"]) == maker.command
+    assert waits_for(user, [user], places["results"]) == "", "nobody makes it: the run says so"
+
+
+@pytest.mark.slow
+def test_a_kept_w0_is_what_was_trained_in_half_precision(places, tmp_path):
+    file = tmp_path / "w0.safetensors"
+    maker = Cell("the w0 itself", "digits-central", 0, (*SMALL,), "toy", keeps=str(file))
+    user = Cell("vote", "digits", 0, (*SMALL, f"w0={file}"), "toy")
+    reproduce([user, maker], **places)
+    assert {path.name for path in places["results"].iterdir()} == {maker.file, user.file}
+    kept = load_tensors(file)
+    assert {array.dtype for array in kept.values()} == {np.dtype(np.float16)}
+
+
+def test_what_may_not_end_in_time_is_not_begun(places, monkeypatch):
+    ran = []
+    fake(monkeypatch, ran)
+    monkeypatch.setattr(module, "core_minutes", lambda cells, results: {
+        FIRST.file: 90.0, VOTE.file: 10.0})  # fmt: skip
+    reproduce([FIRST, VOTE], **places, hours=1)
+    assert ran == [VOTE]

@@ -141,6 +141,70 @@ class label_noise:
         return images, np.where(wrong, other, labels).astype(labels.dtype)
 
 
+@dataclass(frozen=True)
+class blurred:
+    """The node's camera is out of focus: each pixel is the mean of those around it.
+
+    >>> from mpfl.seeds import rng_for
+    >>> point = np.zeros((1, 1, 3, 3), np.uint8)
+    >>> point[0, 0, 1, 1] = 90
+    >>> blurred(reach=1)(point, np.array([3]), 10, rng_for(0))[0][0, 0].tolist()
+    [[10, 10, 10], [10, 10, 10], [10, 10, 10]]
+
+    The mean is over a square that goes ``reach`` pixels each way; at the border the outermost
+    pixels are repeated. Raises for a reach below 1.
+    """
+
+    reach: int
+
+    def __post_init__(self) -> None:
+        if self.reach < 1:
+            raise MPFLError(f"blurred: reach is {self.reach}; give 1 or more pixels")
+
+    def __call__(self, images: Array, labels: Array, classes: int, rng: Rng) -> Pair:
+        _check_data("blurred", images, labels, classes)
+        side = 2 * self.reach + 1
+        border = ((0, 0), (0, 0), (self.reach, self.reach), (self.reach, self.reach))
+        padded = np.pad(images, border, mode="edge")
+        squares = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(2, 3))
+        return np.rint(squares.mean(axis=(4, 5), dtype=np.float32)).astype(np.uint8), labels
+
+
+@dataclass(frozen=True)
+class first_classes:
+    """The node has only met the first ``count`` classes: the others' pictures are not there yet.
+
+    >>> from mpfl.seeds import rng_for
+    >>> images = np.zeros((5, 1, 2, 2), np.uint8)
+    >>> first_classes(2)(images, np.array([0, 1, 2, 3, 4]), 5, rng_for(0))[1].tolist()
+    [0, 1, 1, 1, 1]
+
+    In place of each other picture stands one of the first classes, drawn with repetition, so that
+    there are as many as before. Raises if the node has none of those classes.
+    """
+
+    count: int
+
+    def __call__(self, images: Array, labels: Array, classes: int, rng: Rng) -> Pair:
+        _check_data("first_classes", images, labels, classes)
+        met = np.flatnonzero(labels < self.count)
+        if not met.size:
+            raise MPFLError(
+                f"first_classes: the node has no picture of the first {self.count} classes; "
+                "give more of them, or another partition"
+            )
+        place = np.where(labels < self.count, np.arange(len(labels)), rng.choice(met, len(labels)))
+        return images[place], labels[place]
+
+
 DATA_NOISES = {
-    noise.__name__: noise for noise in (permuted_labels, shuffled_pixels, gaussian, label_noise)
+    noise.__name__: noise
+    for noise in (
+        permuted_labels,
+        shuffled_pixels,
+        gaussian,
+        label_noise,
+        blurred,
+        first_classes,
+    )
 }

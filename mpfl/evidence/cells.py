@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from mpfl.runs.experiment import Experiment
 from mpfl.runs.recipes import recipe
@@ -24,7 +25,8 @@ class Cell:
 
     ``label`` is its row in the table: cells with one label differ by their seed alone.
     ``match`` is another cell whose filter counts this control takes over, so that it must be
-    recorded before.
+    recorded before. ``keeps`` is the file in which its weights, trained in one place, are kept
+    in half precision: the w0 of other cells.
     """
 
     label: str
@@ -33,6 +35,7 @@ class Cell:
     changes: tuple[str, ...] = ()
     budget: str = "laptop"
     match: Cell | None = None
+    keeps: str | None = None
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -50,6 +53,12 @@ class Cell:
         e = self.experiment
         exact = e.vote.exact or not e.method.votes
         return exact and e.quota.by_schedule and e.match is None
+
+    @property
+    def w0_file(self) -> Path | None:
+        """The file that it starts from, if its changes name one."""
+        named = [change.removeprefix("w0=") for change in self.changes if change[:3] == "w0="]
+        return Path(named[-1]) if named else None
 
     @property
     def words(self) -> list[str]:

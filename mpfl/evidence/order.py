@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeAlias
@@ -23,7 +23,7 @@ def _kind(config: Mapping[str, Any]) -> _Kind:
     return tuple(sorted((k, str(v)) for k, v in changes(config).items() if k not in _SAME_COST))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _recorded(path: Path, changed: int) -> tuple[_Kind, float]:
     """What kind of run a record is, and its minutes; read once, unless the file is ``changed``."""
     run = read_run(path)

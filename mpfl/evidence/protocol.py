@@ -57,7 +57,12 @@ class Contrast:
     endpoint: Literal["central", "last five"] = "central"
 
 
-def _lots(name: str, count: int) -> tuple[str, ...]:
+def lots(name: str, count: int) -> tuple[str, ...]:
+    """The labels of several draws.
+
+    >>> lots("lottery", 2)
+    ('lottery 1', 'lottery 2')
+    """
     return tuple(f"{name} {lot + 1}" for lot in range(count))
 
 
@@ -67,7 +72,7 @@ PRIMARY: tuple[Contrast, ...] = (
         "From a random w0, one vote keeps better filters than a lottery.",
         "one_shot",
         "vote",
-        _lots("lottery", LOTS),
+        lots("lottery", LOTS),
         "better",
         1.0,
         TEN,
@@ -78,7 +83,7 @@ PRIMARY: tuple[Contrast, ...] = (
         "than a lottery.",
         "one_shot",
         "LTH",
-        _lots("lottery", LOTS),
+        lots("lottery", LOTS),
         "better",
         1.0,
         TEN,
@@ -98,7 +103,7 @@ PRIMARY: tuple[Contrast, ...] = (
         "From a random w0, the published rule keeps better filters than a lottery with its counts.",
         "one_shot",
         "published threshold",
-        _lots("lottery, published counts", 2),
+        lots("lottery, published counts", 2),
         "better",
         1.0,
         TEN,
@@ -108,7 +113,7 @@ PRIMARY: tuple[Contrast, ...] = (
         "From a trained w0, one vote by norms keeps better filters than a lottery.",
         "one_shot_trained",
         "vote",
-        _lots("lottery", LOTS),
+        lots("lottery", LOTS),
         "better",
         1.0,
         TEN,
@@ -118,7 +123,7 @@ PRIMARY: tuple[Contrast, ...] = (
         "From a trained w0, one vote by Taylor keeps better filters than a lottery.",
         "one_shot_trained",
         "vote, taylor",
-        _lots("lottery", LOTS),
+        lots("lottery", LOTS),
         "better",
         1.0,
         TEN,
@@ -141,7 +146,7 @@ PRIMARY: tuple[Contrast, ...] = (
         "a lottery.",
         "fair",
         "vote",
-        _lots("lottery", 2),
+        lots("lottery", 2),
         "better",
         1.0,
         FIVE,
@@ -158,15 +163,15 @@ def one_shot_table(budget: str) -> Iterator[Cell]:
     family = "cifar10-vgg11"
     for seed in TEN:
         yield Cell("vote", family, seed, ONE_SHOT, budget)
-        for lot, label in enumerate(_lots("lottery", LOTS)):
-            yield Cell(label, f"{family}-lottery", seed, _lot(lot, ONE_SHOT), budget)
+        for lot, label in enumerate(lots("lottery", LOTS)):
+            yield Cell(label, f"{family}-lottery", seed, with_lot(lot, ONE_SHOT), budget)
         yield Cell("LTH", f"{family}-lth", seed, ONE_SHOT, budget)
         yield Cell("w0 norms", f"{family}-w0-norms", seed, ONE_SHOT, budget)
         published = (*ONE_SHOT, "vote=published_threshold()")
         rule = Cell("published threshold", family, seed, published, budget)
         yield rule
-        for lot, label in enumerate(_lots("lottery, published counts", 2)):
-            changes = _lot(lot, ONE_SHOT)
+        for lot, label in enumerate(lots("lottery, published counts", 2)):
+            changes = with_lot(lot, ONE_SHOT)
             yield Cell(label, f"{family}-lottery", seed, changes, budget, match=rule)
     for seed in FIVE:
         yield Cell("least votes", family, seed, (*ONE_SHOT, "vote=least_votes()"), budget)
@@ -181,8 +186,8 @@ def one_shot_trained_table(budget: str) -> Iterator[Cell]:
     family, changes = "cifar10-vgg11", (*TRAINED, *ONE_SHOT)
     for seed in TEN:
         yield Cell("vote", family, seed, changes, budget)
-        for lot, label in enumerate(_lots("lottery", LOTS)):
-            yield Cell(label, f"{family}-lottery", seed, _lot(lot, changes), budget)
+        for lot, label in enumerate(lots("lottery", LOTS)):
+            yield Cell(label, f"{family}-lottery", seed, with_lot(lot, changes), budget)
         yield Cell("vote, taylor", family, seed, (*changes, "score=taylor"), budget)
         yield Cell("w0 norms", f"{family}-w0-norms", seed, changes, budget)
     for seed in FIVE:
@@ -193,8 +198,8 @@ def one_shot_trained_table(budget: str) -> Iterator[Cell]:
 def ranks_table(budget: str) -> Iterator[Cell]:
     """The vote among nineteen lotteries of one seed: an exact test, and a picture."""
     yield Cell("vote", "cifar10-vgg11", TEN[0], ONE_SHOT, budget)
-    for lot, label in enumerate(_lots("lottery", 19)):
-        yield Cell(label, "cifar10-vgg11-lottery", TEN[0], _lot(lot, ONE_SHOT), budget)
+    for lot, label in enumerate(lots("lottery", 19)):
+        yield Cell(label, "cifar10-vgg11-lottery", TEN[0], with_lot(lot, ONE_SHOT), budget)
 
 
 def fair_table(budget: str) -> Iterator[Cell]:
@@ -206,8 +211,8 @@ def fair_table(budget: str) -> Iterator[Cell]:
     for seed in FIVE:
         yield Cell("vote", family, seed, FAIR, budget)
         yield Cell("pruning-FL", f"{family}-pruning-fl", seed, FAIR, budget)
-        for lot, label in enumerate(_lots("lottery", 2)):
-            yield Cell(label, f"{family}-lottery", seed, _lot(lot, FAIR), budget)
+        for lot, label in enumerate(lots("lottery", 2)):
+            yield Cell(label, f"{family}-lottery", seed, with_lot(lot, FAIR), budget)
         yield Cell("iterated norms", f"{family}-iterated-norms", seed, FAIR, budget)
     for seed in FIVE:
         yield Cell("dense FedAvg", f"{family}-fedavg", seed, FAIR, budget)
@@ -222,14 +227,17 @@ def dose_table(budget: str) -> Iterator[Cell]:
     published = ("epochs=10", *(f"local.{setting}" for setting in adam))
     for seed in FIVE[:3]:
         for epochs in (1, 3, 10, 30):
-            changes = (*ONE_SHOT, *((f"epochs={epochs}",) if epochs > 1 else ()))
+            changes = (*ONE_SHOT, f"epochs={epochs}")
             yield Cell(f"vote, {epochs} epochs", "cifar10-vgg11", seed, changes, budget)
+        if budget == "paper":  # whose local training this is already
+            continue
         for start, first in (("random", ()), ("trained", (TRAINED[0],))):
             changes = (*first, *ONE_SHOT, *published)
             yield Cell(f"vote, Adam, {start} w0", "cifar10-vgg11", seed, changes, budget)
 
 
-def _lot(lot: int, changes: Sequence[str]) -> tuple[str, ...]:
+def with_lot(lot: int, changes: Sequence[str]) -> tuple[str, ...]:
+    """What one of several draws changes; the first is the one that everybody has."""
     return (*changes, f"lot={lot}") if lot else tuple(changes)
 
 

@@ -13,11 +13,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from mpfl.evidence.cells import Cell
 from mpfl.evidence.order import core_minutes
+from mpfl.runs.folder import load_tensors, save_weights
 from mpfl.runs.record import consensus_of, filters_of, keep_record, read_run
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError, at_least
@@ -76,7 +79,8 @@ def reproduce(
 ) -> None:
     """Run what is missing, ``workers`` cells at a time, each the command that a reader would give.
 
-    A control that matches another cell's counts waits for it. After ``hours`` no cell is begun,
+    A control that matches another cell's counts waits for it, and so does a cell whose w0 another
+    one trains. After ``hours`` no cell is begun,
     and before that none that may take longer. Raises :class:`~mpfl.types.MPFLError` with
     the command of the first cell that failed, after those that had begun have ended.
     """
@@ -92,8 +96,7 @@ def reproduce(
             ready = [
                 cell
                 for cell in todo
-                if (cell.match is None or (results / cell.match.file).exists())
-                and now + 60 * minutes[cell.file] < deadline
+                if not waits_for(cell, cells, results) and now + 60 * minutes[cell.file] < deadline
             ]
             for cell in ready[: 0 if failed else workers - len(running)]:
                 todo.remove(cell)
@@ -111,9 +114,19 @@ def reproduce(
     if failed:
         raise MPFLError(failed)
     if todo and hours == math.inf:
-        match = todo[0].match
-        assert match is not None
-        raise MPFLError(f"{todo[0].command}: needs another result first: {match.command}")
+        raise MPFLError(
+            f"{todo[0].command}: needs another result first: {waits_for(todo[0], cells, results)}"
+        )
+
+
+def waits_for(cell: Cell, cells: Sequence[Cell], results: Path) -> str:
+    """The command whose result a cell needs and has not; empty if it can be run."""
+    if cell.match is not None and not (results / cell.match.file).exists():
+        return cell.match.command
+    if cell.w0_file is not None and not cell.w0_file.exists():
+        makers = (other.command for other in cells if other.keeps == str(cell.w0_file))
+        return next(makers, "")
+    return ""
 
 
 def _run(cell: Cell, results: Path, runs: Path, root: Path) -> str:
@@ -126,6 +139,10 @@ def _run(cell: Cell, results: Path, runs: Path, root: Path) -> str:
         last = (process.stderr.strip() or "no message").splitlines()[-1]
         return f"{cell.command}: failed ({last})"
     keep_record(read_run(folder), results)
+    if cell.keeps is not None:
+        trained = load_tensors(folder / "central.safetensors")
+        halves = {name: array.astype(np.float16) for name, array in trained.items()}
+        save_weights(Path(cell.keeps), halves)
     shutil.rmtree(folder)
     return ""
 
@@ -140,7 +157,7 @@ def chosen(cells: Sequence[Cell], count: int, seed: int, results: Path) -> list[
 def repeat(cell: Cell, *, results: Path, runs: Path, root: Path) -> Repeat:
     """Run a recorded cell again, beside its record, and compare the two."""
     again = runs / "again"
-    if text := _run(cell, again, again, root):
+    if text := _run(replace(cell, keeps=None), again, again, root):
         raise MPFLError(text)
     old, new = (read_run(folder / cell.file) for folder in (results, again))
     shutil.rmtree(again)

@@ -1,14 +1,17 @@
 """The evidence: which runs stand behind each table of the book, as plain lists of cells.
 
 The tables here were recorded first, with seeds 0 to 2. Those that decide the primary claims have
-seeds of their own, and stand in :mod:`mpfl.evidence.protocol`.
+seeds of their own, and stand in :mod:`mpfl.evidence.protocol`; those around them in
+:mod:`mpfl.evidence.explore`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 
 from mpfl.evidence.cells import PRETRAINED, Cell, once
+from mpfl.evidence.explore import EXPLORATORY_TABLES
 from mpfl.evidence.protocol import PROTOCOL_TABLES
 from mpfl.runs.recipes import BUDGETS, recipe
 from mpfl.types import one_of
@@ -190,6 +193,7 @@ TABLES: Mapping[str, Callable[[str], Iterator[Cell]]] = {
         robustness_table,
         imagenet100_table,
         *PROTOCOL_TABLES,
+        *EXPLORATORY_TABLES,
     )
 }
 
@@ -199,7 +203,13 @@ def cells_of(table: str, budget: str) -> list[Cell]:
 
     A run that several tables share is one cell of ``all``.
     """
+    one_of("budget", budget, BUDGETS)
     if table == "all":
-        every = [cell for name in TABLES if name != "digits" for cell in TABLES[name](budget)]
-        return once(every)
-    return list(TABLES[one_of("table", table, TABLES)](one_of("budget", budget, BUDGETS)))
+        return once(cell for name in TABLES if name != "digits" for cell in _cells(name, budget))
+    return list(_cells(one_of("table", table, TABLES), budget))
+
+
+@cache
+def _cells(table: str, budget: str) -> tuple[Cell, ...]:
+    """Made once: a cell works its experiment out when it is first asked for it."""
+    return tuple(TABLES[table](budget))

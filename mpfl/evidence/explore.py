@@ -1,0 +1,197 @@
+"""Exploratory tables: questions around the primary claims, on the protocol's seeds.
+
+They decide nothing by themselves, and the book says so. What they share with the protocol, seeds
+and settings, is there to be compared with its rows: a run that both have is run once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+from mpfl.evidence.cells import Cell
+from mpfl.evidence.protocol import FIVE, ONE_SHOT, TRAINED, lots, with_lot
+from mpfl.runs.recipes import recipe
+
+CIFAR10 = "cifar10-vgg11"
+PLAIN_W0 = "data/w0/vgg11-half-imagenet100.safetensors"
+OTHER_W0 = tuple(f"data/w0/vgg11-bn-half-imagenet100-{seed}.safetensors" for seed in (1, 2))
+
+
+def norms_table(budget: str) -> Iterator[Cell]:
+    """Iterated norms beside the ten votes of the tables ``cifar10`` and ``pretrained``.
+
+    With their seeds, 0 to 2. Where the mask is the same, the control needed no message.
+    """
+    for seed in range(3):
+        for start, changes in {"random w0": (), "trained w0": TRAINED}.items():
+            yield Cell(
+                f"iterated norms, {start}", f"{CIFAR10}-iterated-norms", seed, changes, budget
+            )
+
+
+def contaminated_table(budget: str) -> Iterator[Cell]:
+    """One vote by Taylor from a trained w0, with 1, 3, 5, 7 and all 10 nodes spoilt in four ways.
+
+    The network is trained on clean data in one place: so what a bad node costs is what it did to
+    the mask. The rows without a bad node, and the lotteries, are those of ``one_shot_trained``.
+    """
+    changes, nodes = (*TRAINED, *ONE_SHOT, "score=taylor"), recipe(CIFAR10, budget).nodes
+    kinds = {
+        "permuted labels": "data_noise=permuted_labels()",
+        "shuffled pixels": "data_noise=shuffled_pixels()",
+        "random ballots": "fault=random_mask()",
+        "inverted ballots": "fault=inverted_mask()",
+    }
+    for seed in FIVE:
+        for label, kind in kinds.items():
+            for bad in dict.fromkeys(math.ceil(tenths * nodes / 10) for tenths in (1, 3, 5, 7, 10)):
+                spoilt = (*changes, kind, f"noisy_nodes={bad}")
+                yield Cell(f"{label}, {bad} of {nodes}", CIFAR10, seed, spoilt, budget)
+
+
+def without_norm_table(budget: str) -> Iterator[Cell]:
+    """VGG11 without batch norm, from a w0 of its own that was trained on photographs.
+
+    Under batch norm the size of a filter's weights means little to what the network computes; the
+    authors' network has none.
+    """
+    plain = ("model=vgg11", "final.lr=0.01")
+    photographs = ("dataset=imagenet100-64", "pixels=32", "central_epochs=15")
+    yield Cell("the w0 itself", f"{CIFAR10}-central", 0, (*plain, *photographs), budget,
+               keeps=PLAIN_W0)  # fmt: skip
+    changes = (*plain, f"w0={PLAIN_W0}", "local.lr=0.01", *ONE_SHOT)
+    yield from _held_against_lotteries(changes, budget)
+
+
+def other_starts_table(budget: str) -> Iterator[Cell]:
+    """Two more trained w0, as the first but for their seed."""
+    photographs = ("dataset=imagenet100-64", "pixels=32", "central_epochs=15")
+    for number, w0 in enumerate(OTHER_W0, start=1):
+        recipe = f"{CIFAR10}-central"
+        yield Cell(f"the w0 itself, {number}", recipe, number, photographs, budget, keeps=w0)
+    for number, w0 in enumerate(OTHER_W0, start=1):
+        changes = (f"w0={w0}", "local.lr=0.01", *ONE_SHOT)
+        yield from _held_against_lotteries(changes, budget, f", w0 {number}")
+
+
+def _held_against_lotteries(
+    changes: tuple[str, ...], budget: str, suffix: str = ""
+) -> Iterator[Cell]:
+    for seed in FIVE:
+        yield Cell(f"vote{suffix}", CIFAR10, seed, changes, budget)
+        yield Cell(f"w0 norms{suffix}", f"{CIFAR10}-w0-norms", seed, changes, budget)
+        for lot, label in enumerate(lots("lottery", 2)):
+            drawn = with_lot(lot, changes)
+            yield Cell(f"{label}{suffix}", f"{CIFAR10}-lottery", seed, drawn, budget)
+        smallest = (*changes, "score=smallest")
+        yield Cell(f"smallest{suffix}", f"{CIFAR10}-w0-norms", seed, smallest, budget)
+
+
+def sparser_table(budget: str) -> Iterator[Cell]:
+    """One vote on 56, 90 and 95 % of the filters; 80 % are in the table ``one_shot``."""
+    for seed in FIVE:
+        for share in (0.56, 0.9, 0.95):
+            changes = (f"schedule=one_shot({share})", *ONE_SHOT[1:])
+            suffix = f", {share:.0%}"
+            yield Cell(f"vote{suffix}", CIFAR10, seed, changes, budget)
+            yield Cell(f"LTH{suffix}", f"{CIFAR10}-lth", seed, changes, budget)
+            yield Cell(f"w0 norms{suffix}", f"{CIFAR10}-w0-norms", seed, changes, budget)
+            for lot, label in enumerate(lots("lottery", 2)):
+                drawn = with_lot(lot, changes)
+                yield Cell(f"{label}{suffix}", f"{CIFAR10}-lottery", seed, drawn, budget)
+
+
+def network_taylor_table(budget: str) -> Iterator[Cell]:
+    """One vote by Taylor ranks all layers together; two lotteries with the counts it came to."""
+    for seed in FIVE:
+        changes = (*TRAINED, *ONE_SHOT, "score=taylor", "quota=over_network()")
+        vote = Cell("vote over the network, taylor", CIFAR10, seed, changes, budget)
+        yield vote
+        for lot, label in enumerate(lots("lottery, its counts", 2)):
+            drawn = with_lot(lot, (*TRAINED, *ONE_SHOT))
+            yield Cell(label, f"{CIFAR10}-lottery", seed, drawn, budget, match=vote)
+
+
+def uneven_table(budget: str) -> Iterator[Cell]:
+    """Nodes whose data differ: one vote, then 20 rounds between them; two lotteries beside it."""
+    changes = ("schedule=one_shot(0.8)", "rounds=1", "federated_rounds=20",
+               "federated_decay=cosine", "final_draws=own")  # fmt: skip
+    partitions = {
+        "IID": (),
+        "Dirichlet 1": ("partition=dirichlet(1.0)",),
+        "Dirichlet 0.3": ("partition=dirichlet(0.3)",),
+        "two classes a node": ("partition=shards(2)",),
+    }
+    for seed in FIVE:
+        for name, partition in partitions.items():
+            dealt = (*changes, *partition)
+            yield Cell(f"vote, {name}", CIFAR10, seed, dealt, budget)
+            for lot, label in enumerate(lots("lottery", 2)):
+                drawn = with_lot(lot, dealt)
+                yield Cell(f"{label}, {name}", f"{CIFAR10}-lottery", seed, drawn, budget)
+
+
+def drift_table(budget: str) -> Iterator[Cell]:
+    """A vote taken on old data: blurred, noisy, or of half the classes; finished on today's.
+
+    The vote on today's data, and the lotteries, are those of ``one_shot_trained``.
+    """
+    old = {"blurred": "blurred(2)", "noisy": "gaussian(0.2)", "five classes": "first_classes(5)"}
+    nodes = recipe(CIFAR10, budget).nodes
+    for seed in FIVE:
+        for label, noise in old.items():
+            changes = (*TRAINED, *ONE_SHOT, "score=taylor")
+            data = (f"data_noise={noise}", f"noisy_nodes={nodes}")
+            yield Cell(f"voted on {label} data", CIFAR10, seed, (*changes, *data), budget)
+
+
+def tuning_table(budget: str) -> Iterator[Cell]:
+    """Learning rate by share a round by rule, at a quarter of the width; and a lottery curve.
+
+    The rules end at different sizes: so a row is judged by how far it lies above the curve that
+    lotteries of six sizes draw.
+    """
+    small = ("width=0.25", "federated_rounds=0")
+    schedules: dict[str, tuple[str, ...]] = {
+        "at once": ("schedule=one_shot(0.58)", "rounds=1"),
+        "30 % a round": ("schedule=geometric(0.25)", "rounds=3"),
+        "15 % a round": ("schedule=geometric(0.134)", "rounds=6"),
+    }
+    rules = {
+        "anyone": "share(0.1)",
+        "half": "share(0.5)",
+        "all": "share(1.0)",
+        "most votes": "most_votes()",
+    }
+    for seed in FIVE[:3]:
+        for rate in (0.005, 0.02, 0.05, 0.2):
+            for schedule, pruned in schedules.items():
+                for rule, vote in rules.items():
+                    changes = (*small, *pruned, f"local.lr={rate}", f"vote={vote}")
+                    label = f"rate {rate}, {schedule}, {rule}"
+                    yield Cell(label, CIFAR10, seed, changes, budget)
+        for share in (0.1, 0.25, 0.4, 0.55, 0.7, 0.85):
+            for lot, label in enumerate(lots("lottery", 2)):
+                changes = with_lot(lot, (*small, f"schedule=one_shot({share})", "rounds=1"))
+                yield Cell(f"{label}, {share:.0%}", f"{CIFAR10}-lottery", seed, changes, budget)
+
+
+def imagenet100_norms_table(budget: str) -> Iterator[Cell]:
+    """ImageNet100: iterated norms beside the rows of the table ``imagenet100``."""
+    for seed in range(3):
+        yield Cell("iterated norms", "imagenet100-resnet18-iterated-norms", seed, budget=budget)
+
+
+EXPLORATORY_TABLES: tuple[Callable[[str], Iterator[Cell]], ...] = (
+    norms_table,
+    contaminated_table,
+    without_norm_table,
+    other_starts_table,
+    sparser_table,
+    network_taylor_table,
+    uneven_table,
+    drift_table,
+    tuning_table,
+    imagenet100_norms_table,
+)
