@@ -17,6 +17,7 @@ from mpfl.baselines.controls import Counts
 from mpfl.baselines.fedavg import fedavg
 from mpfl.filters import apply
 from mpfl.nets.networks import build
+from mpfl.nets.pixels import IMAGENET, uncut
 from mpfl.nets.settings import Settings
 from mpfl.nets.shard import Shard
 from mpfl.nets.start import initial_weights, pretrained_weights
@@ -48,7 +49,9 @@ class Workbench(Parts):
         on_epoch: OnEpoch = lambda epoch: None,
     ) -> None:
         self.experiment, self.on_epoch = experiment, on_epoch
-        size = {} if experiment.pixels is None else {"pixels": experiment.pixels}
+        size = {}
+        if (pixels := experiment.pixels) is not None:
+            size = {"pixels": uncut(pixels) if experiment.view == "centre" else pixels}
         self.dataset = datasets.load(experiment.dataset, root, **size)
         self.parties = Parties(experiment, self.dataset)
         self.layout = self.trainer.layout
@@ -70,9 +73,28 @@ class Workbench(Parts):
     def trainer(self) -> Trainer:
         """Trains and evaluates the network that a mask leaves."""
         module, e = self._module(), self.experiment
-        mean, std = self.dataset.mean, self.dataset.std
         layout, cuttable = layout_of(module, e.prunes), e.prunes == "filter"
-        return Trainer(module, layout, mean, std, e.precision, e.pixels, compact=cuttable)
+        return Trainer(
+            module,
+            layout,
+            *self._statistics(),
+            e.precision,
+            e.pixels,
+            compact=cuttable,
+            view=e.view,
+        )
+
+    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation of the pixels, for each channel."""
+        mean, std = self.dataset.mean, self.dataset.std
+        if self.experiment.statistics == "dataset":
+            return mean, std
+        if len(mean) != len(IMAGENET[0]):
+            raise MPFLError(
+                f"statistics 'imagenet' are of {len(IMAGENET[0])} channels, but the pictures of "
+                f"{self.experiment.dataset!r} have {len(mean)}; set statistics to dataset"
+            )
+        return IMAGENET
 
     @cached_property
     def start(self) -> Start:
@@ -112,7 +134,7 @@ class Workbench(Parts):
             self.trainer.fit,
             settings=settings,
             epochs=epochs or self.experiment.epochs,
-            validation=self.parties.test if settings.keep == "best" else None,
+            validation=None if settings.keep == "last" else self.parties.test,
             fresh_head=fresh_head,
             gradients=gradients,
             on_epoch=on_epoch or self.on_epoch,
@@ -170,13 +192,14 @@ class Workbench(Parts):
     def matched_counts(self) -> Counts | None:
         """``round -> filters each layer keeps`` of the run that ``match`` names, if it does.
 
-        Raises now for a run that is too short, not when its last round is asked for.
+        Raises now for a run that is too short, not when its last round is asked for; one that
+        ``stop_above`` ended early is as long as its control will be.
         """
         e = self.experiment
         if e.match is None:
             return None
         counts = kept_counts(Path(e.match), self.layout)
-        counts(e.rounds)
+        counts(e.rounds if e.stop_above is None else 1)
         return counts
 
     def final_algorithm(self, mask: Mask, **messages: Callable[..., Any]) -> Algorithm:
