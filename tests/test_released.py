@@ -262,7 +262,7 @@ def test_weights_that_came_by_wire_join_what_is_carried():
     assert Update(weights).remembered_in(memory) is memory
 
 
-@pytest.mark.parametrize("method", ["mpfl", "pruning-fl"])
+@pytest.mark.parametrize("method", ["mpfl", "pruning-fl", "released-fl"])
 def test_a_killed_run_goes_on_with_what_its_nodes_carry(tmp_path, method):
     experiment = dataclasses.replace(SMALL, method=METHODS[method])
     run(experiment, tmp_path / "whole")

@@ -93,6 +93,7 @@ class Trainer:
     def _load(self, weights: Weights, mask: Mask) -> nn.Module:
         """The network of ``mask`` with these weights in it."""
         module = self.network(mask)
+        weights = {name: array for name, array in weights.items() if not name.startswith(CARRIED)}
         fitting = apply if module is self.module else cut
         load_weights(module, fitting(weights, mask, self.layout))
         return module
@@ -135,7 +136,6 @@ class Trainer:
                 f"keep is {settings.keep!r}, but there is no validation data; set keep to last"
             )
         best = int(weights[_BEST]) if ever and _BEST in weights else -1
-        weights = {name: array for name, array in weights.items() if not name.startswith(CARRIED)}
         if fresh_head:
             weights = start.fresh_head(self.module, weights, rng)
         gpus = [self.device] if self.device.type == "cuda" else []

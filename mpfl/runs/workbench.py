@@ -15,6 +15,7 @@ from mpfl import data as datasets
 from mpfl.algorithm import Algorithm, Initialise, Local, LocalTrain, Start
 from mpfl.baselines.controls import Counts
 from mpfl.baselines.fedavg import fedavg
+from mpfl.baselines.released_fl import CentreTrain
 from mpfl.filters import apply
 from mpfl.nets.networks import build
 from mpfl.nets.pixels import IMAGENET, uncut
@@ -31,9 +32,9 @@ from mpfl.runs.final_start import Parts
 from mpfl.runs.naming import describe
 from mpfl.runs.parties import Parties
 from mpfl.runs.record import kept_counts
-from mpfl.seeds import rng_for
+from mpfl.seeds import Rng, rng_for
 from mpfl.simulation import take_turn
-from mpfl.types import Mask, MPFLError, Reply, Weights
+from mpfl.types import Mask, MPFLError, Reply, Update, Weights
 
 OnEpoch = Callable[[int], None]
 
@@ -144,6 +145,20 @@ class Workbench(Parts):
         """Local training from w0 whose result is scored: with gradients, if the score asks."""
         e = self.experiment
         return self.local_training(fresh_head=e.head == "fresh", gradients=needs_gradients(e.score))
+
+    def centre_training(self) -> CentreTrain:
+        """The same at the party that has the data of all; nobody is told of its epochs."""
+        e = self.experiment
+        train = self.local_training(
+            fresh_head=e.head == "fresh",
+            gradients=needs_gradients(e.score),
+            on_epoch=lambda epoch: None,
+        )
+
+        def at_the_centre(weights: Weights, mask: Mask, rng: Rng) -> Update:
+            return train(weights, mask, self.parties.pooled, rng)
+
+        return at_the_centre
 
     def train_centrally(
         self, mask: Mask, on_epoch: OnEpoch | None = None
