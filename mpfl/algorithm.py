@@ -22,7 +22,10 @@ Data: TypeAlias = Any
 """A node's own data: opaque to the method, understood by the training it is given."""
 
 LocalTrain: TypeAlias = Callable[[Weights, Mask, Data, Rng], Update]
-"""``(weights, mask, data, rng) -> update``: pruned filters are exactly zero, before and after."""
+"""``(weights, mask, data, rng) -> update``: pruned filters are exactly zero, before and after.
+
+Beside the network's tensors, ``weights`` hold what the node's last update carries on.
+"""
 
 Initialise: TypeAlias = Callable[[int], Weights]
 """``seed -> w0``: every party draws the same random initialisation from a seed."""

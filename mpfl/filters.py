@@ -91,6 +91,11 @@ class Layout:
         return sum(self.sizes.values())
 
     @cached_property
+    def filter_sizes(self) -> dict[str, int]:
+        """How many weights a filter of each layer has, its bias and batch norm apart."""
+        return {layer.name: math.prod(self.shapes[layer.weight][1:]) for layer in self.layers}
+
+    @cached_property
     def ends(self) -> np.ndarray:
         """Where each layer but the last ends in a flat array of all filters."""
         return np.cumsum(list(self.sizes.values()))[:-1]

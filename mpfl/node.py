@@ -116,4 +116,5 @@ class Voter:
             "body_bytes": wire.body_length(payload),
             "limit_bits": wire.limit_bits(mask, alive, keep),
         }
-        return Answer(payload, memory if self.rewind else update.weights, metrics)
+        kept = memory if self.rewind else update.weights
+        return Answer(payload, update.remembered_in(kept), metrics)

@@ -90,8 +90,10 @@ def decide(
     """
     asked = plan.asked(round_, alive)
     counts = asked.for_layers(plan.layout.sizes)
+    sizes = plan.layout.filter_sizes
     tallies = {
-        name: Tally(votes[name], voters, alive[name], counts[name], norms[name]) for name in alive
+        name: Tally(votes[name], voters, alive[name], counts[name], norms[name], sizes[name])
+        for name in alive
     }
     answer = vote.decide(tallies, asked)
     _check_answer(vote, answer, alive)

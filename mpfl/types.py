@@ -19,6 +19,10 @@ Mask: TypeAlias = Mapping[str, np.ndarray]
 Scores: TypeAlias = Mapping[str, np.ndarray]
 
 
+CARRIED = "carried/"
+"""How the name of a number begins that a node's training hands on to its next one."""
+
+
 class MPFLError(ValueError):
     """Bad input, said in one line: what is wrong, where, and what to do."""
 
@@ -72,12 +76,18 @@ class Update:
     """What a node holds after its local training.
 
     ``gradients`` is the mean gradient of the loss over the node's own data; only
-    scores that look at it (Taylor) ask for it.
+    scores that look at it (Taylor) ask for it. ``carry`` is what the node's next training is to
+    find beside its weights; it stays in the node's memory and is never sent.
     """
 
     weights: Weights
     gradients: Weights | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    carry: Weights = field(default_factory=dict)
+
+    def remembered_in(self, memory: Weights) -> Weights:
+        """``memory`` with what is carried in it; the very same if nothing is."""
+        return {**memory, **self.carry} if self.carry else memory
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -29,7 +29,8 @@ class Tally:
     ``votes``: for each filter the number of nodes (or their total weight) that keep it;
     ``voters``: the number of nodes that voted (or their total weight); ``alive``: the
     current consensus; ``keep``: how many filters the quota asks the layer to hold;
-    ``norms``: of each filter in w0, which every party can compute, to break ties.
+    ``norms``: of each filter in w0, which every party can compute, to break ties;
+    ``filter_size``: how many weights a filter of the layer has.
 
     >>> Tally(np.array([4, 1]), 4, np.ones(2, bool), keep=1, norms=np.ones(2)).fraction
     array([1.  , 0.25])
@@ -40,6 +41,7 @@ class Tally:
     alive: Bool[np.ndarray, " filters"]
     keep: int
     norms: Float[np.ndarray, " filters"]
+    filter_size: int = 1
 
     def __post_init__(self) -> None:
         if self.voters <= 0:
@@ -88,13 +90,6 @@ class LayerRule(Rule):
 
     def decide(self, tallies: Mapping[str, Tally], keep: Keep) -> dict[str, np.ndarray]:
         return {name: self(tally) for name, tally in tallies.items()}
-
-
-def _check_weights(where: str, weights: Sequence[float]) -> None:
-    """Refuse weights of votes that are no weights."""
-    finite = all(0 <= weight < math.inf for weight in weights)
-    if not (weights and finite and sum(weights) > 0):
-        raise MPFLError(f"{where}: weights {weights} must be finite, at least 0, and not all 0")
 
 
 def _check_tau(rule: str, tau: float) -> None:
@@ -147,7 +142,11 @@ class weighted(LayerRule):
 
     def __post_init__(self) -> None:
         _check_tau("weighted", self.tau)
-        _check_weights("vote rule weighted", self.weights)
+        finite = all(0 <= weight < math.inf for weight in self.weights)
+        if not (finite and sum(self.weights) > 0):
+            raise MPFLError(
+                f"vote rule weighted: weights {self.weights} must be finite, at least 0, and not all 0"
+            )
 
     def __call__(self, tally: Tally) -> Bool[np.ndarray, " filters"]:
         # Sums of floats depend on their order in the last digits: forgive exactly that.
@@ -259,15 +258,18 @@ class published_threshold(LayerRule):
 class published_percentile(LayerRule):
     """Keep a share of votes at or above the ``p``-th percentile of the layer's 0/1 votes.
 
-    As the authors' released code decides: the percentile ``p`` (0-1) of all votes of the
-    layer, flattened. Votes are 0 or 1, so the percentile is 0 (everything stays) or 1
-    (unanimity). Between a 0 and a 1 the next higher value is taken here.
+    As the authors' released code decides: the percentile ``p`` (0-1) of all votes of the layer,
+    each repeated once for every weight of its filter, with linear interpolation. Votes are 0 or
+    1, so the percentile is 0 (everything stays) or 1 (unanimity); but if it falls between the
+    last 0 and the first 1, it lies strictly between them, and is a threshold like any other.
 
     >>> tally = Tally(np.array([4, 3, 1, 0]), 4, np.ones(4, bool), keep=2, norms=np.ones(4))
     >>> published_percentile(0.4)(tally)  # 8 of 16 votes are 0, so the percentile is 0
     array([ True,  True,  True,  True])
     >>> published_percentile(0.6)(tally)
     array([ True, False, False, False])
+    >>> published_percentile(0.5)(tally)  # halfway between the last 0 and the first 1
+    array([ True,  True, False, False])
     """
 
     p: float = 0.5
@@ -276,11 +278,20 @@ class published_percentile(LayerRule):
         _check_within("published_percentile", "p", self.p)
 
     def __call__(self, tally: Tally) -> Bool[np.ndarray, " filters"]:
-        zeros_and_ones = int(tally.voters) * tally.votes.size
-        ones = int(tally.votes.sum())
-        # The percentile's place among all votes in order: first the zeros, then the ones.
-        place = int(np.ceil(self.p * (zeros_and_ones - 1)))
-        return tally.fraction >= (1 if place >= zeros_and_ones - ones else 0)
+        return tally.fraction >= self._threshold(tally)
+
+    def _threshold(self, tally: Tally) -> float:
+        """``numpy.percentile(votes, 100 * p)`` of all the repeated votes, without making them."""
+        every = int(tally.voters) * tally.votes.size * tally.filter_size
+        zeros = every - int(tally.votes.sum()) * tally.filter_size
+        # The percentile's place among all votes in order: first the zeros, then the ones. It is
+        # written as numpy writes it, so that it is the same to the last bit.
+        place = (every - 1) * (100 * self.p / 100)
+        before = math.floor(place)
+        if before != zeros - 1 or zeros == every:
+            return float(before >= zeros)
+        step = place - before
+        return step if step < 0.5 else 1 - (1 - step)
 
 
 RULES = {

@@ -86,9 +86,11 @@ def slow_published_threshold(rule, election):
 
 
 def slow_published_percentile(rule, election):
-    """The vote at place p among all votes of the layer in order, the next one in between."""
+    """The vote at place p among all votes of the layer in order, on a line in between."""
     flat = sorted(float(vote) for vote in election.masks.ravel())
-    threshold = flat[math.ceil(rule.p * (len(flat) - 1))]
+    place = rule.p * (len(flat) - 1)
+    below, above = flat[math.floor(place)], flat[math.ceil(place)]
+    threshold = below + (above - below) * (place % 1)
     return [count / len(election.masks) >= threshold for count in counts_of(election)]
 
 

@@ -17,6 +17,7 @@ from mpfl.allocate import even, over_network, power
 from mpfl.baselines.controls import lottery, w0_norms, without_messages
 from mpfl.baselines.fedavg import average, fedavg
 from mpfl.baselines.pruning_fl import implied_mask, pruning_fl
+from mpfl.baselines.released_fl import released_fl
 from mpfl.filters import apply, cut, cut_shapes
 from mpfl.masks import Keep
 from mpfl.node import Plan
@@ -38,6 +39,10 @@ def initialise(seed):
     return draw_weights(WIDE, seed)
 
 
+def at_the_centre(weights, mask, rng):
+    return TRAIN(weights, mask, np.full(16, 1.0), rng)
+
+
 # One row a method. The controls send no message but w0.
 TABLE: dict[str, Algorithm] = {
     "mpfl": masked_pruning(PLAN, initialise, TRAIN),
@@ -45,6 +50,7 @@ TABLE: dict[str, Algorithm] = {
     "fedavg of a mask": fedavg(WIDE, initialise, TRAIN, mask=HALF),
     "pruning-fl": pruning_fl(PLAN, initialise, TRAIN),
     "pruning-fl at random": pruning_fl(PLAN, initialise, TRAIN, score=random),
+    "released-fl": released_fl(PLAN, initialise, TRAIN, at_the_centre, draw_weights(WIDE)),
     "lottery": lottery(PLAN, initialise, seed=1),
     "w0-norms": w0_norms(PLAN, initialise),
 }
@@ -277,6 +283,41 @@ def test_a_node_refuses_a_broadcast_of_another_model(name):
     ):
         with pytest.raises(MPFLError, match=r"payload is (for (model )?[0-9a-f]{8}|of kind)"):
             TABLE[name].local(draw_weights(WIDE), message, DATA[0], rng_for(0))
+
+
+# --- The released code's federated curve -----------------------------------------------------
+
+
+def test_the_mask_is_that_of_the_centres_own_weights_and_not_of_the_average():
+    logs, w0, mask = run3(TABLE["released-fl"]), draw_weights(WIDE), masks.full(WIDE)
+    others = 0
+    for log in logs:
+        trained = [
+            TRAIN(apply(w0, mask, WIDE), mask, data, rng_for(0, "node", log.round, node)).weights
+            for node, data in enumerate(DATA)
+        ]
+        mean, keep = average(trained, IMAGES), PLAN.keep(log.round, mask)
+        stale = at_the_centre(apply(w0, mask, WIDE), mask, rng_for(0, "centre", log.round))
+        by = [
+            select({layer.name: l2(update, layer, rng_for(0)) for layer in WIDE.layers}, mask, keep)
+            for update in (stale, Update(mean))
+        ]
+        mask = by[0]
+        others += not same(*by)
+        assert same(log.state.mask, mask)
+        assert same(log.state.weights, apply(mean, mask, WIDE))
+        assert log.bytes_up == sum(
+            len(wire.encode_weights(each, WIDE, log.round, samples=n))
+            for each, n in zip(trained, IMAGES, strict=True)
+        )
+    assert others, "the average would have given the same masks"
+
+
+def test_what_the_nodes_send_decides_nothing():
+    sent = [run3(TABLE["released-fl"], data=[part * scale for part in DATA]) for scale in (1, 9)]
+    for one, other in zip(*sent, strict=True):
+        assert same(one.state.mask, other.state.mask)
+        assert not same(one.state.weights, other.state.weights)
 
 
 # --- Pruning-FL ------------------------------------------------------------------------------

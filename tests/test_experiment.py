@@ -256,7 +256,7 @@ def test_who_takes_part_in_the_mask_rounds(quick):
     assert [len(node) for node in parties["lth"].trainers] == [120]
     for name in ("lottery", "w0-norms"):
         assert parties[name].trainers == []
-    for name in ("mpfl", "pruning-fl"):
+    for name in ("mpfl", "pruning-fl", "released-fl"):
         assert [len(node) for node in parties[name].trainers] == [60, 60]
     assert [n for n, m in METHODS.items() if not m.has_mask_rounds] == ["fedavg", "central"]
     assert [n for n, m in METHODS.items() if not m.wire] == ["lth", "central"]

@@ -1,6 +1,7 @@
 """The published recipes: each thing that the released code does its own way, and whole runs."""
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mpfl import filters, masks, wire
 from mpfl.algorithm import State
 from mpfl.allocate import even, of_what_is_left
 from mpfl.evidence.tables import cells_of
+from mpfl.filters import Layer, Layout
 from mpfl.masks import Keep
 from mpfl.nets.hardware import keep_freed_memory
 from mpfl.nets.networks import DigitsCNN, build
@@ -28,6 +30,7 @@ from mpfl.nets.tensors import load_weights
 from mpfl.nets.tracing import layout_of
 from mpfl.nets.trainer import Trainer, _optimiser
 from mpfl.node import Plan
+from mpfl.prune import l2, select
 from mpfl.runs.experiment import Experiment, changes, config_of, identity
 from mpfl.runs.folder import read_lines
 from mpfl.runs.recipes import BUDGETS, recipe
@@ -38,7 +41,7 @@ from mpfl.schedules import arithmetic, geometric
 from mpfl.seeds import rng_for
 from mpfl.server import count_votes
 from mpfl.simulation import simulate
-from mpfl.types import MPFLError, Reply
+from mpfl.types import MPFLError, Reply, Update
 from mpfl.vote import published_percentile, published_threshold
 
 RESULTS = Path(__file__).parents[1] / "data" / "results"
@@ -81,6 +84,7 @@ def thumbnail(monkeypatch):
     def make(method="mpfl", **changes):
         name = "published-cifar10-vgg11" + ("" if method == "mpfl" else f"-{method}")
         small = {"dataset": "digits", "images": 96, "nodes": 3, "rounds": 3}
+        small["statistics"] = "dataset"  # digits are grey
         return recipe(name, "toy", **(small | changes))
 
     return make
@@ -402,19 +406,44 @@ def test_nothing_goes_in_the_first_round_and_then_a_tenth_of_what_is_kept():
         keep = PLAN.keep(round_, alive).for_layers(LAYOUT.sizes)
         counts.append(list(keep.values()))
         alive = {name: np.arange(bits.size) < keep[name] for name, bits in alive.items()}
-    # A tenth, rounded up: 2 of 20, 2 of 18 ... 1 of 10, and 1 of 10 and fewer.
-    assert [first for first, _ in counts] == [20, 18, 16, 14, 12, 10, 9, 8, 7]
-    assert [second for _, second in counts] == [10, 9, 8, 7, 6, 5, 4, 3, 2]
+    # A tenth, rounded to the nearest: 2 of 20, 2 of 18 ... 1 of 10, and none of 5.
+    assert [first for first, _ in counts] == [20, 18, 16, 14, 13, 12, 11, 10, 9]
+    assert [second for _, second in counts] == [10, 9, 8, 7, 6, 5, 5, 5, 5]
+
+
+NODE = json.loads((Path(__file__).parent / "vectors/node_reference.json").read_text())
+
+
+@pytest.mark.parametrize("case", NODE["cases"], ids=map(str, range(60)))
+def test_a_node_keeps_what_it_keeps_in_the_released_code(case):
+    weight, alive = np.array(case["weight"]), {"layer": np.array(case["alive"], bool)}
+    layer = Layer("layer", len(weight), "w", ("w",))
+    layout = Layout((layer,), {"w": weight.shape})
+    schedule = geometric(case["amount"])
+    keep = of_what_is_left().keep(layout, schedule, 1, 10, alive)
+    kept = select({"layer": l2(Update({"w": weight}), layer, rng_for(0))}, alive, keep)
+    assert kept["layer"].astype(int).tolist() == case["kept"]
+
+
+@pytest.mark.parametrize("filters", NODE["counts_after_each_round_at_0.1"])
+def test_the_counts_of_ten_rounds_are_those_of_the_released_code(filters):
+    layout = chain([int(filters)], norm=False)
+    plan = dataclasses.replace(PLAN, layout=layout, rounds=10, quota=of_what_is_left())
+    alive, counts = masks.full(layout), []
+    for round_ in range(1, 11):
+        counts.append(plan.keep(round_, alive).counts["layer0",])
+        alive = {"layer0": np.arange(int(filters)) < counts[-1]}
+    assert counts == NODE["counts_after_each_round_at_0.1"][filters]
 
 
 def test_after_a_vote_that_took_more_than_asked_a_node_goes_on_from_what_is_left():
-    alive = mask_of(LAYOUT, "#" * 5 + "." * 15, "#" + "." * 9)
-    assert PLAN.keep(2, alive) == Keep.by_layer(
-        {"layer0": 4, "layer1": 1}
-    )  # one filter always stays
-    assert PLAN.keep(1, alive) == Keep.by_layer({"layer0": 5, "layer1": 1})
+    alive = mask_of(LAYOUT, "#" * 6 + "." * 14, "#" + "." * 9)
+    assert PLAN.keep(2, alive) == Keep.by_layer({"layer0": 5, "layer1": 1})
+    assert PLAN.keep(1, alive) == Keep.by_layer({"layer0": 6, "layer1": 1})
     full = dataclasses.replace(PLAN, quota=even())
-    assert full.keep(2, alive) == Keep.by_layer({"layer0": 5, "layer1": 1})
+    assert full.keep(2, alive) == Keep.by_layer({"layer0": 6, "layer1": 1})
+    half = dataclasses.replace(PLAN, schedule=geometric(0.9))
+    assert half.keep(1, alive) == Keep.by_layer({"layer0": 1, "layer1": 1})  # one always stays
 
 
 def test_the_server_asks_for_a_tenth_of_the_full_model_a_round():
@@ -471,8 +500,13 @@ def test_the_protocol_is_the_same_at_every_budget():
             assert (
                 made.local
                 == made.final
-                == Settings("adam", lr=1e-5, weight_decay=5e-5, batch=16, keep="best")
+                == dataclasses.replace(
+                    Settings("adam", lr=1e-5, weight_decay=5e-5, batch=16, keep="best-ever"),
+                    crop=family == "cifar10-vgg11",
+                )
             )
+            assert (made.validation, made.pooled, made.stop_above) == (0.1, "nodes", 0.9)
+            assert (made.view, made.statistics) == ("centre", "imagenet")
             assert (made.head, made.prunes) == ("fresh", "weight")
             assert made.schedule == geometric(0.1, warmup=1)
             assert made.quota == of_what_is_left(required=arithmetic(0.1, warmup=1))
@@ -480,6 +514,7 @@ def test_the_protocol_is_the_same_at_every_budget():
             assert made.federated_rounds == 0 and made.precision == "float32"
             assert made.w0 == ("torchvision" if budget == "paper" else "random")
         assert (made.nodes, made.rounds, made.epochs, made.pixels) == (10, 10, 10, 224)
+        assert made.central_epochs == 10
         assert recipe(f"published-{family}-fedavg", "paper").federated_rounds == 10
 
 
@@ -496,7 +531,7 @@ def test_both_published_rules_run_end_to_end(thumbnail, tmp_path, vote):
     )
     summary = run(experiment, tmp_path / "run")
     first, *later = (line["sparsity"] for line in read_lines(tmp_path / "run/rounds.jsonl"))
-    assert first == 0 and 0.1 < later[0] < later[1] == summary["sparsity"]
+    assert first == 0 and 0 < later[0] < later[1] == summary["sparsity"]
     assert summary["accuracy_federated"] is None and 0 < summary["accuracy_central"] < 1
     assert not (tmp_path / "run" / "federated.jsonl").exists()
 

@@ -191,6 +191,31 @@ def test_checkpoint_there_and_back(tmp_path, seed, owners):
     assert copies == len({0, *owners}), "equal weights are written once"
 
 
+def test_a_memory_may_hold_what_the_state_does_not(tmp_path):
+    path, best = tmp_path / "checkpoint", np.array(7)
+    owners = {"best": best}, {}, {"best": np.array(8)}
+    made = log(memories=tuple({**weights(0), **own} for own in owners))
+    save_checkpoint(path, made)
+    found = load_checkpoint(path, LAYOUT)
+    assert list(found.state.weights) == list(made.state.weights)
+    for memory, other in zip(found.memories, made.memories, strict=True):
+        assert equal(memory, other)
+        assert all(memory[name].shape == other[name].shape for name in other)
+    with safetensors.safe_open(path, "numpy") as file:
+        assert sum(name.endswith("/a.weight") for name in file.keys()) == 1  # noqa: SIM118
+
+
+def test_a_checkpoint_of_earlier_days_is_read(tmp_path):
+    path = tmp_path / "checkpoint"
+    save_checkpoint(path, log(memories=(weights(1), weights(0))))
+    with safetensors.safe_open(path, "numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        meta = file.metadata() | {"memories": "1 0"}  # of all tensors at once
+    safetensors.numpy.save_file(arrays, path, meta)
+    found = load_checkpoint(path, LAYOUT)
+    assert equal(found.memories[0], weights(1)) and equal(found.memories[1], weights(0))
+
+
 def test_no_checkpoint_is_no_error(tmp_path):
     assert load_checkpoint(tmp_path / "none", LAYOUT) is None
 

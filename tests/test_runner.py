@@ -89,6 +89,7 @@ def test_every_method_runs_and_its_bytes_are_those_of_its_log(quick, tmp_path, m
     talks = {
         "mpfl": (True, True),
         "pruning-fl": (True, True),
+        "released-fl": (True, True),
         "fedavg": (False, True),
         "lottery": (False, True),
         "w0-norms": (False, True),

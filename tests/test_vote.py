@@ -161,7 +161,9 @@ HAND = Election(
         (published_threshold(required=0.84), "#####."),
         # 13 ones and 11 zeros: the votes at places 10 and 11 of 0..23 are 0 and 1.
         (published_percentile(p=10 / 23), "######"),
-        (published_percentile(p=10.5 / 23), "#....."),
+        (published_percentile(p=10.4 / 23), "####.."),
+        (published_percentile(p=10.6 / 23), "###..."),
+        (published_percentile(p=11 / 23), "#....."),
         (published_percentile(p=0.5), "#....."),
         (published_percentile(p=0), "######"),
     ],

@@ -15,7 +15,7 @@ from mpfl import masks, wire
 from mpfl.algorithm import Algorithm, Data, Initialise, LocalTrain, State, require_replies
 from mpfl.filters import Layout, apply, expand
 from mpfl.seeds import Rng
-from mpfl.types import Answer, Mask, MPFLError, Reply, Weights, located
+from mpfl.types import CARRIED, Answer, Mask, MPFLError, Reply, Weights, located
 
 
 def average(states: Sequence[Weights], samples: Sequence[int]) -> dict[str, np.ndarray]:
@@ -82,7 +82,8 @@ def read_weights(
         wire.decode_empty(message, layout, round_)
         return (memory if mask is None else apply(memory, mask, layout)), round_
     weights, _ = wire.decode_weights(message, layout, round_, mask=mask)
-    return (weights if mask is None else expand(weights, mask, layout)), round_
+    carried = {name: array for name, array in memory.items() if name.startswith(CARRIED)}
+    return {**(weights if mask is None else expand(weights, mask, layout)), **carried}, round_
 
 
 def fedavg(
@@ -106,7 +107,7 @@ def fedavg(
         weights, round_ = read_weights(memory, message, layout, mask)
         update = local_train(weights, held, data, rng)
         payload = wire.encode_weights(update.weights, layout, round_, mask=mask, samples=len(data))
-        return Answer(payload, memory, update.metrics)
+        return Answer(payload, update.remembered_in(memory), update.metrics)
 
     def aggregate(state: State, round_: int, replies: Sequence[Reply]) -> State:
         states, samples = decode_replies(replies, state.weights, layout, round_, mask)

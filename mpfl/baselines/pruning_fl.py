@@ -46,7 +46,7 @@ def pruning_fl(
         weights, round_ = read_weights(memory, message, layout)
         update = local_train(weights, implied_mask(weights, layout), data, rng)
         payload = wire.encode_weights(update.weights, layout, round_, samples=len(data))
-        return Answer(payload, memory, update.metrics)
+        return Answer(payload, update.remembered_in(memory), update.metrics)
 
     def aggregate(state: State, round_: int, replies: Sequence[Reply]) -> State:
         averaged = average(*decode_replies(replies, state.weights, layout, round_))

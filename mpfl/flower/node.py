@@ -77,13 +77,14 @@ def _payload(context: Context, sent: Mapping[str, Any], kept: ConfigRecord) -> b
         if bench.experiment.method.has_mask_rounds:
             _, mask = decode_consensus(_bytes(kept, "mask"), bench.layout)
         memory = apply(w0, mask, bench.layout)
-    elif "memory" in kept:
-        memory = safetensors.numpy.load(_bytes(kept, "memory"))
+    phase = "final memory" if sent["final"] else "memory"
+    if phase in kept:
+        memory = safetensors.numpy.load(_bytes(kept, phase))
     number, round_ = _number(context), wire.round_of(sent["down"])
-    own = bench.parties.pooled if _owns(context) else None
+    own = bench.parties.alone if _owns(context) else None
     reply = bench.turn(mask, round_, number, memory, sent["down"], own)
-    if reply.memory is not memory:  # weights carried on
-        kept["memory"] = safetensors.numpy.save(dict(reply.memory))
+    if reply.memory is not memory:  # something is carried on
+        kept[phase] = safetensors.numpy.save(dict(reply.memory))
     return reply.payload
 
 

@@ -1,9 +1,12 @@
-"""Pictures as a network reads them: normalised, and resized if need be."""
+"""Pictures as a network reads them: cut, normalised, and resized if need be."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn.functional import interpolate
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Mean and deviation of ImageNet's pixels, as everybody uses them with its weights."""
 
 
 def normalised(pixels: Tensor, mean: Tensor, std: Tensor, size: int | None = None) -> Tensor:
@@ -13,6 +16,26 @@ def normalised(pixels: Tensor, mean: Tensor, std: Tensor, size: int | None = Non
     are ``[1, channels, 1, 1]``.
     """
     x = (pixels - mean) / std
-    if size is not None and x.shape[-1] != size:
-        x = interpolate(x, (size, size), mode="bilinear", antialias=True)
-    return x
+    return x if size is None else _resized(x, size)
+
+
+def uncut(size: int) -> int:
+    """How wide a picture is whose centre will be cut to ``size`` pixels.
+
+    >>> uncut(224), uncut(32)
+    (256, 37)
+    """
+    return round(size * 256 / 224)
+
+
+def centre(images: Tensor, size: int) -> Tensor:
+    """The centres of square pictures, ``size`` pixels wide: resized to :func:`uncut`, then cut."""
+    whole = uncut(size)
+    start = round((whole - size) / 2)
+    return _resized(images.float(), whole)[..., start : start + size, start : start + size]
+
+
+def _resized(images: Tensor, size: int) -> Tensor:
+    if images.shape[-1] == size:
+        return images
+    return interpolate(images, (size, size), mode="bilinear", antialias=True)

@@ -14,14 +14,20 @@ Precision = Literal["auto", "float32", "float64"]
 Prunes = Literal["filter", "weight"]
 """What a pruned filter loses: all of it, or its conv weight alone."""
 
+View = Literal["whole", "centre"]
+"""What a network sees of a picture: all of it, or its centre, seven eighths of each side."""
+
 
 @dataclass(frozen=True)
 class Settings:
     """How to train.
 
     ``lr`` is constant, or falls by a cosine to 0 over all steps. ``augment`` shifts pictures by
-    up to 4 pixels and mirrors half of them. ``keep="best"`` returns the weights of the epoch with
-    the highest accuracy on the validation data, the first one if several are equal.
+    up to 4 pixels and mirrors half of them; ``crop`` shows a random part of each instead, 8 to
+    100 % of it, and mirrors half of them. ``keep="best"`` returns the weights of the epoch with
+    the highest accuracy on the validation data, the first one if several are equal. With
+    ``"best-ever"`` it also has to beat every earlier training of the same node, or else the last
+    epoch stands: so it is in the authors' released code.
     """
 
     optimiser: Literal["sgd", "adam"] = "sgd"
@@ -31,12 +37,15 @@ class Settings:
     weight_decay: float = 5e-4
     batch: int = 128
     augment: bool = False
-    keep: Literal["last", "best"] = "last"
+    keep: Literal["last", "best", "best-ever"] = "last"
+    crop: bool = False
 
     def __post_init__(self) -> None:
         one_of("optimiser", self.optimiser, ("sgd", "adam"))
         one_of("decay", self.decay, ("constant", "cosine"))
-        one_of("keep", self.keep, ("last", "best"))
+        one_of("keep", self.keep, ("last", "best", "best-ever"))
+        if self.augment and self.crop:
+            raise MPFLError("augment and crop are two ways to vary pictures; choose one of them")
         if not 0 < self.lr < math.inf:
             raise MPFLError(f"lr is {self.lr}; give a positive number, such as 0.05")
         if not (0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf):

@@ -10,10 +10,14 @@ import torch
 
 @dataclass(frozen=True)
 class Shard:
-    """One party's data: uint8 images ``[n, channels, height, width]``, int64 labels ``[n]``."""
+    """One party's data: uint8 images ``[n, channels, height, width]``, int64 labels ``[n]``.
+
+    ``validation`` is what the party holds out to choose an epoch by; it is never trained on.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
+    validation: Shard | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -19,27 +19,30 @@ from torch import nn
 from mpfl import masks
 from mpfl.filters import Layout, apply, cut, expand
 from mpfl.nets import start
-from mpfl.nets.augment import shift_and_mirror
+from mpfl.nets.augment import crop_and_mirror, shift_and_mirror
 from mpfl.nets.cutting import skeleton
 from mpfl.nets.epochs import Epochs
 from mpfl.nets.hardware import default_device, has_bfloat16, on_threads
 from mpfl.nets.held import held_tensors, hold
-from mpfl.nets.pixels import normalised
+from mpfl.nets.pixels import centre, normalised
 from mpfl.nets.pointwise import mend_strided_pointwise
-from mpfl.nets.settings import Precision, Settings
+from mpfl.nets.settings import Precision, Settings, View
 from mpfl.nets.shard import Shard
 from mpfl.nets.tensors import load_weights, to_numpy
-from mpfl.types import Mask, MPFLError, Update, Weights
+from mpfl.types import CARRIED, Mask, MPFLError, Update, Weights
+
+_Shown = Callable[[torch.Tensor], torch.Tensor]
+_BEST = f"{CARRIED}best"
 
 
 class Trainer:
     """Trains and evaluates one network; weights go in and come out as numpy arrays.
 
-    They are at full shapes, whatever the mask. ``module`` is scratch space: every call loads
-    the weights it is given. ``mean`` and ``std`` normalise the pixels, per channel, in units of
-    0-1. ``compact=False`` is the slow twin, which trains at full shapes. Sums have the
-    ``precision`` that is named, and weights come out in float32. ``computes`` says on which
-    device and in which precision, for the record.
+    They are at full shapes, whatever the mask. ``module`` is scratch space: every call loads the
+    weights it is given. ``mean`` and ``std`` normalise the pixels, per channel, in units of 0-1.
+    ``compact=False`` is the slow twin, which trains at full shapes. ``view`` is what the network
+    sees of a picture, at ``pixels``. Sums have the ``precision`` that is named, and weights come
+    out in float32. ``computes`` says on which device and in which precision, for the record.
 
     One processor thread by default: sums depend on how many threads share them, and a result
     must not depend on the machine's cores. Several nodes train side by side instead.
@@ -57,6 +60,7 @@ class Trainer:
         *,
         compact: bool = True,
         threads: int = 1,
+        view: View = "whole",
     ) -> None:
         self.device = device or default_device()
         self._type = torch.float64 if precision == "float64" else torch.float32
@@ -68,7 +72,7 @@ class Trainer:
         )
         self._bfloat16 = precision == "auto" and has_bfloat16(self.device)
         self.computes = f"{self.device}, {torch.bfloat16 if self._bfloat16 else self._type}"
-        self._compact, self.threads = compact, threads
+        self._compact, self.threads, self._view = compact, threads, view
         self._small: tuple[bytes, nn.Module] = (b"", self.module)
 
     def _placed(self, module: nn.Module) -> nn.Module:
@@ -90,6 +94,7 @@ class Trainer:
     def _load(self, weights: Weights, mask: Mask) -> nn.Module:
         """The network of ``mask`` with these weights in it."""
         module = self.network(mask)
+        weights = {name: array for name, array in weights.items() if not name.startswith(CARRIED)}
         fitting = apply if module is self.module else cut
         load_weights(module, fitting(weights, mask, self.layout))
         return module
@@ -111,9 +116,11 @@ class Trainer:
     ) -> Update:
         """Train ``weights`` on ``data`` for ``epochs``, with the mask held throughout.
 
-        If ``settings`` keep the best epoch, the accuracy on ``validation`` chooses it, and at a
-        constant rate the update is that of a training stopped there. A single epoch leaves no
-        choice, and nothing is evaluated. ``fresh_head`` draws the last linear layer anew first.
+        If ``settings`` keep the best epoch, the accuracy on what ``data`` hold out chooses it,
+        varied like the training pictures; on ``validation``, as it is, if they hold nothing out.
+        At a constant rate the update is that of a training stopped there. A single epoch leaves
+        no choice, and nothing is evaluated. The best accuracy ever is carried on from training to
+        training, if it matters. ``fresh_head`` draws the last linear layer anew first.
         ``gradients`` adds the mean gradient over ``data``. ``on_epoch`` is called before each
         epoch, ``after_epoch`` with the network as it is then, which it may evaluate.
 
@@ -125,10 +132,13 @@ class Trainer:
             raise MPFLError(
                 f"{len(data)} images to train on are too few; use fewer nodes or another partition"
             )
-        choosing = settings.keep == "best" and epochs > 1
-        judge = validation if choosing else None
+        choosing, ever = settings.keep != "last" and epochs > 1, settings.keep == "best-ever"
+        judge = (data.validation or validation) if choosing else None
         if choosing and not judge:
-            raise MPFLError("keep is 'best', but there is no validation data; set keep to last")
+            raise MPFLError(
+                f"keep is {settings.keep!r}, but there is no validation data; set keep to last"
+            )
+        best = int(weights[_BEST]) if ever and _BEST in weights else -1
         if fresh_head:
             weights = start.fresh_head(self.module, weights, rng)
         gpus = [self.device] if self.device.type == "cuda" else []
@@ -139,7 +149,10 @@ class Trainer:
             # The small network has no pruned weights to hold.
             held = held_tensors(module, mask, self.layout) if module is self.module else []
             optimiser = _optimiser(module, settings)
-            passes = Epochs(epochs, module, partial(self._right, module, judge) if judge else None)
+            varied = partial(self._varied, settings=settings, rng=rng)
+            shown = varied if data.validation else self._seen
+            judging = partial(self._right, module, judge, shown) if judge else None
+            passes = Epochs(epochs, module, judging, best)
             means = []  # the mean loss of each epoch
             for epoch in passes:
                 on_epoch(epoch)
@@ -150,10 +163,7 @@ class Trainer:
                     optimiser.param_groups[0]["lr"] = settings.rate(step, epochs * len(batches))
                     # 2. The loss of this batch.
                     batch = data.take(places)
-                    images = batch.images
-                    if settings.augment:
-                        images = shift_and_mirror(images, rng)
-                    loss = self._loss(module, images, batch.labels)
+                    loss = self._loss(module, varied(batch.images), batch.labels)
                     # 3. A step against its gradient; what is pruned stays zero.
                     optimiser.zero_grad()
                     loss.backward()
@@ -171,7 +181,8 @@ class Trainer:
         if module is not self.module:  # back to full shapes, with zeros where it was cut
             trained = expand(trained, mask, self.layout)
             slopes = None if slopes is None else expand(slopes, mask, self.layout)
-        return Update(trained, slopes, {"loss": means[passes.kept]})
+        carry = {_BEST: np.array(passes.best)} if ever and judge else {}
+        return Update(trained, slopes, {"loss": means[passes.kept]}, carry)
 
     def right(self, weights: Weights, mask: Mask, data: Shard) -> Bool[np.ndarray, " pictures"]:
         """Which pictures of ``data`` the network left by ``mask`` classifies correctly."""
@@ -182,24 +193,43 @@ class Trainer:
         """The share of them, 0-1."""
         return float(self.right(weights, mask, data).mean())
 
-    def classified(self, module: nn.Module, data: Shard) -> Bool[np.ndarray, " pictures"]:
-        """Which pictures ``module`` classifies correctly, as it is; it is left in evaluation."""
+    def _seen(self, images: torch.Tensor) -> torch.Tensor:
+        """Pictures as evaluation shows them."""
+        size = self._size or images.shape[-1]
+        return centre(images, size) if self._view == "centre" else images
+
+    def _varied(
+        self, images: torch.Tensor, settings: Settings, rng: np.random.Generator
+    ) -> torch.Tensor:
+        """Pictures as training shows them."""
+        if settings.crop:
+            return crop_and_mirror(images, rng, self._size or images.shape[-1])
+        return self._seen(shift_and_mirror(images, rng) if settings.augment else images)
+
+    def classified(
+        self, module: nn.Module, data: Shard, shown: _Shown | None = None
+    ) -> Bool[np.ndarray, " pictures"]:
+        """Which pictures ``module`` classifies correctly, as it is; it is left in evaluation.
+
+        They are ``shown`` as evaluation shows them, unless told otherwise.
+        """
+        shown = shown or self._seen
         module.eval()
         right = []
         with torch.inference_mode():
             for images, labels in zip(data.images.split(512), data.labels.split(512), strict=True):
-                guess = self._logits(module, images).argmax(1)
+                guess = self._logits(module, shown(images)).argmax(1)
                 right.append(guess == labels.to(self.device))
         return torch.cat(right).cpu().numpy()
 
-    def _right(self, module: nn.Module, data: Shard) -> int:
-        return int(self.classified(module, data).sum())
+    def _right(self, module: nn.Module, data: Shard, shown: _Shown) -> int:
+        return int(self.classified(module, data, shown).sum())
 
     def _loss(self, module: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return nn.functional.cross_entropy(self._logits(module, images), labels.to(self.device))
 
     def _logits(self, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """What ``module`` says about uint8 pictures."""
+        """What ``module`` says about pictures, 0 to 255."""
         pixels = images.to(self.device, self._type)
         pixels = normalised(pixels, self._mean, self._std, self._size)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
@@ -212,7 +242,7 @@ class Trainer:
         module.zero_grad()
         for places in torch.arange(len(data)).split(512):
             batch = data.take(places)
-            loss = self._loss(module, batch.images, batch.labels)
+            loss = self._loss(module, self._seen(batch.images), batch.labels)
             (loss * (len(batch) / len(data))).backward()
         slopes = {}
         for name, parameter in module.named_parameters():

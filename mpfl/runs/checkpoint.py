@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,32 +14,42 @@ from mpfl.algorithm import State
 from mpfl.filters import Layout
 from mpfl.runs.folder import write_atomically
 from mpfl.simulation import Resume, RoundLog
-from mpfl.types import MPFLError, Weights
+from mpfl.types import MPFLError
 
 
 def save_checkpoint(path: Path, log: RoundLog) -> None:
-    """Everything that the next round needs; equal memories (w0, as a rule) are written once."""
+    """Everything that the next round needs; a tensor that several hold is written once.
+
+    As a rule nodes hold w0 and little else. Of each tensor ``versions`` lists those that differ,
+    the state's own first (None if it has none), and a memory is the number of each of its own.
+    """
     state = log.state
+    versions: dict[str, list[np.ndarray | None]] = {n: [a] for n, a in state.weights.items()}
+    memories = [
+        {name: _place(array, versions.setdefault(name, [None])) for name, array in memory.items()}
+        for memory in log.memories
+    ]
     arrays = {f"mask/{name}": bits for name, bits in state.mask.items()}
-    held: list[Weights] = [state.weights]
-    which = []
-    for memory in log.memories:
-        equal = (i for i, other in enumerate(held) if _equal(memory, other))
-        which.append(next(equal, len(held)))
-        held += [memory] if which[-1] == len(held) else []
-    for i, weights in enumerate(held):
-        arrays |= {f"weights/{i}/{name}": array for name, array in weights.items()}
+    for name, held in versions.items():
+        arrays |= {
+            f"weights/{i}/{name}": array for i, array in enumerate(held) if array is not None
+        }
     meta = {
         "round": str(log.round),
         "seed": "" if state.seed is None else str(state.seed),
-        "memories": " ".join(map(str, which)),
+        "memories": json.dumps(memories),
     }
-    dense = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    dense = {n: np.ascontiguousarray(a).reshape(a.shape) for n, a in arrays.items()}
     write_atomically(path, safetensors.numpy.save(dense, meta))
 
 
-def _equal(one: Weights, other: Weights) -> bool:
-    return all(one[name] is other[name] or np.array_equal(one[name], other[name]) for name in one)
+def _place(array: np.ndarray, held: list[np.ndarray | None]) -> int:
+    """Where an array stands among those of its name, to which it is added if it is new."""
+    for place, other in enumerate(held):
+        if other is not None and (array is other or np.array_equal(array, other)):
+            return place
+    held.append(array)
+    return len(held) - 1
 
 
 def load_checkpoint(path: Path, layout: Layout) -> Resume | None:
@@ -51,11 +62,22 @@ def load_checkpoint(path: Path, layout: Layout) -> Resume | None:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise MPFLError(f"{path}: damaged ({error}); start the run again elsewhere") from None
-    which = [int(i) for i in meta["memories"].split()]
-    held = [_under(arrays, f"weights/{i}/") for i in range(1 + max(which, default=0))]
+    weights = _under(arrays, "weights/0/")
+    memories = [
+        {name: arrays[f"weights/{place}/{name}"] for name, place in memory.items()}
+        for memory in _memories(meta["memories"], weights)
+    ]
     mask = {layer.name: arrays[f"mask/{layer.name}"] for layer in layout.layers}
     seed = int(meta["seed"]) if meta["seed"] else None
-    return Resume(int(meta["round"]), State(held[0], mask, seed), [held[i] for i in which])
+    return Resume(int(meta["round"]), State(weights, mask, seed), memories)
+
+
+def _memories(text: str, weights: Mapping[str, np.ndarray]) -> list[dict[str, int]]:
+    """For each node the version of each tensor; earlier, one number was that of all of them."""
+    if not text.startswith("["):
+        return [dict.fromkeys(weights, int(place)) for place in text.split()]
+    memories: list[dict[str, int]] = json.loads(text)
+    return memories
 
 
 def _under(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

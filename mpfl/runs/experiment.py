@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from mpfl.allocate import Quota, even
 from mpfl.data.noise import DataNoise
 from mpfl.data.partition import Partition, iid
-from mpfl.nets.settings import Precision, Prunes, Settings
+from mpfl.nets.settings import Precision, Prunes, Settings, View
 from mpfl.node import Fault
 from mpfl.prune import Score, l2, needs_gradients
 from mpfl.runs import former
@@ -26,6 +26,8 @@ from mpfl.wire import Coding
 Head = Literal["w0", "fresh"]
 Draws = Literal["repeated", "own"]
 Decay = Literal["constant", "cosine"]
+Pooled = Literal["clean", "nodes"]
+Statistics = Literal["dataset", "imagenet"]
 
 ModelMaker: TypeAlias = Callable[[int], Any]
 """``classes -> torch module``: a network of a reader's own, in place of a model's name."""
@@ -36,12 +38,17 @@ class Experiment:
     """One run, described by values alone: equal experiments give equal masks and weights.
 
     ``data_noise`` spoils the data of the first ``noisy_nodes`` nodes, ``fault`` their votes (or
-    makes them private); the final central training is always on clean data. ``w0`` is
+    makes them private); who trains for all trains on clean data, or with ``pooled="nodes"`` on
+    what the nodes hold, spoilt as it is. ``validation`` is the share of its training pictures that
+    every party holds out to choose an epoch by; 0: the test pictures serve. ``w0`` is
     ``"random"``, ``"torchvision"`` or a safetensors file. ``model`` is a name, or a function
-    ``classes -> torch module``. ``pixels`` is the height and width
-    that the network sees (None: the data set's own). ``match`` is the folder of a recorded
-    run whose filter counts a control takes over, round by round.
-    ``central_epochs`` and ``federated_rounds`` set the two final trainings; 0 leaves one out.
+    ``classes -> torch module``. ``pixels`` is the height and width that the network sees (None:
+    the data set's own), ``view`` whether of the whole picture or of its centre. ``statistics``
+    says whose mean and deviation make pixels normal. ``match`` is the folder of a recorded run
+    whose filter counts a control takes over, round by round. ``central_epochs`` and
+    ``federated_rounds`` set the two final trainings; 0 leaves one out. ``stop_above``: the mask
+    rounds end after the first in which more than this share of the weights that filters are made
+    of is gone.
 
     ``lot`` draws another lottery under the same seed. ``final_draws="own"`` gives the final
     federated training its own order of pictures in every round; ``"repeated"``, that of the first
@@ -91,6 +98,11 @@ class Experiment:
     federated_decay: Decay = "constant"
     final_draws: Draws = "repeated"
     lot: int = 0
+    validation: float = 0.0
+    pooled: Pooled = "clean"
+    view: View = "whole"
+    statistics: Statistics = "dataset"
+    stop_above: float | None = None
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -106,6 +118,12 @@ class Experiment:
         one_of("final_draws", self.final_draws, get_args(Draws))
         one_of("federated_decay", self.federated_decay, get_args(Decay))
         one_of("prunes", self.prunes, get_args(Prunes))
+        one_of("pooled", self.pooled, get_args(Pooled))
+        one_of("view", self.view, get_args(View))
+        one_of("statistics", self.statistics, get_args(Statistics))
+        for name in ("validation", "stop_above"):
+            if (value := getattr(self, name)) is not None and not 0 <= value < 1:
+                raise MPFLError(f"{name} is {value!r}; give a share of 0 to below 1")
         if not 0 <= self.noisy_nodes <= self.nodes:
             raise MPFLError(f"noisy_nodes is {self.noisy_nodes}, but there are {self.nodes} nodes")
         if self.images is not None and self.images < self.nodes:
@@ -154,10 +172,10 @@ class Experiment:
             raise MPFLError(
                 f"fault {describe(self.fault)} spoils votes; nobody votes in {method.name!r}"
             )
-        if self.data_noise is not None and not method.wire:
+        if self.data_noise is not None and not method.wire and self.pooled == "clean":
             raise MPFLError(
                 f"noise {describe(self.data_noise)} spoils nodes, but {method.name!r} trains on "
-                "clean pooled data"
+                "clean pooled data; set pooled to nodes, or leave the noise out"
             )
         if self.match is not None and not method.copies_counts:
             able = ", ".join(each.name for each in METHODS.values() if each.copies_counts)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from mpfl import masks, wire
 from mpfl.algorithm import Initialise, LocalTrain, Start, State
 from mpfl.baselines.controls import Counts
+from mpfl.baselines.released_fl import CentreTrain
 from mpfl.filters import Layout, apply, expand
 from mpfl.node import Plan
 from mpfl.types import Weights
@@ -46,6 +47,10 @@ class Parts(ABC):
     @abstractmethod
     def scored_training(self) -> LocalTrain:
         """The same from w0, with the gradients that the experiment's score asks for."""
+
+    @abstractmethod
+    def centre_training(self) -> CentreTrain:
+        """The same at the party that has the data of all."""
 
     @abstractmethod
     def matched_counts(self) -> Counts | None:

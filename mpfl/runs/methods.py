@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias, get_args
 from mpfl.algorithm import Algorithm, State
 from mpfl.baselines.controls import iterated_norms, lottery, w0_norms
 from mpfl.baselines.pruning_fl import pruning_fl
+from mpfl.baselines.released_fl import released_fl
 from mpfl.runs.final_start import FinalStart, Parts, from_average, from_consensus, from_w0
 from mpfl.server import masked_pruning
 from mpfl.types import one_of
@@ -79,6 +80,12 @@ def _pruning_fl(bench: Parts) -> Algorithm:
     return pruning_fl(bench.plan, bench.initialise, train, score=e.score, seed=e.seed)
 
 
+def _released_fl(bench: Parts) -> Algorithm:
+    e = bench.experiment
+    train, centre, w0 = bench.scored_training(), bench.centre_training(), bench.start.w0
+    return released_fl(bench.plan, bench.initialise, train, centre, w0, score=e.score, seed=e.seed)
+
+
 def _lottery(bench: Parts) -> Algorithm:
     e, counts = bench.experiment, bench.matched_counts()
     return lottery(bench.plan, bench.initialise, seed=e.seed, lot=e.lot, counts=counts)
@@ -102,6 +109,9 @@ PRUNING_FL = Method(
 )
 """The paper's baseline: weights are averaged, and the average is pruned."""
 
+RELEASED_FL = Method("released-fl", _released_fl, averages=True, final_start=from_consensus)
+"""The federated curve of the released code: weights are averaged, the centre's own are pruned."""
+
 LTH = Method("lth", _mpfl, trainers="pooled", wire=False)
 """The lottery ticket: masked pruning with one node that holds all the data."""
 
@@ -124,5 +134,15 @@ ITERATED_NORMS = Method(
 
 METHODS: Mapping[str, Method] = {
     method.name: method
-    for method in (MPFL, PRUNING_FL, LTH, FEDAVG, CENTRAL, LOTTERY, W0_NORMS, ITERATED_NORMS)
+    for method in (
+        MPFL,
+        PRUNING_FL,
+        RELEASED_FL,
+        LTH,
+        FEDAVG,
+        CENTRAL,
+        LOTTERY,
+        W0_NORMS,
+        ITERATED_NORMS,
+    )
 }

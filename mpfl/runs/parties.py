@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -24,9 +25,22 @@ class Parties:
         self.experiment, self.dataset = experiment, dataset
 
     @cached_property
-    def pooled(self) -> Shard:
-        """All training data in one place."""
+    def whole(self) -> Shard:
+        """All training data as it came."""
         return self._some("train", self.dataset.train_images, self.dataset.train_labels)
+
+    @cached_property
+    def alone(self) -> Shard:
+        """All training data, as a party has it that holds no other: a part held out, maybe."""
+        return self._held_out(self.whole, 0)
+
+    @cached_property
+    def pooled(self) -> Shard:
+        """What one party trains on for all: clean data, or the nodes' own, put together."""
+        e = self.experiment
+        if e.pooled == "clean" and not e.validation:
+            return self.whole
+        return _joined(self.nodes if e.pooled == "nodes" else self._dealt(None))
 
     @cached_property
     def test(self) -> Shard:
@@ -35,9 +49,12 @@ class Parties:
 
     @cached_property
     def nodes(self) -> list[Shard]:
-        """Each node's own data, spoilt if the experiment says so."""
+        """Each node's own data, spoilt if the experiment says so; what it holds out as well."""
+        return self._dealt(self.experiment.data_noise)
+
+    def _dealt(self, noise: DataNoise | None) -> list[Shard]:
         e = self.experiment
-        images, labels = self.pooled.images.cpu().numpy(), self.pooled.labels.cpu().numpy()
+        images, labels = self.whole.images.cpu().numpy(), self.whole.labels.cpu().numpy()
         parts = e.partition(labels, e.nodes, rng_for(e.seed, "partition"))
         every = np.sort(np.concatenate(parts)) if len(parts) == e.nodes else np.zeros(0)
         if not np.array_equal(every, np.arange(len(labels))):
@@ -48,12 +65,26 @@ class Parties:
         shards = []
         for node, part in enumerate(parts):
             own = images[part], labels[part]
-            if e.data_noise is not None and node < e.noisy_nodes:
+            if noise is not None and node < e.noisy_nodes:
                 rng, classes = rng_for(e.seed, "noise", node), len(self.dataset.classes)
-                own = e.data_noise(own[0].copy(), own[1].copy(), classes, rng)
-                _check_spoilt(e.data_noise, own, images[part], labels[part], classes)
-            shards.append(_shard(*own))
+                own = noise(own[0].copy(), own[1].copy(), classes, rng)
+                _check_spoilt(noise, own, images[part], labels[part], classes)
+            shards.append(self._held_out(_shard(*own), node))
         return shards
+
+    def _held_out(self, own: Shard, node: int) -> Shard:
+        """A party's data without the share that it holds out, which is beside it."""
+        if not (share := self.experiment.validation):
+            return own
+        count = max(1, round(share * len(own)))
+        if len(own) - count < 2:
+            raise MPFLError(
+                f"node {node}: of {len(own)} images {count} are held out for validation, and too "
+                "few are left to train on; use fewer nodes, or a smaller validation"
+            )
+        order = rng_for(self.experiment.seed, "validation", node).permutation(len(own))
+        held, left = (torch.from_numpy(np.sort(part)) for part in np.split(order, [count]))
+        return replace(own.take(left), validation=own.take(held))
 
     @cached_property
     def node_tests(self) -> list[Shard]:
@@ -92,6 +123,16 @@ def _check_spoilt(
             f"labels {new_labels.dtype}{list(new_labels.shape)}; shapes, the type of the images "
             f"and labels within 0..{classes - 1} must stay"
         )
+
+
+def _joined(shards: list[Shard]) -> Shard:
+    """All parties' data in one place, and all that they hold out in another."""
+    held = [shard.validation for shard in shards if shard.validation is not None]
+    return Shard(
+        torch.cat([shard.images for shard in shards]),
+        torch.cat([shard.labels for shard in shards]),
+        _joined(held) if held else None,
+    )
 
 
 def _shard(images: np.ndarray, labels: np.ndarray) -> Shard:

@@ -139,6 +139,8 @@ class Phases:
         checkpoint = self.folder / f"checkpoint-{name}.safetensors"
         resume = load_checkpoint(checkpoint, bench.layout)
         state = algorithm.init(start) if resume is None else resume.state
+        if mask is None and self._enough(state):
+            return state
         elsewhere = self.machines or self.workers
         run_nodes = None
         if elsewhere is not None and len(nodes):
@@ -163,4 +165,15 @@ class Phases:
             append_round(self.folder / f"{name}.jsonl", line)
             save_checkpoint(checkpoint, log)
             state = log.state
+            if mask is None and self._enough(state):
+                break
         return state
+
+    def _enough(self, state: State) -> bool:
+        """Whether more is gone of the weights that filters are made of than ``stop_above``."""
+        limit, sizes = self.bench.experiment.stop_above, self.bench.layout.filter_sizes
+        if limit is None:
+            return False
+        left = sum(int(bits.sum()) * sizes[name] for name, bits in state.mask.items())
+        every = sum(bits.size * sizes[name] for name, bits in state.mask.items())
+        return 1 - left / every > limit

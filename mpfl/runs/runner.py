@@ -122,11 +122,13 @@ def _finished(folder: Path) -> dict[str, Any]:
 
 
 def _require_memories(folder: Path, experiment: Experiment) -> None:
-    """Refuse to go on if the nodes' own weights, carried on, were lost with their machines."""
+    """Refuse to go on if what nodes carried on from turn to turn was lost with their machines."""
     voting = (folder / "rounds.jsonl").exists() and not (folder / "mask.safetensors").exists()
-    if voting and not experiment.rewind:
+    ever = experiment.local.keep == "best-ever" and experiment.epochs > 1
+    if voting and (ever or not experiment.rewind):
+        what = "best accuracy (local.keep=best-ever)" if ever else "weights on (rewind=False)"
         raise MPFLError(
-            f"{folder}: its nodes carried their weights on (rewind=False), and nobody else has "
+            f"{folder}: its nodes carried their {what}, and nobody else has "
             "them; begin again with another --out"
         )
 

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -25,7 +25,8 @@ import torch
 
 from mpfl.nets.hardware import keep_freed_memory
 from mpfl.runs.experiment import Experiment
-from mpfl.runs.workbench import Trained, Workbench
+from mpfl.runs.trainings import Trained
+from mpfl.runs.workbench import Workbench
 from mpfl.simulation import OnTurn, RunNodes
 from mpfl.types import Mask, MPFLError, Reply, Weights, at_least
 
@@ -85,8 +86,9 @@ class Workers:
             for done, turn in enumerate(turns):
                 on_turn(round_, done)
                 reply = turn()
-                # Unchanged memories, w0 as a rule, do not travel back.
-                yield reply if reply.memory else replace(reply, memory=memories[done])
+                if isinstance(reply.memory, _Changed):
+                    reply = replace(reply, memory=reply.memory.in_(memories[done]))
+                yield reply
 
         return run
 
@@ -106,6 +108,14 @@ class Workers:
                 return begun.result()
 
         return result
+
+
+class _Changed(dict[str, Any]):
+    """What a turn changed in a memory: what it left, w0 as a rule, need not travel back."""
+
+    def in_(self, memory: Weights) -> Weights:
+        """The memory after the turn; the very same if nothing changed."""
+        return {**memory, **self} if self else memory
 
 
 def _require_portable(experiment: Experiment) -> None:
@@ -168,7 +178,11 @@ def _end_with_parent() -> None:
 
 def _turn(mask: Mask | None, round_: int, node: int, memory: Weights, message: bytes) -> Reply:
     reply = _bench.turn(mask, round_, node, memory, message)
-    return replace(reply, memory=None) if reply.memory is memory else reply
+    kept = reply.memory
+    if isinstance(kept, Mapping) and kept.keys() >= memory.keys():
+        changed = {name: kept[name] for name in kept if kept[name] is not memory.get(name)}
+        return replace(reply, memory=_Changed(changed))
+    return reply
 
 
 def _train_centrally(mask: Mask) -> Trained:

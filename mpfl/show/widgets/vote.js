@@ -7,7 +7,7 @@ const RULES = [
 ];
 
 /** For every filter of a layer, whether it stays: as mpfl.vote decides it. */
-function decide(rule, votes, nodes, keep, ranks, tau, p) {
+function decide(rule, votes, nodes, keep, ranks, weights, tau, p) {
   const size = votes.length;
   const share = Array.from(votes, (count) => count / nodes);
   const at = (threshold) => share.map((each) => each >= threshold);
@@ -33,9 +33,14 @@ function decide(rule, votes, nodes, keep, ranks, tau, p) {
     kept = at(1);
     if (gone(kept) / size < 1 - keep / size - 1e-12) kept = at(1 / nodes);
   } else {
-    const ones = votes.reduce((sum, count) => sum + count, 0);
-    const place = Math.ceil(p * (nodes * size - 1));
-    kept = at(place >= nodes * size - ones ? 1 : 0);
+    const every = nodes * size * weights;
+    const zeros = every - votes.reduce((sum, count) => sum + count, 0) * weights;
+    const place = (every - 1) * ((100 * p) / 100);
+    const before = Math.floor(place);
+    const step = place - before;
+    const between = step < 0.5 ? step : 1 - (1 - step);
+    if (before !== zeros - 1 || zeros === every) kept = at(before >= zeros ? 1 : 0);
+    else kept = at(between);
   }
   return kept.some(Boolean) ? kept : best(1); // an empty layer computes nothing
 }
@@ -47,13 +52,13 @@ function consensus(state) {
   const made = (count) => {
     const cast = ballots.honest.map((own, node) => (node < count ? ballots[bad][node] : own));
     let start = 0;
-    return layers.map(([, size]) => {
+    return layers.map(([, size, weights]) => {
       const votes = new Array(size).fill(0);
       for (const ballot of cast) for (let i = 0; i < size; i++) votes[i] += ballot[start + i];
       const keep = Math.max(1, size - roundedUp(sparsity, size));
       const ours = ranks.slice(start, start + size);
       start += size;
-      return { votes, kept: decide(rule, votes, nodes, keep, ours, tau, percentile) };
+      return { votes, kept: decide(rule, votes, nodes, keep, ours, weights, tau, percentile) };
     });
   };
   return { nodes, now: made(faulty), clean: made(0) };

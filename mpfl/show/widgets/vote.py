@@ -89,12 +89,14 @@ class VoteExplorer(Playable):
                 "layer": ("", *(layer.name for layer in layout.layers)),
             },
         )
-        ranks = []
+        ranks, filter_sizes = [], layout.filter_sizes
         for layer in layout.layers:  # 0 is the largest filter, which wins a tie
             order = np.argsort(-norms[layer.name], kind="stable")
             ranks += np.argsort(order, kind="stable").tolist()
         super().__init__(
-            layers=[[layer.name, layer.filters] for layer in layout.layers],
+            layers=[
+                [layer.name, layer.filters, filter_sizes[layer.name]] for layer in layout.layers
+            ],
             ballots={name: [hex_of(b) for b in cast] for name, cast in self._cast.items()},
             ranks=ranks,
             **{"bad": bad[0]} | setting,

@@ -1,0 +1,200 @@
+"""Whatever is trained in an experiment, and on what: its data, network, w0 and settings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+
+from mpfl import data as datasets
+from mpfl.algorithm import Initialise, LocalTrain, Start
+from mpfl.baselines.released_fl import CentreTrain
+from mpfl.filters import apply
+from mpfl.nets.networks import build
+from mpfl.nets.pixels import IMAGENET, uncut
+from mpfl.nets.settings import Settings
+from mpfl.nets.start import initial_weights, pretrained_weights
+from mpfl.nets.tensors import load_weights
+from mpfl.nets.tracing import layout_of
+from mpfl.nets.trainer import Trainer
+from mpfl.prune import needs_gradients
+from mpfl.runs.experiment import Experiment
+from mpfl.runs.final_start import Parts
+from mpfl.runs.naming import describe
+from mpfl.runs.parties import Parties
+from mpfl.seeds import Rng, rng_for
+from mpfl.types import Mask, MPFLError, Update, Weights
+
+OnEpoch = Callable[[int], None]
+
+
+class Trained(NamedTuple):
+    """What a central training came to.
+
+    ``right`` says of each test picture whether the network classifies it correctly, and
+    ``accuracies``, 0-1, how many it did after each epoch.
+    """
+
+    weights: Weights
+    right: Bool[np.ndarray, " pictures"]
+    accuracies: tuple[float, ...]
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the test pictures that it classifies correctly, 0-1."""
+        return float(self.right.mean())
+
+
+class Trainings(Parts):
+    """The trainings of an experiment; ``on_epoch`` is called before every local epoch."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        root: Path = Path("data"),
+        *,
+        on_epoch: OnEpoch = lambda epoch: None,
+    ) -> None:
+        self.experiment, self.on_epoch = experiment, on_epoch
+        size = {}
+        if (pixels := experiment.pixels) is not None:
+            size = {"pixels": uncut(pixels) if experiment.view == "centre" else pixels}
+        self.dataset = datasets.load(experiment.dataset, root, **size)
+        self.parties = Parties(experiment, self.dataset)
+        self.layout = self.trainer.layout
+        needs = self.layout.shapes[self.layout.layers[0].weight][1]
+        if needs != (has := self.dataset.train_images.shape[1]):
+            raise MPFLError(
+                f"model {describe(experiment.model)!r} reads pictures of {needs} channels, but "
+                f"those of {experiment.dataset!r} have {has}; choose another model or data set"
+            )
+
+    def _module(self) -> torch.nn.Module:
+        e = self.experiment
+        classes, pixels = len(self.dataset.classes), self.dataset.train_images.shape[-1]
+        if not isinstance(e.model, str):
+            return e.model(classes)
+        return build(e.model, classes, width=e.width, pixels=e.pixels or pixels)
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """Trains and evaluates the network that a mask leaves."""
+        module, e = self._module(), self.experiment
+        layout, cuttable = layout_of(module, e.prunes), e.prunes == "filter"
+        return Trainer(
+            module,
+            layout,
+            *self._statistics(),
+            e.precision,
+            e.pixels,
+            compact=cuttable,
+            view=e.view,
+        )
+
+    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation of the pixels, for each channel."""
+        mean, std = self.dataset.mean, self.dataset.std
+        if self.experiment.statistics == "dataset":
+            return mean, std
+        if len(mean) != len(IMAGENET[0]):
+            raise MPFLError(
+                f"statistics 'imagenet' are of {len(IMAGENET[0])} channels, but the pictures of "
+                f"{self.experiment.dataset!r} have {len(mean)}; set statistics to dataset"
+            )
+        return IMAGENET
+
+    @cached_property
+    def start(self) -> Start:
+        """w0, and the seed that carries it if it is a random initialisation."""
+        e = self.experiment
+        w0 = self.initialise(e.seed)
+        if e.w0 == "random":
+            return Start(w0, e.seed)
+        module = self._module()
+        load_weights(module, w0)
+        return Start(pretrained_weights(describe(e.model), module, e.w0))
+
+    @cached_property
+    def initialise(self) -> Initialise:
+        """How w0 is drawn; the last one is kept, as all who take part in a run ask for it."""
+        return lru_cache(maxsize=1)(partial(initial_weights, self.trainer.module))
+
+    def right(self, weights: Weights, mask: Mask) -> Bool[np.ndarray, " pictures"]:
+        """Which test pictures the network left by ``mask`` classifies correctly."""
+        return self.trainer.right(weights, mask, self.parties.test)
+
+    def accuracy(self, weights: Weights, mask: Mask) -> float:
+        """The share of them, 0-1."""
+        return float(self.right(weights, mask).mean())
+
+    def local_training(
+        self,
+        *,
+        settings: Settings | None = None,
+        epochs: int | None = None,
+        fresh_head: bool = False,
+        gradients: bool = False,
+        on_epoch: OnEpoch | None = None,
+        after_epoch: Callable[[torch.nn.Module], None] = lambda module: None,
+    ) -> LocalTrain:
+        """What a node does with its data in a round, unless told otherwise.
+
+        It is :meth:`mpfl.nets.trainer.Trainer.fit` with the experiment's settings filled in.
+        """
+        settings = settings or self.experiment.local
+        return partial(
+            self.trainer.fit,
+            settings=settings,
+            epochs=epochs or self.experiment.epochs,
+            validation=None if settings.keep == "last" else self.parties.test,
+            fresh_head=fresh_head,
+            gradients=gradients,
+            on_epoch=on_epoch or self.on_epoch,
+            after_epoch=after_epoch,
+        )
+
+    def scored_training(self) -> LocalTrain:
+        """Local training from w0 whose result is scored: with gradients, if the score asks."""
+        e = self.experiment
+        return self.local_training(fresh_head=e.head == "fresh", gradients=needs_gradients(e.score))
+
+    def centre_training(self) -> CentreTrain:
+        """The same at the party that has the data of all; nobody is told of its epochs."""
+        e = self.experiment
+        train = self.local_training(
+            fresh_head=e.head == "fresh",
+            gradients=needs_gradients(e.score),
+            on_epoch=lambda epoch: None,
+        )
+
+        def at_the_centre(weights: Weights, mask: Mask, rng: Rng) -> Update:
+            return train(weights, mask, self.parties.pooled, rng)
+
+        return at_the_centre
+
+    def train_centrally(self, mask: Mask, on_epoch: OnEpoch | None = None) -> Trained:
+        """What ``mask`` leaves, trained from w0 on all data in one place."""
+        e, began = self.experiment, time.perf_counter()
+        accuracies: list[float] = []
+
+        def test(module: torch.nn.Module) -> None:
+            accuracies.append(float(self.trainer.classified(module, self.parties.test).mean()))
+
+        train = self.local_training(
+            settings=e.final,
+            epochs=e.central_epochs,
+            fresh_head=e.head == "fresh",
+            on_epoch=on_epoch,
+            after_epoch=test,
+        )
+        begin = apply(self.start.w0, mask, self.layout)
+        update = train(begin, mask, self.parties.pooled, rng_for(e.seed, "central"))
+        right = self.right(update.weights, mask)
+        return Trained(update.weights, right, tuple(accuracies), time.perf_counter() - began)
