@@ -145,7 +145,7 @@ class weighted(LayerRule):
         finite = all(0 <= weight < math.inf for weight in self.weights)
         if not (finite and sum(self.weights) > 0):
             raise MPFLError(
-                f"vote rule weighted: weights {self.weights} must be finite, at least 0, and not all 0"
+                f"vote rule weighted: weights {self.weights} must be finite, at least 0, not all 0"
             )
 
     def __call__(self, tally: Tally) -> Bool[np.ndarray, " filters"]:
