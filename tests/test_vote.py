@@ -331,9 +331,9 @@ def counted(votes) -> Tally:
         (lambda: share(1.01), "vote rule share: tau is 1.01"),
         (lambda: share(math.nan), "vote rule share: tau is nan"),
         (lambda: weighted((1.0,), -1), "vote rule weighted: tau is -1"),
-        (lambda: weighted(()), "weights () must be finite, at least 0, and not all 0"),
-        (lambda: weighted((1.0, -1.0, 1.0)), "must be finite, at least 0, and not all 0"),
-        (lambda: weighted((0.0, 0.0)), "must be finite, at least 0, and not all 0"),
+        (lambda: weighted(()), "weights () must be finite, at least 0, not all 0"),
+        (lambda: weighted((1.0, -1.0, 1.0)), "must be finite, at least 0, not all 0"),
+        (lambda: weighted((0.0, 0.0)), "must be finite, at least 0, not all 0"),
         (
             lambda: most_votes(0),
             "vote rule most_votes: k is 0, but a layer needs at least 1 filter",
