@@ -1,0 +1,72 @@
+"""Masks beside each other, and accuracies beside those of lotteries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from mpfl.show.looks import LOOKS
+from mpfl.show.plots.appearance import mean_and_range, style
+
+
+def shared_by_round(panels: Mapping[str, Mapping[str, np.ndarray]], chance: np.ndarray) -> Figure:
+    """How many of the vote's filters a control keeps as well, round by round; a panel a start.
+
+    ``panels[start][control]`` is ``[seeds, rounds]``, 0-1; the control's name is that of its
+    method. ``chance``, ``[rounds]``, is what a lottery would share: as much as is left.
+    """
+    with style():
+        figure, axes = plt.subplots(
+            1, len(panels), figsize=(3.9 * len(panels), 3.5), sharey=True, layout="constrained",
+            squeeze=False,
+        )  # fmt: skip
+        rounds = np.arange(1, len(chance) + 1)
+        for place, (start, controls) in zip(axes[0], panels.items(), strict=True):
+            for name, shares in controls.items():
+                colour, marker = LOOKS[name]
+                mean_and_range(
+                    place, rounds, 100 * shares, color=colour, marker=marker, markersize=5,
+                    label=name.replace("-", " "),
+                )  # fmt: skip
+            place.plot(rounds, 100 * chance, ":", color="black", label="a lottery, on average")
+            place.set(title=start, xlabel="round", ylim=(0, 103), xticks=rounds)
+        axes[0][0].set_ylabel("of the vote's filters, %")
+        figure.legend(
+            *axes[0][0].get_legend_handles_labels(),
+            loc="outside lower center", ncols=3, frameon=False,
+        )  # fmt: skip
+    plt.close(figure)
+    return figure
+
+
+def among_lotteries(rows: Sequence[tuple[str, Mapping[str, float], Sequence[float]]]) -> Figure:
+    """Accuracies of chosen masks among those of lotteries with the same counts, a line a seed.
+
+    A row is its name, the chosen masks' figures by method, and the lotteries'.
+    """
+    with style():
+        figure, axes = plt.subplots(figsize=(7.4, 1.2 + 0.38 * len(rows)), layout="constrained")
+        named = set()
+        for place, (_, chosen, lotteries) in enumerate(reversed(rows)):
+            colour, _ = LOOKS["lottery"]
+            axes.plot(
+                lotteries, [place] * len(lotteries), "|", color=colour, markersize=13,
+                label=None if "lottery" in named else "a lottery",
+            )  # fmt: skip
+            named.add("lottery")
+            for name, value in chosen.items():
+                colour, marker = LOOKS[name]
+                axes.plot(
+                    [value], [place], marker, color=colour, markersize=8,
+                    label=None if name in named else name.replace("mpfl", "vote").replace("-", " "),
+                )  # fmt: skip
+                named.add(name)
+        axes.set(yticks=range(len(rows)), xlabel="test accuracy, %")
+        axes.set_yticklabels([name for name, _, _ in reversed(rows)])
+        axes.grid(axis="y", visible=False)
+        figure.legend(loc="outside lower center", ncols=5, frameon=False)
+    plt.close(figure)
+    return figure
