@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[Path], Iterable[Figure]]] = {
     "engine": training.engine,
     "side-by-side": training.side_by_side,
     "laptop": training.laptop_rounds,
+    "small-pictures": training.small_pictures,
     "masks": wire.masks_on_the_wire,
     "votes": wire.a_million_votes,
     "inference": inference.compact_against_dense,

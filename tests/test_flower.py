@@ -159,6 +159,7 @@ def test_messages_carry_the_simulation_bit_for_bit(plain: Path, tmp_path: Path) 
         {"coding": "packed"},
         {"fault": "inverted_mask()"},
         {"data_noise": "permuted_labels()"},
+        {"local.keep": "best-ever", "validation": 0.2, "epochs": 2, "stop_above": 0.2},
     ],
     ids=str,
 )
@@ -490,7 +491,7 @@ def test_the_settings_of_the_shell_hold_wherever_they_are_copied(tmp_path: Path)
     assert done.stdout.split("\n")[0] == f"{copy} 0"
 
 
-@pytest.mark.parametrize("method", ["pruning-fl", "lth", "lottery"])
+@pytest.mark.parametrize("method", ["pruning-fl", "released-fl", "lth", "lottery"])
 def test_a_method_that_does_not_run_between_machines_is_refused(method: str) -> None:
     with pytest.raises(MPFLError, match="does not run between machines"):
         experiment_of({**CONFIG, "recipe": f"digits-{method}"})

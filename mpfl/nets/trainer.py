@@ -26,9 +26,11 @@ from mpfl.nets.hardware import default_device, has_bfloat16, on_threads
 from mpfl.nets.held import held_tensors, hold
 from mpfl.nets.pixels import centre, normalised
 from mpfl.nets.pointwise import mend_strided_pointwise
+from mpfl.nets.repeated import mend_repeated_pixels
 from mpfl.nets.settings import Precision, Settings, View
 from mpfl.nets.shard import Shard
 from mpfl.nets.tensors import load_weights, to_numpy
+from mpfl.nets.tiny_maps import mend_tiny_maps
 from mpfl.types import CARRIED, Mask, MPFLError, Update, Weights
 
 _Shown = Callable[[torch.Tensor], torch.Tensor]
@@ -77,6 +79,8 @@ class Trainer:
 
     def _placed(self, module: nn.Module) -> nn.Module:
         mend_strided_pointwise(module)
+        mend_repeated_pixels(module)
+        mend_tiny_maps(module)
         return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def network(self, mask: Mask) -> nn.Module:
