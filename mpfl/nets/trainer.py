@@ -24,6 +24,7 @@ from mpfl.nets.cutting import skeleton
 from mpfl.nets.epochs import Epochs
 from mpfl.nets.hardware import default_device, has_bfloat16, on_threads
 from mpfl.nets.held import held_tensors, hold
+from mpfl.nets.narrow_norm import mend_narrow_norms
 from mpfl.nets.pixels import centre, normalised
 from mpfl.nets.pointwise import mend_strided_pointwise
 from mpfl.nets.repeated import mend_repeated_pixels
@@ -81,6 +82,7 @@ class Trainer:
         mend_strided_pointwise(module)
         mend_repeated_pixels(module)
         mend_tiny_maps(module)
+        mend_narrow_norms(module)
         return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def network(self, mask: Mask) -> nn.Module:
