@@ -21,7 +21,7 @@ RECORDED = sorted((Path(__file__).parent.parent / "data" / "results").glob("*.js
 
 
 def test_there_are_records() -> None:
-    assert len(RECORDED) == 121
+    assert len(RECORDED) >= 121
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)

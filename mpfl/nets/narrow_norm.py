@@ -2,8 +2,8 @@
 
 A pruned network's first layers have six or thirteen channels. In channels-last memory torch's
 float32 batch norm is slow if their number is no multiple of 8, as each pixel's channels then end
-amid a vector: of 6 channels at 32 x 32 pixels it takes seven times as long as of 8. A plane a channel,
-copied there and back, takes a third of it: the same function, but for the last digits.
+amid a vector: of 6 channels at 32 x 32 pixels it takes seven times as long as of 8. A plane a
+channel, copied there and back, takes a third of it: the same function, but for the last digits.
 """
 
 from __future__ import annotations
