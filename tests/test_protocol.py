@@ -7,8 +7,12 @@ from zlib import crc32
 import numpy as np
 import pytest
 
+from mpfl import masks
+from mpfl.algorithm import Start
+from mpfl.baselines.controls import iterated_norms
 from mpfl.evidence import primary
 from mpfl.evidence.alike import bits_apart, mask_of, share_kept, sizes_of
+from mpfl.evidence.cells import PRETRAINED
 from mpfl.evidence.exact import Place
 from mpfl.evidence.explore import EXPLORATORY_TABLES
 from mpfl.evidence.inference import holm, p_above
@@ -17,7 +21,13 @@ from mpfl.evidence.primary import decide_primary
 from mpfl.evidence.protocol import FIVE, LOTS, PRIMARY, PROTOCOL_TABLES, TEN
 from mpfl.evidence.samples import Sample, points, rows_of
 from mpfl.evidence.tables import TABLES, cells_of
+from mpfl.nets.networks import build
+from mpfl.nets.start import pretrained_weights
+from mpfl.nets.tracing import layout_of
+from mpfl.node import Plan
 from mpfl.runs.record import Run, read_run
+from mpfl.schedules import geometric
+from mpfl.simulation import simulate
 from mpfl.types import MPFLError
 
 RECORDED = Path(__file__).parent.parent / "data" / "results"
@@ -152,3 +162,23 @@ def test_what_takes_least_for_a_decision_comes_first(tmp_path):
     assert minutes[cell.file] == pytest.approx(sum(each or 0 for each in seconds) / 60)
     assert all(each > 0 for each in minutes.values()), "an estimate for those that are missing"
     assert set(core_minutes(cells_of("cifar10", "laptop"), tmp_path).values()) == {0.0}
+
+
+def test_from_a_trained_start_the_vote_is_iterated_norms():
+    """What the first pages say, from the recorded votes and the w0 file alone."""
+    root = RECORDED.parent.parent
+    module = build("vgg11-bn", 10, width=0.5)
+    layout = layout_of(module)
+    w0 = pretrained_weights("vgg11-bn", module, str(root / PRETRAINED))
+    control = iterated_norms(Plan(layout, geometric(0.15), 10), lambda seed: w0)
+    *_, last = simulate(control, [], Start(w0), 10, seed=0)
+    alone = masks.flatten(last.state.mask, layout)
+    votes = [
+        mask_of(run) for run in rows_of("pretrained", results=RECORDED)["vote, l2"].runs.values()
+    ]
+    shares = {f"{share_kept(vote, alone):.1%}" for vote in votes}
+    assert len(votes) == 3 and shares == {"95.5%"}
+    assert "give 95.5 % of the vote's filters" in " ".join((root / "README.md").read_text().split())
+    said = " ".join((root / "book" / "index.md").read_text().split())
+    assert "nineteen in twenty of the vote's filters are these" in said
+    assert max(bits_apart(one, other) for one in votes for other in votes) == 2

@@ -19,12 +19,14 @@ OTHER_W0 = tuple(f"data/w0/vgg11-bn-half-imagenet100-{seed}.safetensors" for see
 
 
 def norms_table(budget: str) -> Iterator[Cell]:
-    """Iterated norms beside the ten votes of the tables ``cifar10`` and ``pretrained``.
+    """Iterated norms beside the votes of the tables ``cifar10``, ``pretrained``, ``improvement``.
 
     With their seeds, 0 to 2. Where the mask is the same, the control needed no message.
     """
+    root = (TRAINED[0], "local.lr=0.02", "final.lr=0.02", "quota=power(0.5)")
+    starts = {"random w0": (), "trained w0": TRAINED, "root": root}
     for seed in range(3):
-        for start, changes in {"random w0": (), "trained w0": TRAINED}.items():
+        for start, changes in starts.items():
             yield Cell(
                 f"iterated norms, {start}", f"{CIFAR10}-iterated-norms", seed, changes, budget
             )
