@@ -93,7 +93,7 @@ class Workers:
         return run
 
     def train_centrally(self, mask: Mask) -> Callable[[], Trained]:
-        """Begin :meth:`~mpfl.runs.workbench.Workbench.train_centrally` on one of the workers.
+        """Begin :meth:`~mpfl.runs.trainings.Trainings.train_centrally` on one of the workers.
 
         The call that is returned waits for it.
         """
