@@ -125,7 +125,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "lottery",
-        "The vote keeps better filters than a lottery with the same counts (random w0).",
+        "The vote is worth a point over a lottery with the same counts (random w0).",
         GRANTED,
         "cifar10",
         points_apart("cifar10", "vote", "lottery", "central", 1.0),
@@ -141,7 +141,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "lottery-sparse",
-        "The vote keeps better filters than a lottery when 95 % of them go (random w0).",
+        "The vote is worth a point over a lottery when 95 % of them go (random w0).",
         GRANTED,
         "sparsity",
         points_apart("sparsity", "vote, 19 rounds", "lottery, 19 rounds", "central", 1.0),
@@ -149,7 +149,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "lottery-network",
-        "The vote keeps better filters than a lottery with its counts, if it ranks all layers "
+        "The vote is worth a point over a lottery with its counts, if it ranks all layers "
         "together (random w0).",
         GRANTED,
         "network",
@@ -158,7 +158,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "lottery-trained",
-        "The vote keeps better filters than a lottery, from a trained w0.",
+        "The vote is worth a point over a lottery, from a trained w0.",
         GRANTED,
         "pretrained",
         points_apart("pretrained", "vote, l2", "lottery", "central", 1.0),
@@ -166,7 +166,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "messages",
-        "The vote keeps better filters than the norms of w0, which need no message (trained w0).",
+        "The vote is worth a point over the norms of w0, which need no message (trained w0).",
         GRANTED,
         "pretrained",
         points_apart("pretrained", "vote, l2", "w0 norms", "central", 1.0),
@@ -211,8 +211,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     *_after_both(
         "imagenet100-lottery",
-        "On ImageNet100 and ResNet18, the vote keeps better filters than a lottery, "
-        "from a random w0",
+        "On ImageNet100 and ResNet18, the vote is worth a point over a lottery, from a random w0",
         GRANTED,
         "imagenet100",
         ("vote", "lottery"),
