@@ -20,7 +20,15 @@ from mpfl.__main__ import main
 from mpfl.allocate import QUOTAS, even, of_what_is_left, over_network, power
 from mpfl.analysis.faults import FAULTS, colluding_veto, inverted_mask, random_mask
 from mpfl.analysis.privacy import PRIVATE_VOTES, WRAPPERS, randomised_response
-from mpfl.data.noise import DATA_NOISES, gaussian, label_noise, permuted_labels, shuffled_pixels
+from mpfl.data.noise import (
+    DATA_NOISES,
+    blurred,
+    first_classes,
+    gaussian,
+    label_noise,
+    permuted_labels,
+    shuffled_pixels,
+)
 from mpfl.data.partition import PARTITIONS, dirichlet, iid, shards
 from mpfl.nets.settings import Settings
 from mpfl.prune import SCORES
@@ -147,7 +155,7 @@ def test_a_run_without_out_goes_into_a_folder_of_its_own(tmp_path, monkeypatch, 
             ["digits", "--set", "quota=over_net()"],
             "no quota 'over_net'; did you mean 'over_network'?",
         ),
-        (["digits", "--set", "method=mfpl"], "did you mean 'mpfl'? (there are mpfl, pruning-fl"),
+        (["digits", "--set", "method=mfpl"], "did you mean 'mpfl'? (see python -m mpfl list)"),
         (["digits", "--set", "local.optimiser=adm"], "there are sgd, adam"),
         (["digits", "--set", "w0=nowhere"], "no file 'nowhere'"),
         (["digits", "--seed", "-1"], "seed is -1; give at least 0"),
@@ -368,7 +376,15 @@ WRITTEN = {
         over_network(2),
     ],
     "partition": [iid(), dirichlet(0.3), shards(), shards(3)],
-    "data_noise": [None, permuted_labels(), shuffled_pixels(), gaussian(0.1), label_noise(0.2)],
+    "data_noise": [
+        None,
+        permuted_labels(),
+        shuffled_pixels(),
+        gaussian(0.1),
+        label_noise(0.2),
+        blurred(1),
+        first_classes(5),
+    ],
     "fault": [
         None,
         random_mask(),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,19 +14,36 @@ from toys import same as equal
 
 from mpfl import masks
 from mpfl.analysis.faults import colluding_veto, inverted_mask, random_mask
-from mpfl.data.noise import gaussian, label_noise, permuted_labels, shuffled_pixels
+from mpfl.data.noise import (
+    first_classes,
+    gaussian,
+    label_noise,
+    permuted_labels,
+    shuffled_pixels,
+)
 from mpfl.data.partition import dirichlet
 from mpfl.filters import apply
 from mpfl.nets.settings import Settings
 from mpfl.nets.start import initial_weights
-from mpfl.prune import taylor
+from mpfl.prune import random, taylor
 from mpfl.runs import experiment as experiment_module
 from mpfl.runs.experiment import Experiment, changes, config_of, identity
-from mpfl.runs.methods import FEDAVG, LOTTERY, LTH, METHODS, MPFL, PRUNING_FL, W0_NORMS
+from mpfl.runs.methods import (
+    CENTRAL,
+    FEDAVG,
+    ITERATED_NORMS,
+    LOTTERY,
+    LTH,
+    METHODS,
+    MPFL,
+    PRUNING_FL,
+    W0_NORMS,
+)
 from mpfl.runs.recipes import BUDGETS, RECIPES, recipe
 from mpfl.runs.workbench import Workbench
 from mpfl.schedules import geometric, one_shot
 from mpfl.seeds import rng_for
+from mpfl.simulation import simulate
 from mpfl.types import MPFLError
 from mpfl.vote import relaxed, share, weighted
 
@@ -97,7 +115,7 @@ def test_every_recipe_at_every_budget_has_a_name_of_its_own_and_a_configuration_
             assert json.loads(json.dumps(config)) == config
             assert list(config) == [f.name for f in dataclasses.fields(Experiment)]
             names.add(identity(made))
-    assert len(names) == len(RECIPES) * len(BUDGETS) == 105
+    assert len(names) == len(RECIPES) * len(BUDGETS) == 135
 
 
 def test_functions_and_rules_are_described_by_how_they_are_written():
@@ -139,7 +157,7 @@ def test_functions_and_rules_are_described_by_how_they_are_written():
         ({"score": taylor, "method": PRUNING_FL}, "score taylor needs data"),
         ({"score": taylor, "method": W0_NORMS}, "score taylor needs data"),
         ({"fault": random_mask(), "method": FEDAVG}, "nobody votes in 'fedavg'"),
-        ({"match": "runs/a"}, "match is for lottery, w0-norms, not for 'mpfl'"),
+        ({"match": "runs/a"}, "match is for lottery, w0-norms, iterated-norms, not for 'mpfl'"),
     ],
 )
 @pytest.mark.usefixtures("types_unchecked")
@@ -346,3 +364,63 @@ def test_the_plan_refuses_a_schedule_that_empties_a_layer(quick):
     assert Workbench(quick(schedule=geometric(0.1))).plan.sparsity(1) == pytest.approx(0.1)
     with pytest.raises(MPFLError, match=r"0\.99 leaves layer .* with none of its 4 filters"):
         _ = Workbench(quick(schedule=one_shot(0.99))).plan
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"method": FEDAVG, "stop_above": 0.5}, "stop_above ends mask rounds, and 'fedavg' has"),
+        ({"method": LTH, "final_draws": "own"}, "final_draws is about training between nodes"),
+        ({"method": CENTRAL, "federated_decay": "cosine"}, "federated_decay is about training"),
+        ({"method": W0_NORMS, "lot": 1}, "lot is 1, but 'w0-norms' draws no lots"),
+        ({"validation": "0.1"}, "validation is '0.1'; give a share of 0 to below 1"),
+        ({"stop_above": 1.0}, "stop_above is 1.0; give a share of 0 to below 1"),
+        ({"final_draws": "new"}, "no final_draws 'new'"),
+    ],
+)
+@pytest.mark.usefixtures("types_unchecked")
+def test_a_field_without_effect_is_refused(quick, changes, said):
+    with pytest.raises(MPFLError, match=said):
+        quick(**changes)
+
+
+def test_the_final_rate_falls_by_a_cosine_and_the_draws_are_its_own(quick):
+    usual = Workbench(quick(federated_rounds=4))
+    bench = Workbench(quick(federated_rounds=4, federated_decay="cosine", final_draws="own"))
+    assert usual.final_seed == usual.experiment.seed != bench.final_seed
+    seen = []
+    plain = bench.trainer.fit
+
+    def fit(*given, settings, **others):
+        seen.append(settings.lr)
+        return plain(*given, settings=settings, **others)
+
+    bench.trainer.fit = fit
+    everything = masks.full(bench.layout)
+    algorithm = bench.final_algorithm(everything)
+    nodes = bench.parties.nodes[:1]
+    list(simulate(algorithm, nodes, bench.start, 4, bench.final_seed))
+    lr = bench.experiment.local.lr
+    assert seen == pytest.approx([lr * (1 + math.cos(math.pi * r / 4)) / 2 for r in range(4)])
+
+
+def test_what_is_held_out_is_not_trained_on_whatever_the_noise(quick):
+    e = quick(validation=0.2, data_noise=first_classes(5), noisy_nodes=1)
+    noisy = Workbench(e).parties.nodes[0]
+    own = {image.numpy().tobytes() for image in noisy.images}
+    held = [image.numpy().tobytes() for image in noisy.validation.images]
+    clean = Workbench(quick(validation=0.2)).parties.nodes[0]
+    both = {i.numpy().tobytes() for i in clean.images} & {
+        i.numpy().tobytes() for i in clean.validation.images
+    }
+    assert held and not {each for each in held if each in own} - both
+
+
+@pytest.mark.parametrize("method", [W0_NORMS, ITERATED_NORMS])
+def test_a_control_whose_score_draws_follows_the_seed(quick, method):
+    drawn = []
+    for seed in (0, 1):
+        bench = Workbench(quick(method=method, score=random, seed=seed))
+        *_, last = simulate(bench.algorithm(), [], bench.start, 1, seed)
+        drawn.append(masks.flatten(last.state.mask, bench.layout))
+    assert (drawn[0] != drawn[1]).any()

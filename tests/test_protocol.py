@@ -19,13 +19,14 @@ from mpfl.evidence.inference import holm, p_above
 from mpfl.evidence.order import cheapest_decision_first, core_minutes
 from mpfl.evidence.primary import decide_primary
 from mpfl.evidence.protocol import FIVE, LOTS, PRIMARY, PROTOCOL_TABLES, TEN
+from mpfl.evidence.reproduce import waits_for
 from mpfl.evidence.samples import Sample, points, rows_of
 from mpfl.evidence.tables import TABLES, cells_of
-from mpfl.nets.networks import build
+from mpfl.nets.networks import blueprint, build
 from mpfl.nets.start import pretrained_weights
 from mpfl.nets.tracing import layout_of
 from mpfl.node import Plan
-from mpfl.runs.record import Run, read_run
+from mpfl.runs.record import Run, kept_counts, read_run
 from mpfl.schedules import geometric
 from mpfl.simulation import simulate
 from mpfl.types import MPFLError
@@ -182,3 +183,27 @@ def test_from_a_trained_start_the_vote_is_iterated_norms():
     said = " ".join((root / "book" / "index.md").read_text().split())
     assert "nineteen in twenty of the vote's filters are these" in said
     assert max(bits_apart(one, other) for one in votes for other in votes) == 2
+
+
+def test_counts_of_a_model_of_another_width_are_refused():
+    """Bits of other layers would be cut off, or filled up with zeros, without a word."""
+    for label in ("vote", "lottery"):  # one with counts of votes, one with its mask alone
+        run = rows_of("cifar10", results=RECORDED)[label].runs[0]
+        for width in (0.25, 1.0):
+            layout = blueprint("vgg11-bn", 10, width=width)
+            with pytest.raises(MPFLError, match="holds no rounds of this model"):
+                kept_counts(run.folder, layout)
+        counts = kept_counts(run.folder, blueprint("vgg11-bn", 10, width=0.5))(10)
+        assert counts == run.summary["kept"]
+
+
+def test_every_cell_of_a_w0_waits_for_the_run_that_makes_it(tmp_path):
+    for name in ("without_norm", "other_starts"):
+        for budget in ("toy", "laptop", "paper"):
+            cells = cells_of(name, budget)
+            makers = [cell for cell in cells if cell.keeps]
+            users = [cell for cell in cells if not cell.keeps]
+            assert makers and {str(cell.w0_file) for cell in users} == {c.keeps for c in makers}
+            assert all(waits_for(cell, cells, tmp_path) for cell in users)
+    kept = [c.keeps for budget in ("toy", "laptop") for c in cells_of("without_norm", budget)]
+    assert len({each for each in kept if each}) == 2, "two budgets would share a file"

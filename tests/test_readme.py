@@ -138,7 +138,7 @@ def test_the_first_commands_run(
             continue
         words = arguments(command)
         long = words[0] == "data" or (words[0] == "run" and words[1] != "digits")
-        if long or words in ran:
+        if long or "--hours" in words or words in ran:
             continue
         files = [str(file) for word in words for file in sorted(Path().glob(word)) if "*" in word]
         words = [word for word in words if "*" not in word] + files

@@ -84,22 +84,37 @@ def lottery(
 
 
 def w0_norms(
-    plan: Plan, initialise: Initialise, *, score: Score = l2, counts: Counts | None = None
+    plan: Plan,
+    initialise: Initialise,
+    *,
+    score: Score = l2,
+    seed: int = 0,
+    counts: Counts | None = None,
 ) -> Algorithm:
-    """The largest filters of w0 itself: what the server knows before anybody trains."""
-    return without_messages("w0-norms", plan, initialise, score=score, counts=counts)
+    """The largest filters of w0 itself: what the server knows before anybody trains.
+
+    ``seed`` is for a score that draws.
+    """
+    return without_messages("w0-norms", plan, initialise, score=score, seed=seed, counts=counts)
 
 
 def iterated_norms(
-    plan: Plan, initialise: Initialise, *, score: Score = l2, counts: Counts | None = None
+    plan: Plan,
+    initialise: Initialise,
+    *,
+    score: Score = l2,
+    seed: int = 0,
+    counts: Counts | None = None,
 ) -> Algorithm:
     """In each round the largest filters of what is left of w0: a vote without its training.
 
     A filter's norm counts the inputs that are left alone, as in a node that rewinds to w0. So
     this mask differs from the vote's only where local training changed the order of the norms.
+    If a pruned filter loses its weight alone, inputs stay, and so does the order: then it is
+    :func:`w0_norms`. ``seed`` is for a score that draws.
     """
     return without_messages(
-        "iterated-norms", plan, initialise, score=score, masked=True, counts=counts
+        "iterated-norms", plan, initialise, score=score, seed=seed, masked=True, counts=counts
     )
 
 

@@ -185,9 +185,15 @@ class first_classes:
 
     count: int
 
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise MPFLError(f"first_classes: count is {self.count}; give 1 or more classes")
+
     def __call__(self, images: Array, labels: Array, classes: int, rng: Rng) -> Pair:
         _check_data("first_classes", images, labels, classes)
         met = np.flatnonzero(labels < self.count)
+        if not labels.size:
+            return images, labels
         if not met.size:
             raise MPFLError(
                 f"first_classes: the node has no picture of the first {self.count} classes; "

@@ -63,8 +63,13 @@ TOLERANCE = 3.0
 
 
 def missing(cells: Sequence[Cell], results: Path) -> list[Cell]:
-    """The cells without a recorded result, in their order."""
-    return [cell for cell in cells if not (results / cell.file).exists()]
+    """The cells without a recorded result, or without the w0 that they keep, in their order."""
+    return [cell for cell in cells if not _is_done(cell, results)]
+
+
+def _is_done(cell: Cell, results: Path) -> bool:
+    kept = cell.keeps is None or Path(cell.keeps).exists()
+    return kept and (results / cell.file).exists()
 
 
 def reproduce(
@@ -85,6 +90,8 @@ def reproduce(
     the command of the first cell that failed, after those that had begun have ended.
     """
     at_least("workers", workers, 1)
+    if not hours > 0:
+        raise MPFLError(f"hours is {hours}; give a number above 0")
     todo = missing(cells, results)
     total, deadline, failed = len(todo), time.monotonic() + 3600 * hours, ""
     minutes = core_minutes(cells, results)
@@ -123,10 +130,9 @@ def waits_for(cell: Cell, cells: Sequence[Cell], results: Path) -> str:
     """The command whose result a cell needs and has not; empty if it can be run."""
     if cell.match is not None and not (results / cell.match.file).exists():
         return cell.match.command
-    if cell.w0_file is not None and not cell.w0_file.exists():
-        makers = (other.command for other in cells if other.keeps == str(cell.w0_file))
-        return next(makers, "")
-    return ""
+    # Not for the file alone: one that lies there may be of another run.
+    makers = (other for other in cells if cell.w0_file and other.keeps == str(cell.w0_file))
+    return next((maker.command for maker in makers if not _is_done(maker, results)), "")
 
 
 def _run(cell: Cell, results: Path, runs: Path, root: Path) -> str:
@@ -149,6 +155,8 @@ def _run(cell: Cell, results: Path, runs: Path, root: Path) -> str:
 
 def chosen(cells: Sequence[Cell], count: int, seed: int, results: Path) -> list[Cell]:
     """``count`` of the recorded cells, drawn by ``seed``; all of them if there are fewer."""
+    at_least("check", count, 1)
+    at_least("seed", seed, 0)
     there = [cell for cell in cells if (results / cell.file).exists()]
     order = rng_for(seed, "check").permutation(len(there))
     return [there[place] for place in order[:count]]

@@ -138,6 +138,9 @@ class Experiment:
         for name in ("seed", "lot", "nodes", "rounds", "epochs", "noisy_nodes", "images", "pixels"):
             if (value := getattr(self, name)) is not None and type(value) is not int:
                 raise MPFLError(f"{name} is {value!r}; give a whole number")
+        for name in ("validation", "stop_above"):
+            if (value := getattr(self, name)) is not None and type(value) not in (int, float):
+                raise MPFLError(f"{name} is {value!r}; give a share of 0 to below 1")
         for name in ("partition", "schedule", "score", "data_noise", "fault"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, type) or not callable(value)):
@@ -180,6 +183,14 @@ class Experiment:
         if self.match is not None and not method.copies_counts:
             able = ", ".join(each.name for each in METHODS.values() if each.copies_counts)
             raise MPFLError(f"match is for {able}, not for {method.name!r}")
+        if self.stop_above is not None and not method.has_mask_rounds:
+            raise MPFLError(f"stop_above ends mask rounds, and {method.name!r} has none")
+        for name, plain in (("federated_decay", "constant"), ("final_draws", "repeated")):
+            if getattr(self, name) != plain and not method.wire:
+                raise MPFLError(
+                    f"{name} is about training between nodes, and {method.name!r} has none; leave "
+                    f"it at {plain}"
+                )
         if self.lot and not method.draws_lots:
             raise MPFLError(f"lot is {self.lot}, but {method.name!r} draws no lots; leave it at 0")
 

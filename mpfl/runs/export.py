@@ -73,6 +73,12 @@ def export(
             f"{folder}: a pruned filter still puts out its bias there, so that no smaller network "
             "computes the same; export a run with prunes=filter"
         )
+    for name, plain in (("view", "whole"), ("statistics", "dataset")):
+        if config.get(name, plain) != plain:
+            raise MPFLError(
+                f"{folder}: its network is shown pictures with {name}={config[name]}, which the "
+                f"file could not do; export a run with {name}={plain}"
+            )
     size = {} if config["pixels"] is None else {"pixels": config["pixels"]}
     dataset = load(config["dataset"], root, **size)
     shape = dataset.test_images.shape[1:]

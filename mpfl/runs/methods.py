@@ -92,13 +92,13 @@ def _lottery(bench: Parts) -> Algorithm:
 
 
 def _w0_norms(bench: Parts) -> Algorithm:
-    score, counts = bench.experiment.score, bench.matched_counts()
-    return w0_norms(bench.plan, bench.initialise, score=score, counts=counts)
+    e, counts = bench.experiment, bench.matched_counts()
+    return w0_norms(bench.plan, bench.initialise, score=e.score, seed=e.seed, counts=counts)
 
 
 def _iterated_norms(bench: Parts) -> Algorithm:
-    score, counts = bench.experiment.score, bench.matched_counts()
-    return iterated_norms(bench.plan, bench.initialise, score=score, counts=counts)
+    e, counts = bench.experiment, bench.matched_counts()
+    return iterated_norms(bench.plan, bench.initialise, score=e.score, seed=e.seed, counts=counts)
 
 
 MPFL = Method("mpfl", _mpfl, votes=True, between_machines=True, final_start=from_consensus)

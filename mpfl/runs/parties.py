@@ -64,13 +64,21 @@ class Parties:
             )
         shards = []
         for node, part in enumerate(parts):
-            own = images[part], labels[part]
+            own = self._held_out(_shard(images[part], labels[part]), node)
             if noise is not None and node < e.noisy_nodes:
-                rng, classes = rng_for(e.seed, "noise", node), len(self.dataset.classes)
-                own = noise(own[0].copy(), own[1].copy(), classes, rng)
-                _check_spoilt(noise, own, images[part], labels[part], classes)
-            shards.append(self._held_out(_shard(*own), node))
+                # Apart: a noise may repeat pictures, and what is held out is not trained on.
+                held = own.validation and self._spoilt(own.validation, noise, node)
+                own = replace(self._spoilt(own, noise, node), validation=held)
+            shards.append(own)
         return shards
+
+    def _spoilt(self, own: Shard, noise: DataNoise, node: int) -> Shard:
+        """A node's pictures under a noise, which draws alike for all that it holds."""
+        images, labels = own.images.cpu().numpy(), own.labels.cpu().numpy()
+        rng, classes = rng_for(self.experiment.seed, "noise", node), len(self.dataset.classes)
+        spoilt = noise(images.copy(), labels.copy(), classes, rng)
+        _check_spoilt(noise, spoilt, images, labels, classes)
+        return _shard(*spoilt)
 
     def _held_out(self, own: Shard, node: int) -> Shard:
         """A party's data without the share that it holds out, which is beside it."""

@@ -176,4 +176,4 @@ class Phases:
             return False
         left = sum(int(bits.sum()) * sizes[name] for name, bits in state.mask.items())
         every = sum(bits.size * sizes[name] for name, bits in state.mask.items())
-        return 1 - left / every > limit
+        return every - left > limit * every

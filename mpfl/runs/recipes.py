@@ -184,7 +184,7 @@ def _published(method: Method, budget: Budget, *, crop: bool) -> dict[str, Any]:
         "pooled": "nodes",
         "view": "centre",
         "statistics": "imagenet",
-        "stop_above": 0.9,
+        "stop_above": 0.9 if method.has_mask_rounds else None,
     }
     sizes: dict[Budget, dict[str, Any]] = {
         "toy": {"nodes": 2, "rounds": 2, "epochs": 1, "central_epochs": 1},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ def kept_counts(folder: Path, layout: Layout) -> Callable[[int], dict[str, int]]
     """
     lines = read_run(folder).rounds if folder.is_file() else read_lines(folder / "rounds.jsonl")
     sizes = layout.sizes
-    if not lines or list(lines[0]["mask"]) != list(sizes):
+    if not lines or not _fits(lines[0], sizes):
         raise MPFLError(f"match: {folder} holds no rounds of this model; give a run folder of it")
     rounds = {
         line["round"]: {n: int(bits_of(line["mask"][n], size).sum()) for n, size in sizes.items()}
@@ -82,6 +83,14 @@ def kept_counts(folder: Path, layout: Layout) -> Callable[[int], dict[str, int]]
         return rounds[round_]
 
     return counts
+
+
+def _fits(line: Mapping[str, Any], sizes: Mapping[str, int]) -> bool:
+    """Whether a round's line is of a model with these layers, each of this many filters."""
+    if line["votes"] is not None:
+        return {name: len(counts) for name, counts in line["votes"].items()} == sizes
+    lengths = {name: len(bytes.fromhex(text)) for name, text in line["mask"].items()}
+    return lengths == {name: math.ceil(size / 8) for name, size in sizes.items()}
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ def changed(experiment: Experiment, assignments: Sequence[str]) -> Experiment:
     """
     kinds = _kinds_of(Experiment)
     changes: dict[str, Any] = {}
+    settings: dict[str, dict[str, Any]] = {}  # put together at the end: parts may need one another
     for assignment in current_assignments(assignments, str(describe(experiment.quota))):
         name, equals, text = assignment.partition("=")
         if not equals:
@@ -71,10 +72,12 @@ def changed(experiment: Experiment, assignments: Sequence[str]) -> Experiment:
                 continue
             if kind is not Settings:
                 raise MPFLError(f"{name!r} has no parts")
-            whole = changes.get(name, getattr(experiment, name))
             parts = _kinds_of(Settings)
             value = _plain(parts[one_of(f"part of {name!r}", part, parts)], text.strip())
-            changes[name] = dataclasses.replace(whole, **{part: value})
+            settings.setdefault(name, {})[part] = value
+    for name, parts in settings.items():
+        with located(f"--set {', '.join(f'{name}.{part}' for part in parts)}"):
+            changes[name] = dataclasses.replace(getattr(experiment, name), **parts)
     return dataclasses.replace(experiment, **changes)
 
 
