@@ -93,6 +93,7 @@ def test_every_method_runs_and_its_bytes_are_those_of_its_log(quick, tmp_path, m
         "fedavg": (False, True),
         "lottery": (False, True),
         "w0-norms": (False, True),
+        "iterated-norms": (False, True),
     }
     sent = (sums["mask_rounds_down"] + sums["mask_rounds_up"], sums["final_up"])
     assert tuple(count > 0 for count in sent) == talks.get(method, (False, False))
