@@ -14,7 +14,7 @@ from toys import TOY, chain, draw_weights, inside, mask_of, same, written
 from mpfl import masks, wire
 from mpfl.algorithm import Algorithm, State
 from mpfl.allocate import even, over_network, power
-from mpfl.baselines.controls import lottery, w0_norms, without_messages
+from mpfl.baselines.controls import iterated_norms, lottery, w0_norms, without_messages
 from mpfl.baselines.fedavg import average, fedavg
 from mpfl.baselines.pruning_fl import implied_mask, pruning_fl
 from mpfl.baselines.released_fl import released_fl
@@ -53,6 +53,7 @@ TABLE: dict[str, Algorithm] = {
     "released-fl": released_fl(PLAN, initialise, TRAIN, at_the_centre, draw_weights(WIDE)),
     "lottery": lottery(PLAN, initialise, seed=1),
     "w0-norms": w0_norms(PLAN, initialise),
+    "iterated-norms": iterated_norms(PLAN, initialise),
 }
 CONTROLS = ("lottery", "w0-norms")
 every_method = pytest.mark.parametrize("name", TABLE)
@@ -428,6 +429,22 @@ def test_a_lottery_favours_no_filter():
     assert kept.sum() == 100 and kept == pytest.approx([25] * 4, abs=12)
 
 
+def test_iterated_norms_rank_what_is_left_of_w0():
+    """Round by round the largest of w0 under the last mask: a slow twin, from its definition."""
+    alive = masks.full(WIDE)
+    for log in run3(iterated_norms(PLAN, initialise), data=[]):
+        left = apply(draw_weights(WIDE), alive, WIDE)
+        for layer in WIDE.layers:
+            sizes = np.linalg.norm(left[layer.weight].reshape(layer.filters, -1), axis=1)
+            kept = log.state.mask[layer.name]
+            gone = alive[layer.name] & ~kept
+            assert not gone.any() or sizes[kept].min() >= sizes[gone].max()
+        assert not any((log.state.mask[n] & ~alive[n]).any() for n in alive)
+        alive = log.state.mask
+    apart = last_mask(w0_norms(PLAN, initialise))
+    assert not same(alive, apart), "on these weights the two controls differ"
+
+
 def test_w0_norms_keep_the_largest_filters_of_w0():
     mask = last_mask(w0_norms(PLAN, initialise))
     for layer in WIDE.layers:
@@ -460,7 +477,8 @@ def test_any_score_of_w0_makes_a_control():
 
 def test_names_are_told_apart():
     names = {algorithm.name for algorithm in TABLE.values()}
-    assert names == {"mpfl", "fedavg", "pruning-fl", "lottery", "w0-norms"}
+    controls = {"lottery", "w0-norms", "iterated-norms"}
+    assert names == {"mpfl", "fedavg", "pruning-fl", "released-fl"} | controls
 
 
 def test_what_is_cut_is_what_is_sent():

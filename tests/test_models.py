@@ -44,6 +44,7 @@ def pictures(rng, channels, pixels, count=4):
     [
         ("digits-cnn", 16 + 32 + 64),
         ("vgg11-bn", 2752),
+        ("vgg11", 2752),
         ("resnet18", 4800),
         ("torchvision-vgg11", 2752),
         ("torchvision-resnet18", 4800),
@@ -76,13 +77,14 @@ def test_every_table_of_models_is_covered_here():
     assert set(MODELS) == {
         "digits-cnn",
         "vgg11-bn",
+        "vgg11",
         "resnet18",
         "torchvision-vgg11",
         "torchvision-resnet18",
     }
 
 
-@pytest.mark.parametrize("name", ["digits-cnn", "vgg11-bn", "torchvision-vgg11"])
+@pytest.mark.parametrize("name", ["digits-cnn", "vgg11-bn", "vgg11", "torchvision-vgg11"])
 def test_in_a_chain_each_layer_is_read_by_the_next(name):
     with torch.device("meta"):
         module = build(name, 10)
@@ -308,8 +310,8 @@ def test_torchvision_is_imported_by_the_networks_that_need_it_alone():
 
 
 def test_unknown_model_names_the_nearest():
-    with pytest.raises(MPFLError, match=r"'vgg11'; did you mean '\S*vgg11\S*'"):
-        build("vgg11", 10)
+    with pytest.raises(MPFLError, match=r"'vgg12'; did you mean '\S*vgg11\S*'"):
+        build("vgg12", 10)
 
 
 def test_torchvisions_own_models_have_one_width():

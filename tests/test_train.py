@@ -133,8 +133,15 @@ def test_the_small_network_trains_as_its_slow_twin(name, optimiser):
         assert one.metrics["loss"] == pytest.approx(two.metrics["loss"], rel=1e-3)
         # A pruned filter of the twin has a slope still; the small network has no such filter.
         slopes = filters.apply(two.gradients, mask, fast.layout)
+        # Under batch norm a conv's bias has no slope but rounding, which Adam makes steps of.
+        idle = {
+            tensor for layer in fast.layout.layers if layer.scale and optimiser == "adam"
+            for tensor in layer.own if tensor.endswith(".bias") and tensor != layer.shift
+        }  # fmt: skip
         for ours, theirs in ((one.weights, two.weights), (one.gradients, slopes)):
             for tensor, array in ours.items():
+                if tensor in idle:
+                    continue
                 near = {"rtol": 1e-2, "atol": 1e-3, "err_msg": tensor}
                 np.testing.assert_allclose(array, theirs[tensor], **near)
         start = filters.apply(w0, mask, fast.layout)
