@@ -31,7 +31,8 @@ PREPARE = """() => {
 SETTLED = """(scheme) => {
     const scrolls = (each) =>
         each.scrollWidth > each.clientWidth || each.scrollHeight > each.clientHeight;
-    const blocks = document.querySelectorAll("pre, .cell_output > .output, .jp-RenderedHTMLCommon");
+    const blocks = document.querySelectorAll("pre, .cell_output > .output, .jp-RenderedHTMLCommon,"
+        + " .pst-scrollable-table-container");
     return document.documentElement.dataset.theme === scheme
         && document.getAnimations().every((each) => each.playState !== "running")
         && [...blocks].every((each) => each.tabIndex === 0 || !scrolls(each));

@@ -26,10 +26,9 @@ MATHJAX = "mathjax/tex-svg.js"
 DEFAULT = r"<(?:factory|(?:built-in )?function (?:[\w.]*<lambda>|(\w+)))>"
 
 # The theme asks what scrolls, and must be reached by key, when the window changes its size.
-# What a reader unfolds was hidden then, and letters change their width when their font is there.
-ASK_AGAIN = """const askAgain = () => window.dispatchEvent(new Event("resize"));
-document.addEventListener("toggle", askAgain, true);
-window.addEventListener("load", () => document.fonts.ready.then(askAgain));"""
+# What a reader unfolds was hidden then.
+ASK_AGAIN = """document.addEventListener(
+    "toggle", () => window.dispatchEvent(new Event("resize")), true);"""
 
 MENDS = [
     # The arrow that unfolds a part of the contents says which.
