@@ -71,6 +71,15 @@ def at_least(what: str, value: float, least: float) -> None:
         raise MPFLError(f"{what} is {value!r}; give at least {least:g}")
 
 
+def carried_in(memory: Weights) -> Weights:
+    """What a node's memory holds beside its weights (see :class:`Update`).
+
+    >>> carried_in({"conv.weight": np.zeros(2), "carried/best": np.array(7)})
+    {'carried/best': array(7)}
+    """
+    return {name: array for name, array in memory.items() if name.startswith(CARRIED)}
+
+
 @dataclass(frozen=True)
 class Update:
     """What a node holds after its local training.

@@ -387,7 +387,9 @@ def test_a_field_without_effect_is_refused(quick, changes, said):
 def test_the_final_rate_falls_by_a_cosine_and_the_draws_are_its_own(quick):
     usual = Workbench(quick(federated_rounds=4))
     bench = Workbench(quick(federated_rounds=4, federated_decay="cosine", final_draws="own"))
-    assert usual.final_seed == usual.experiment.seed != bench.final_seed
+    everything = masks.full(bench.layout)
+    assert usual.seed_of(everything) == usual.experiment.seed != bench.seed_of(everything)
+    assert bench.seed_of(None) == bench.experiment.seed
     seen = []
     plain = bench.trainer.fit
 
@@ -396,10 +398,9 @@ def test_the_final_rate_falls_by_a_cosine_and_the_draws_are_its_own(quick):
         return plain(*given, settings=settings, **others)
 
     bench.trainer.fit = fit
-    everything = masks.full(bench.layout)
     algorithm = bench.final_algorithm(everything)
     nodes = bench.parties.nodes[:1]
-    list(simulate(algorithm, nodes, bench.start, 4, bench.final_seed))
+    list(simulate(algorithm, nodes, bench.start, 4, bench.seed_of(everything)))
     lr = bench.experiment.local.lr
     assert seen == pytest.approx([lr * (1 + math.cos(math.pi * r / 4)) / 2 for r in range(4)])
 

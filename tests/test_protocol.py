@@ -16,10 +16,9 @@ from mpfl.evidence.cells import PRETRAINED
 from mpfl.evidence.exact import Place
 from mpfl.evidence.explore import EXPLORATORY_TABLES
 from mpfl.evidence.inference import holm, p_above
-from mpfl.evidence.order import cheapest_decision_first, core_minutes
+from mpfl.evidence.order import cheapest_decision_first, core_minutes, waits_for
 from mpfl.evidence.primary import decide_primary
 from mpfl.evidence.protocol import FIVE, LOTS, PRIMARY, PROTOCOL_TABLES, TEN
-from mpfl.evidence.reproduce import waits_for
 from mpfl.evidence.samples import Sample, points, rows_of
 from mpfl.evidence.tables import TABLES, cells_of
 from mpfl.nets.networks import blueprint, build

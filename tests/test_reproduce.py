@@ -11,8 +11,9 @@ from mpfl.__main__ import main, parser
 from mpfl.evidence import reproduce as module
 from mpfl.evidence.cells import Cell
 from mpfl.evidence.explore import EXPLORATORY_TABLES
+from mpfl.evidence.order import missing, waits_for
 from mpfl.evidence.protocol import PROTOCOL_TABLES, TEN
-from mpfl.evidence.reproduce import Repeat, chosen, missing, repeat, reproduce, waits_for
+from mpfl.evidence.reproduce import Repeat, chosen, repeat, reproduce
 from mpfl.evidence.tables import TABLES, cells_of
 from mpfl.nets.networks import blueprint
 from mpfl.node import Plan

@@ -15,7 +15,7 @@ from mpfl import masks, wire
 from mpfl.algorithm import Algorithm, Data, Initialise, LocalTrain, State, require_replies
 from mpfl.filters import Layout, apply, expand
 from mpfl.seeds import Rng
-from mpfl.types import CARRIED, Answer, Mask, MPFLError, Reply, Weights, located
+from mpfl.types import Answer, Mask, MPFLError, Reply, Weights, carried_in, located
 
 
 def average(states: Sequence[Weights], samples: Sequence[int]) -> dict[str, np.ndarray]:
@@ -82,8 +82,8 @@ def read_weights(
         wire.decode_empty(message, layout, round_)
         return (memory if mask is None else apply(memory, mask, layout)), round_
     weights, _ = wire.decode_weights(message, layout, round_, mask=mask)
-    carried = {name: array for name, array in memory.items() if name.startswith(CARRIED)}
-    return {**(weights if mask is None else expand(weights, mask, layout)), **carried}, round_
+    full = weights if mask is None else expand(weights, mask, layout)
+    return {**full, **carried_in(memory)}, round_
 
 
 def fedavg(

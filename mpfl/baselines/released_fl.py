@@ -16,7 +16,7 @@ from mpfl.baselines.fedavg import average, decode_replies
 from mpfl.node import Plan
 from mpfl.prune import Score, l2
 from mpfl.seeds import Rng, rng_for
-from mpfl.types import CARRIED, Answer, Mask, Reply, Update, Weights
+from mpfl.types import Answer, Mask, Reply, Update, Weights, carried_in
 
 CentreTrain: TypeAlias = Callable[[Weights, Mask, Rng], Update]
 """``(weights, mask, rng) -> update``: the training of one party that has all the data."""
@@ -50,8 +50,7 @@ def released_fl(
         # 1. The average of what the nodes sent.
         averaged = average(*decode_replies(replies, w0, layout, round_))
         # 2. What the centre trained under the same mask, before the average was loaded.
-        carried = {name: array for name, array in state.weights.items() if name.startswith(CARRIED)}
-        begin = {**filters.apply(w0, state.mask, layout), **carried}
+        begin = {**filters.apply(w0, state.mask, layout), **carried_in(state.weights)}
         stale = centre_train(begin, state.mask, rng_for(seed, "centre", round_))
         # 3. The mask, by the centre's weights.
         rng = rng_for(seed, "released-fl", round_)

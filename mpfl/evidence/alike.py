@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mpfl.nets.networks import blueprint
-from mpfl.runs.record import Run, consensus_of
+from mpfl.runs.record import Run, consensus_of, filters_of
 from mpfl.types import MPFLError
 
 
@@ -28,7 +28,7 @@ def sizes_of(run: Run) -> dict[str, int]:
     Whoever votes has counted them; of other runs the network is looked up by its name.
     """
     if run.rounds and run.rounds[0]["votes"] is not None:
-        return {name: len(counts) for name, counts in run.rounds[0]["votes"].items()}
+        return filters_of(run)
     config = run.config
     return blueprint(str(config["model"]), 10, width=float(config["width"])).sizes
 

@@ -18,9 +18,33 @@ _Kind: TypeAlias = tuple[tuple[str, str], ...]
 _SAME_COST = ("seed", "lot", "match", "recipe")
 
 
+def missing(cells: Sequence[Cell], results: Path) -> list[Cell]:
+    """The cells without a recorded result, or without the w0 that they keep, in their order."""
+    return [cell for cell in cells if not _is_done(cell, results)]
+
+
+def _is_done(cell: Cell, results: Path) -> bool:
+    kept = cell.keeps is None or Path(cell.keeps).exists()
+    return kept and (results / cell.file).exists()
+
+
+def waits_for(cell: Cell, cells: Sequence[Cell], results: Path) -> str:
+    """The command whose result a cell needs and has not; empty if it can be run."""
+    if cell.match is not None and not (results / cell.match.file).exists():
+        return cell.match.command
+    # Not for the file alone: one that lies there may be of another run.
+    makers = (other for other in cells if cell.w0_file and other.keeps == str(cell.w0_file))
+    return next((maker.command for maker in makers if not _is_done(maker, results)), "")
+
+
 def _kind(config: Mapping[str, Any]) -> _Kind:
     """What runs have in common that take equally long."""
     return tuple(sorted((k, str(v)) for k, v in changes(config).items() if k not in _SAME_COST))
+
+
+@cache
+def _kind_of(cell: Cell) -> _Kind:
+    return _kind(config_of(cell.experiment))
 
 
 @cache
@@ -48,7 +72,7 @@ def core_minutes(cells: Sequence[Cell], results: Path) -> dict[str, float]:
             alike.setdefault(key, []).append(minutes)
 
     def estimate(cell: Cell) -> float:
-        for key in (_kind(config_of(cell.experiment)), (cell.recipe, cell.budget), ()):
+        for key in (_kind_of(cell), (cell.recipe, cell.budget), ()):
             if key in alike:
                 return fmean(alike[key])
         return 0.0
@@ -70,7 +94,7 @@ def cheapest_decision_first(budget: str, results: Path) -> list[Cell]:
     minutes = core_minutes(once(cell for cells in tables.values() for cell in cells), results)
 
     def value(name: str) -> float:
-        left = [cell for cell in once(tables[name]) if not (results / cell.file).exists()]
+        left = missing(tables[name], results)
         questions = 1 + sum(contrast.table == name for contrast in PRIMARY)
         return questions / max(sum(minutes[cell.file] for cell in left), 1e-9)
 

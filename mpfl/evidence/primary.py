@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
 from mpfl.evidence.exact import Place, p_of_ranks, rank_among
 from mpfl.evidence.inference import Conclusion, conclude, holm, p_above
 from mpfl.evidence.power import seeds_needed
 from mpfl.evidence.protocol import PRIMARY, Contrast
-from mpfl.evidence.samples import Row, Sample, mean_by_seed, paired, points, rows_of
+from mpfl.evidence.samples import Row, Sample, points, rows_of
 
 
 @dataclass(frozen=True)
@@ -43,19 +44,18 @@ class Decision:
         return self.adjusted < 0.025
 
 
+def _beside(contrast: Contrast, rows: dict[str, Row]) -> dict[int, tuple[float, list[float]]]:
+    """The figure of the one row and those of the others, for each seed that all of them have."""
+    figure = points(contrast.endpoint)
+    one, *others = (rows[label].each(figure) for label in (contrast.one, *contrast.others))
+    seeds = sorted(one.keys() & set.intersection(*(set(each) for each in others)))
+    return {seed: (one[seed], [each[seed] for each in others]) for seed in seeds}
+
+
 def differences(contrast: Contrast, rows: dict[str, Row]) -> dict[int, float]:
     """The difference of a claim in points, seed by seed, as far as it is recorded."""
-    figure = points(contrast.endpoint)
-    others = mean_by_seed([rows[label] for label in contrast.others], figure)
-    return paired(rows[contrast.one].each(figure), others)
-
-
-def _places(contrast: Contrast, rows: dict[str, Row]) -> tuple[Place, ...]:
-    figure = points(contrast.endpoint)
-    others = [rows[label].each(figure) for label in contrast.others]
-    one = rows[contrast.one].each(figure)
-    seeds = [seed for seed in one if all(seed in each for each in others)]
-    return tuple(rank_among(one[seed], [each[seed] for each in others]) for seed in seeds)
+    beside = _beside(contrast, rows)
+    return {seed: one - fmean(others) for seed, (one, others) in beside.items()}
 
 
 def decide_primary(results: Path = Path("data/results")) -> dict[str, Decision]:
@@ -76,7 +76,8 @@ def decide_primary(results: Path = Path("data/results")) -> dict[str, Decision]:
     decisions = {}
     for contrast in PRIMARY:
         name, sample = contrast.name, samples[contrast.name]
-        places = _places(contrast, tables[contrast.table])
+        beside = _beside(contrast, tables[contrast.table]).values()
+        places = tuple(rank_among(one, others) for one, others in beside)
         decisions[name] = Decision(
             contrast,
             sample,

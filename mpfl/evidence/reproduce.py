@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from mpfl.evidence.cells import Cell
-from mpfl.evidence.order import core_minutes
+from mpfl.evidence.order import core_minutes, missing, waits_for
 from mpfl.runs.folder import load_tensors, save_weights
 from mpfl.runs.record import consensus_of, filters_of, keep_record, read_run
 from mpfl.seeds import rng_for
@@ -60,16 +60,6 @@ class Repeat:
 
 
 TOLERANCE = 3.0
-
-
-def missing(cells: Sequence[Cell], results: Path) -> list[Cell]:
-    """The cells without a recorded result, or without the w0 that they keep, in their order."""
-    return [cell for cell in cells if not _is_done(cell, results)]
-
-
-def _is_done(cell: Cell, results: Path) -> bool:
-    kept = cell.keeps is None or Path(cell.keeps).exists()
-    return kept and (results / cell.file).exists()
 
 
 def reproduce(
@@ -124,15 +114,6 @@ def reproduce(
         raise MPFLError(
             f"{todo[0].command}: needs another result first: {waits_for(todo[0], cells, results)}"
         )
-
-
-def waits_for(cell: Cell, cells: Sequence[Cell], results: Path) -> str:
-    """The command whose result a cell needs and has not; empty if it can be run."""
-    if cell.match is not None and not (results / cell.match.file).exists():
-        return cell.match.command
-    # Not for the file alone: one that lies there may be of another run.
-    makers = (other for other in cells if cell.w0_file and other.keeps == str(cell.w0_file))
-    return next((maker.command for maker in makers if not _is_done(maker, results)), "")
 
 
 def _run(cell: Cell, results: Path, runs: Path, root: Path) -> str:

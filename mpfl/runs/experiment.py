@@ -122,7 +122,8 @@ class Experiment:
         one_of("view", self.view, get_args(View))
         one_of("statistics", self.statistics, get_args(Statistics))
         for name in ("validation", "stop_above"):
-            if (value := getattr(self, name)) is not None and not 0 <= value < 1:
+            value = getattr(self, name)
+            if value is not None and not (type(value) in (int, float) and 0 <= value < 1):
                 raise MPFLError(f"{name} is {value!r}; give a share of 0 to below 1")
         if not 0 <= self.noisy_nodes <= self.nodes:
             raise MPFLError(f"noisy_nodes is {self.noisy_nodes}, but there are {self.nodes} nodes")
@@ -138,9 +139,6 @@ class Experiment:
         for name in ("seed", "lot", "nodes", "rounds", "epochs", "noisy_nodes", "images", "pixels"):
             if (value := getattr(self, name)) is not None and type(value) is not int:
                 raise MPFLError(f"{name} is {value!r}; give a whole number")
-        for name in ("validation", "stop_above"):
-            if (value := getattr(self, name)) is not None and type(value) not in (int, float):
-                raise MPFLError(f"{name} is {value!r}; give a share of 0 to below 1")
         for name in ("partition", "schedule", "score", "data_noise", "fault"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, type) or not callable(value)):

@@ -153,7 +153,7 @@ class Phases:
             nodes,
             start,
             rounds,
-            experiment.seed if mask is None else bench.final_seed,
+            bench.seed_of(mask),
             evaluate=evaluate,
             behaviour=bench.behaviour() if mask is None and run_nodes is None else None,
             resume=resume,

@@ -62,11 +62,10 @@ class Workbench(Trainings):
         counts(e.rounds if e.stop_above is None else 1)
         return counts
 
-    @property
-    def final_seed(self) -> int:
-        """The seed of the final federated training: the run's, or one of its own."""
+    def seed_of(self, mask: Mask | None) -> int:
+        """The seed of the mask rounds, or of training what ``mask`` leaves, maybe its own."""
         e = self.experiment
-        if e.final_draws == "repeated":
+        if mask is None or e.final_draws == "repeated":
             return e.seed
         return int(rng_for(e.seed, "final").integers(2**31))
 
@@ -103,9 +102,8 @@ class Workbench(Trainings):
         ``data`` are the node's own, if they are not its part of the data set.
         """
         if mask is None:
-            data, seed = data or self.parties.trainers[node], self.experiment.seed
+            data = data or self.parties.trainers[node]
             local = self.behaviour().get(node, self.algorithm().local)
         else:
-            data, seed = data or self.parties.nodes[node], self.final_seed
-            local = self.final_algorithm(mask).local
-        return take_turn(local, data, seed, round_, node, memory, message)
+            data, local = data or self.parties.nodes[node], self.final_algorithm(mask).local
+        return take_turn(local, data, self.seed_of(mask), round_, node, memory, message)

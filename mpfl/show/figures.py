@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mpfl.evidence.cells import Cell, once
-from mpfl.evidence.order import cheapest_decision_first
-from mpfl.evidence.reproduce import missing
+from mpfl.evidence.order import cheapest_decision_first, missing
 from mpfl.evidence.tables import TABLES, cells_of
 from mpfl.types import MPFLError, one_of
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mpfl.show.looks import LOOKS
-from mpfl.show.plots.appearance import mean_and_range, style
+from mpfl.show.plots.appearance import legend_below, mean_and_range, style
 
 
 def shared_by_round(panels: Mapping[str, Mapping[str, np.ndarray]], chance: np.ndarray) -> Figure:
@@ -34,10 +34,7 @@ def shared_by_round(panels: Mapping[str, Mapping[str, np.ndarray]], chance: np.n
             place.plot(rounds, 100 * chance, ":", color="black", label="a lottery, on average")
             place.set(title=start, xlabel="round", ylim=(0, 103), xticks=rounds)
         axes[0][0].set_ylabel("of the vote's filters, %")
-        figure.legend(
-            *axes[0][0].get_legend_handles_labels(),
-            loc="outside lower center", ncols=3, frameon=False,
-        )  # fmt: skip
+        legend_below(figure, axes[0][0], 3)
     plt.close(figure)
     return figure
 
@@ -49,24 +46,21 @@ def among_lotteries(rows: Sequence[tuple[str, Mapping[str, float], Sequence[floa
     """
     with style():
         figure, axes = plt.subplots(figsize=(7.4, 1.2 + 0.38 * len(rows)), layout="constrained")
-        named = set()
         for place, (_, chosen, lotteries) in enumerate(reversed(rows)):
             colour, _ = LOOKS["lottery"]
-            axes.plot(
-                lotteries, [place] * len(lotteries), "|", color=colour, markersize=13,
-                label=None if "lottery" in named else "a lottery",
-            )  # fmt: skip
-            named.add("lottery")
+            line = [place] * len(lotteries)
+            axes.plot(lotteries, line, "|", color=colour, markersize=13, label="a lottery")
             for name, value in chosen.items():
                 colour, marker = LOOKS[name]
-                axes.plot(
-                    [value], [place], marker, color=colour, markersize=8,
-                    label=None if name in named else name.replace("mpfl", "vote").replace("-", " "),
-                )  # fmt: skip
-                named.add(name)
+                label = name.replace("mpfl", "vote").replace("-", " ")
+                axes.plot([value], [place], marker, color=colour, markersize=8, label=label)
         axes.set(yticks=range(len(rows)), xlabel="test accuracy, %")
         axes.set_yticklabels([name for name, _, _ in reversed(rows)])
         axes.grid(axis="y", visible=False)
-        figure.legend(loc="outside lower center", ncols=5, frameon=False)
+        handles, labels = axes.get_legend_handles_labels()
+        each = dict(zip(labels, handles, strict=True))  # a label once, though a line a seed has it
+        figure.legend(
+            each.values(), each.keys(), loc="outside lower center", ncols=5, frameon=False
+        )
     plt.close(figure)
     return figure
