@@ -5,6 +5,9 @@ on axis 0: the conv weight and bias, the batch-norm scale, shift and statistics.
 are the next layers' weights, which read its channel on axis 1. Pruning a filter removes
 both, so the masked network computes what the smaller one computes. Where a residual join
 adds the outputs of several layers, a channel is read until all of them have pruned it.
+
+Other networks have other units: a hidden unit, an attention head. A unit may own several slices
+of a tensor (:class:`Slices`), and a reader may say index by index whose channel it reads.
 """
 
 from __future__ import annotations
@@ -13,8 +16,9 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -36,20 +40,47 @@ def rounded_up(share: float, count: int) -> int:
 
 @dataclass(frozen=True)
 class Reader:
-    """A tensor whose axis 1 reads the channels of ``layers``, ``block`` inputs a channel.
+    """An axis of a tensor that follows the channels of ``layers``, ``block`` indices a channel.
 
-    Several layers if a residual join adds their outputs, channel by channel. ``block``
-    is 1 for a conv, and height x width if a linear layer follows a flatten.
+    As a rule axis 1 of a weight, which reads them. Several layers if a residual join adds their
+    outputs, channel by channel. ``block`` is 1 for a conv, and height x width if a linear layer
+    follows a flatten. Where channels do not come in order, ``units[i][j]`` is the unit of
+    ``layers[i]`` that index ``j`` follows, or -1 if it follows none; an index that follows no unit
+    of any layer always stays.
     """
 
     tensor: str
     layers: tuple[str, ...]
     block: int = 1
+    axis: int = 1
+    units: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Slices of a tensor that a layer's units own, several a unit or in an order of their own.
+
+    ``units[i]`` is the unit that index ``i`` of ``axis`` belongs to, or -1 if it is nobody's.
+    """
+
+    tensor: str
+    axis: int
+    units: tuple[int, ...]
+
+    def by_unit(self, array: np.ndarray, count: int) -> np.ndarray:
+        """What each of ``count`` units owns of ``array``, the tensor, in a row."""
+        order = np.argsort(self.units, kind="stable")
+        owned = order[np.count_nonzero(np.array(self.units) < 0) :]
+        return np.moveaxis(array, self.axis, 0)[owned].reshape(count, -1)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One prunable layer: its name, how many filters it has, and where they are stored."""
+    """One prunable layer: its name, how many filters it has, and where they are stored.
+
+    Of a tensor in ``own`` filter ``i`` owns slice ``i`` of axis 0; ``more`` says what it owns
+    besides. In a network of another kind, read *filter* as *unit*.
+    """
 
     name: str
     filters: int
@@ -57,6 +88,22 @@ class Layer:
     own: tuple[str, ...]
     scale: str | None = None
     shift: str | None = None
+    more: tuple[Slices, ...] = ()
+
+    def rows(self, weights: Weights) -> np.ndarray:
+        """All weights of each filter in a row, biases and norms apart, ``[filters, weights]``.
+
+        >>> layer = Layer("heads", 2, "w", (), more=(Slices("w", 0, (0, 0, 1, 1)),))
+        >>> layer.rows({"w": np.arange(8).reshape(4, 2)})
+        array([[0, 1, 2, 3],
+               [4, 5, 6, 7]])
+        """
+        own = [np.asarray(weights[name]) for name in self.own]
+        parts = [array.reshape(self.filters, -1) for array in own if array.ndim > 1]
+        for slices in self.more:
+            if (array := np.asarray(weights[slices.tensor])).ndim > 1:
+                parts.append(slices.by_unit(array, self.filters))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 @dataclass(frozen=True)
@@ -64,20 +111,32 @@ class Layout:
     """Every prunable layer of a model, in order, who reads them, and the shape of every tensor.
 
     Two parties that hold equal layouts agree on what each bit of a mask means;
-    :attr:`fingerprint` is how a message says which layout it was written for.
+    :attr:`fingerprint` is how a message says which layout it was written for. ``fixed`` names the
+    layers that have no filters to vote on, each with the reason.
     """
 
     layers: tuple[Layer, ...]
     shapes: Mapping[str, tuple[int, ...]]
     readers: tuple[Reader, ...] = ()
+    fixed: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @cached_property
     def fingerprint(self) -> bytes:
-        """Four bytes that name this layout (BLAKE2b of layer names, counts and shapes)."""
-        content = [
+        """Four bytes that name this layout (BLAKE2b of layer names, counts and shapes).
+
+        Where units own more than a slice of axis 0 each, what they own counts too.
+        """
+        content: list[Any] = [
             [[layer.name, layer.filters] for layer in self.layers],
             sorted((name, list(shape)) for name, shape in self.shapes.items()),
         ]
+        more = [
+            [layer.name, s.tensor, s.axis, list(s.units)]
+            for layer in self.layers
+            for s in layer.more
+        ]
+        if more:
+            content.append(more)
         return hashlib.blake2b(json.dumps(content).encode(), digest_size=4).digest()
 
     @cached_property
@@ -93,7 +152,8 @@ class Layout:
     @cached_property
     def filter_sizes(self) -> dict[str, int]:
         """How many weights a filter of each layer has, its bias and batch norm apart."""
-        return {layer.name: math.prod(self.shapes[layer.weight][1:]) for layer in self.layers}
+        empty = {name: np.empty(shape, np.bool_) for name, shape in self.shapes.items()}
+        return {layer.name: layer.rows(empty).shape[1] for layer in self.layers}
 
     @cached_property
     def ends(self) -> np.ndarray:
@@ -118,8 +178,21 @@ class Layout:
 
 
 def channels(mask: Mask, reader: Reader) -> np.ndarray:
-    """Which channels reach a reader: those that any of its layers still writes, ``[channels]``."""
-    return np.logical_or.reduce([mask[name] for name in reader.layers])
+    """Which channels reach a reader: those that any of its layers still writes, ``[channels]``.
+
+    >>> mask = {"a": np.array([True, False]), "b": np.array([False, False])}
+    >>> channels(mask, Reader("sum", ("a", "b")))
+    array([ True, False])
+    >>> channels(mask, Reader("joined", ("a", "b"), units=((0, 1, -1, -1), (-1, -1, 1, -1))))
+    array([ True, False, False,  True])
+    """
+    if not reader.units:
+        return np.logical_or.reduce([mask[name] for name in reader.layers])
+    places = np.array(reader.units)
+    written = [
+        (units >= 0) & mask[name][units] for name, units in zip(reader.layers, places, strict=True)
+    ]
+    return np.logical_or.reduce(written) | (places < 0).all(axis=0)
 
 
 def _kept_indices(layout: Layout, mask: Mask) -> dict[str, list[np.ndarray]]:
@@ -133,8 +206,11 @@ def _kept_indices(layout: Layout, mask: Mask) -> dict[str, list[np.ndarray]]:
     for layer in layout.layers:
         for tensor in layer.own:
             narrow(tensor, 0, mask[layer.name])
+        for slices in layer.more:
+            units = np.array(slices.units)
+            narrow(slices.tensor, slices.axis, (units < 0) | mask[layer.name][units])
     for reader in layout.readers:
-        narrow(reader.tensor, 1, np.repeat(channels(mask, reader), reader.block))
+        narrow(reader.tensor, reader.axis, np.repeat(channels(mask, reader), reader.block))
     return kept
 
 

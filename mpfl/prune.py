@@ -42,8 +42,7 @@ def needs_gradients(score: Score) -> bool:
 
 
 def _rows(weights: Weights, layer: Layer) -> Float[np.ndarray, "filters weights"]:
-    weight = np.asarray(weights[layer.weight], dtype=np.float64)
-    return weight.reshape(layer.filters, -1)
+    return layer.rows(weights).astype(np.float64)
 
 
 def _l2(rows: Float[np.ndarray, "filters weights"]) -> Float[np.ndarray, " filters"]:
