@@ -68,10 +68,16 @@ class Slices:
     units: tuple[int, ...]
 
     def by_unit(self, array: np.ndarray, count: int) -> np.ndarray:
-        """What each of ``count`` units owns of ``array``, the tensor, in a row."""
-        order = np.argsort(self.units, kind="stable")
-        owned = order[np.count_nonzero(np.array(self.units) < 0) :]
-        return np.moveaxis(array, self.axis, 0)[owned].reshape(count, -1)
+        """What each of ``count`` units owns of ``array``, the tensor, in a row.
+
+        If some own more than others, zeros fill the rows of these.
+        """
+        units, slices = np.array(self.units), np.moveaxis(array, self.axis, 0)
+        owned = [slices[units == unit] for unit in range(count)]
+        rows = np.zeros((count, max(map(len, owned)), *slices.shape[1:]), array.dtype)
+        for row, mine in zip(rows, owned, strict=True):
+            row[: len(mine)] = mine
+        return rows.reshape(count, -1)
 
 
 @dataclass(frozen=True)
@@ -112,13 +118,15 @@ class Layout:
 
     Two parties that hold equal layouts agree on what each bit of a mask means;
     :attr:`fingerprint` is how a message says which layout it was written for. ``fixed`` names the
-    layers that have no filters to vote on, each with the reason.
+    layers that have no filters to vote on, each with the reason; ``example`` is what the network
+    was shown while it was followed.
     """
 
     layers: tuple[Layer, ...]
     shapes: Mapping[str, tuple[int, ...]]
     readers: tuple[Reader, ...] = ()
     fixed: Mapping[str, str] = field(default_factory=dict, compare=False)
+    example: tuple[Any, ...] = field(default=(), compare=False, repr=False)
 
     @cached_property
     def fingerprint(self) -> bytes:

@@ -1,144 +1,245 @@
-"""Where a network's filters are stored, and who reads them: its layout."""
+"""Where a network's units are stored, and who reads them: its layout, found by following the data.
+
+The network is traced (:mod:`mpfl.nets.follow.network`), and every channel of every tensor followed
+to the units that write it (:mod:`mpfl.nets.follow.walk`). What cannot be followed exactly is
+refused by name. Of a network that nobody has seen before, one random trial checks the result: the
+network with its units masked, and the one with these units cut out, must compute the same.
+"""
 
 from __future__ import annotations
 
-import sys
+import weakref
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any, Literal, TypeAlias, get_args
 
+import torch
 from torch import nn
 
-from mpfl.filters import Layer, Layout, Reader
+from mpfl.filters import Layer, Layout, Reader, Slices
+from mpfl.nets.follow.layers import LAYERS, rule_of_layer
+from mpfl.nets.follow.network import Inputs, example, graphs, without_numbers
+from mpfl.nets.follow.owners import ALWAYS, NEVER, Kind, Owners, Writer
+from mpfl.nets.follow.rules import rule_of
+from mpfl.nets.follow.walk import Place, Rule, Step, Walk, Walker
 from mpfl.nets.settings import Prunes
 from mpfl.nets.tensors import float_state
-from mpfl.types import MPFLError
+from mpfl.types import MPFLError, one_of
 
-if TYPE_CHECKING:
-    from torchvision.models.resnet import BasicBlock
+Units: TypeAlias = Literal["filters", "hidden", "heads", "recurrent"]
+"""What a mask has one bit of: a conv filter, a hidden unit, an attention head, a recurrent unit."""
 
 
-def layout_of(module: nn.Module, prunes: Prunes = "filter") -> Layout:
-    """Where a model's filters are stored; filters are the outputs of its conv layers.
+def layout_of(
+    module: nn.Module,
+    prunes: Prunes = "filter",
+    *,
+    inputs: Inputs | None = None,
+    units: Units | Sequence[Units] | None = None,
+    verify: bool = True,
+) -> Layout:
+    """Where a model's units are stored: the layers of a mask, in the order in which they compute.
+
+    ``units`` says which are voted on; as a rule the filters of conv layers, or in a network where
+    none can be cut out, all that can. ``inputs`` is an example batch of two, or all arguments of
+    ``forward`` in a tuple; without it a network that begins with a Conv2d is shown pictures.
+    ``Layout.fixed`` names the layers without a vote, each with the reason.
 
     ``prunes="weight"`` is what the authors' released code does: a pruned filter keeps its bias
     and its batch norm, which go on training. It then puts out a constant, not nothing, so what
     reads it stays too, and no smaller network computes the same.
 
-    Raises :class:`~mpfl.types.MPFLError`, naming the part, if filters cannot be cut out of it
-    exactly: grouped convolutions, and norms that mix channels.
+    ``verify=False`` leaves out the trial. Raises :class:`~mpfl.types.MPFLError`, naming the part,
+    if units cannot be followed through it, if nothing reads one, or if there are none.
+
+    >>> class Block(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.stem, self.a = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 8, 3, padding=1)
+    ...         self.b, self.head = nn.Conv2d(8, 4, 3, padding=1), nn.Linear(4, 10)
+    ...     def forward(self, x):
+    ...         x = self.stem(x)
+    ...         x = x + self.b(torch.relu(self.a(x)))
+    ...         return self.head(x.mean((2, 3)))
+    >>> layout = layout_of(Block())
+    >>> layout.sizes
+    {'stem': 4, 'a': 8, 'b': 4}
+    >>> layout.readers[-1].layers  # the head reads a sum, which stays until both have pruned it
+    ('b', 'stem')
     """
-    for path, part in module.named_modules():
-        if not _is_known(part):
-            raise MPFLError(
-                f"{path} ({type(part).__name__}): filters cannot be cut out of this; use Conv2d "
-                "without groups, BatchNorm2d with weights and statistics, Linear, and parts "
-                "that have no weights"
-            )
-    shapes = {name: tuple(tensor.shape) for name, tensor in float_state(module).items()}
-    layers, readers = _residual(module) if basic_blocks(module) else _chain(module)
+    walk = followed(module, inputs)
+    if verify and all(tensor.device.type != "meta" for tensor in module.state_dict().values()):
+        from mpfl.nets.trial import check_by_trial  # which cuts, and so needs this module
+
+        check_by_trial(module, layout_of(module, inputs=inputs, units=units, verify=False), inputs)
+    layout = layout_from(module, walk, _chosen(module, walk, units))
     if prunes == "weight":
-        layers, readers = [replace(layer, own=(layer.weight,)) for layer in layers], []
-    return Layout(tuple(layers), shapes, tuple(readers))
+        alone = [_weight_alone(layer) for layer in layout.layers]
+        layout = replace(layout, layers=tuple(alone), readers=())
+    return layout
 
 
-def basic_blocks(module: nn.Module) -> list[tuple[str, BasicBlock]]:
-    """torchvision's residual blocks in ``module``, with their paths, in order.
-
-    torchvision takes a second to import. A network that has its blocks has imported it
-    already; if nobody has, there are none.
-    """
-    resnet = sys.modules.get("torchvision.models.resnet")
-    if resnet is None:
-        return []
-    parts = module.named_modules()
-    return [(path, part) for path, part in parts if isinstance(part, resnet.BasicBlock)]
+def _weight_alone(layer: Layer) -> Layer:
+    own = tuple(name for name in layer.own if name == layer.weight)
+    return replace(layer, own=own, more=tuple(s for s in layer.more if s.tensor == layer.weight))
 
 
-_MIXES_CHANNELS = nn.LayerNorm | nn.GroupNorm | nn.LocalResponseNorm
+# --- following a network, once -----------------------------------------------------------
+
+_WALKS: weakref.WeakKeyDictionary[nn.Module, tuple[Any, Walk]] = weakref.WeakKeyDictionary()
 
 
-def _is_known(part: nn.Module) -> bool:
-    """Whether a filter can be cut out of ``part``, or passes through it untouched."""
-    if isinstance(part, nn.Conv2d):
-        return part.groups == 1
-    if isinstance(part, nn.BatchNorm2d):
-        return part.affine and part.track_running_stats
-    if isinstance(part, nn.Linear):
-        return True
-    weights = [*part.parameters(recurse=False), *part.buffers(recurse=False)]
-    return not weights and not isinstance(part, _MIXES_CHANNELS)
+def followed(module: nn.Module, inputs: Inputs | None = None) -> Walk:
+    """The walk through a network; a second one of the same network costs nothing."""
+    structure = [(path, type(part)) for path, part in module.named_modules()]
+    shapes = [(name, tensor.shape) for name, tensor in module.state_dict(keep_vars=True).items()]
+    shown = [tuple(x.shape) for x in _tensors(inputs)]
+    key = (structure, shapes, shown)
+    if module in _WALKS and _WALKS[module][0] == key:
+        return _WALKS[module][1]
+    walk = Walk()
+    bare = without_numbers(module).float()
+    count = len(inputs) if isinstance(inputs, tuple) else 1
+    walk.graphs = graphs(bare, count, tuple(LAYERS))
+    walk.example = example(bare, inputs)
+    for training, graph in walk.graphs.items():
+        with torch.no_grad():
+            Walker(graph, walk, _rule, training).run(*walk.example)
+    walk.place_parameters()
+    _refuse_the_unused(module, walk)
+    _WALKS[module] = key, walk
+    return walk
 
 
-def _layer(path: str, conv: nn.Conv2d, norm: str | None) -> Layer:
-    """A conv as a layer: with the batch norm behind it, every tensor that its filters own."""
-    own = [f"{path}.weight"] + ([f"{path}.bias"] if conv.bias is not None else [])
-    if norm is not None:
-        own += [f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
-    return Layer(
-        path,
-        conv.out_channels,
-        f"{path}.weight",
-        tuple(own),
-        None if norm is None else f"{norm}.weight",
-        None if norm is None else f"{norm}.bias",
-    )
+def share_walk(twin: nn.Module, module: nn.Module) -> None:
+    """``twin`` is a copy of ``module``, and what is known of one is known of the other."""
+    _WALKS[twin] = _WALKS[module]
 
 
-def _chain(module: nn.Module) -> tuple[list[Layer], list[Reader]]:
-    """A chain: each conv is read by the next conv or linear layer, and by nothing else."""
-    # Parts that have weights, in the order in which the module lists them: that of the chain.
-    parts = [
-        (path, part)
-        for path, part in module.named_modules()
-        if isinstance(part, nn.Conv2d | nn.BatchNorm2d | nn.Linear)
-    ]
-    layers, readers = [], []
-    for index, (path, part) in enumerate(parts):
-        if not isinstance(part, nn.Conv2d):
-            continue
-        # A batch norm right behind the conv belongs to its filters.
-        rest = parts[index + 1 :]
-        norm = rest[0][0] if rest and isinstance(rest[0][1], nn.BatchNorm2d) else None
-        # The next part that is no batch norm reads them.
-        after = next(((p, m) for p, m in rest if not isinstance(m, nn.BatchNorm2d)), None)
-        if after is None:
-            raise MPFLError(f"{path}: no layer reads its filters; end the chain with a Linear")
-        name, reader = after
-        # A conv reads one input per filter. A linear layer behind a flattened picture reads a
-        # block of them, one per pixel.
-        inputs = int(reader.in_channels if isinstance(reader, nn.Conv2d) else reader.in_features)
-        block, remainder = divmod(inputs, part.out_channels)
-        if remainder or not block or (block > 1 and isinstance(reader, nn.Conv2d)):
+def _rule(step: Step) -> Rule | None:
+    return rule_of_layer(step) or rule_of(step)
+
+
+def _tensors(inputs: Inputs | None) -> list[torch.Tensor]:
+    every = inputs if isinstance(inputs, tuple) else (inputs,)
+    return [x for x in every if isinstance(x, torch.Tensor)]
+
+
+def _refuse_the_unused(module: nn.Module, walk: Walk) -> None:
+    for name, _ in module.named_parameters():
+        parents = {name.rsplit(".", cut)[0] for cut in range(name.count(".") + 1)}
+        if not parents & walk.used:
             raise MPFLError(
-                f"{name}: reads {inputs} channels where {path} before it has {part.out_channels}; "
-                "cutting knows chains of layers, and ResNets of BasicBlocks"
+                f"{name.rpartition('.')[0] or name}: forward never uses it, so no unit of it is "
+                "read; remove it from the network"
             )
-        layers.append(_layer(path, part, norm))
-        readers.append(Reader(f"{name}.weight", (path,), block))
-    return layers, readers
 
 
-def _residual(module: nn.Module) -> tuple[list[Layer], list[Reader]]:
-    """A ResNet: a stem, BasicBlocks, a linear head.
+# --- from a walk to a layout -------------------------------------------------------------
 
-    Inside a block conv1 is read by conv2. What flows between blocks is a sum: ``stream``
-    names the layers whose outputs it adds up.
-    """
-    stem = module.get_submodule("conv1")
-    assert isinstance(stem, nn.Conv2d)
-    layers, readers = [_layer("conv1", stem, "bn1")], []
-    stream: tuple[str, ...] = ("conv1",)
-    for path, block in basic_blocks(module):
-        first, second, shortcut = f"{path}.conv1", f"{path}.conv2", f"{path}.downsample"
-        layers.append(_layer(first, block.conv1, f"{path}.bn1"))
-        layers.append(_layer(second, block.conv2, f"{path}.bn2"))
-        # The main branch reads the stream, and its second conv reads its first.
-        readers += [Reader(f"{first}.weight", stream), Reader(f"{second}.weight", (first,))]
-        if block.downsample is not None:
-            # The shortcut reads the stream too, and what it puts out takes the stream's place.
-            layers.append(_layer(f"{shortcut}.0", block.downsample[0], f"{shortcut}.1"))
-            readers.append(Reader(f"{shortcut}.0.weight", stream))
-            stream = (f"{shortcut}.0",)
-        # The join adds the main branch to it.
-        stream = (*stream, second)
-    return layers, [*readers, Reader("fc.weight", stream)]
+
+def _chosen(module: nn.Module, walk: Walk, units: Units | Sequence[Units] | None) -> Owners:
+    """The owners of a walk, where what is not voted on is fixed."""
+    owners = walk.owners.copy()
+    kinds = {writer.kind for writer, _ in owners.roots()}
+    wanted: set[Kind] = {"filters"} if "filters" in kinds else kinds
+    if units is not None:
+        wanted = {units} if isinstance(units, str) else set(units)
+        for unit in wanted:
+            one_of("units", unit, get_args(Units))
+    owners.fix_kinds(kinds - wanted, f"units are {' and '.join(sorted(wanted))} here")
+    _fix_unread(walk, owners)
+    if not any(True for _ in owners.roots()):
+        why = "; ".join(f"{w.path}: {w.why}" for w in owners.writers.values() if w.why)
+        raise MPFLError(
+            f"{type(module).__name__}: no {' or '.join(sorted(wanted)) or 'units'} of it can be "
+            f"cut out ({why or 'it has no layers'}); choose other units=, or another network"
+        )
+    return owners
+
+
+def _fix_unread(walk: Walk, owners: Owners) -> None:
+    """Layers that nothing reads for itself: their channels always stay, or nobody wants them."""
+    read: set[int] = set()
+    for place in walk.places.values():
+        if not place.owned:
+            read.update(*(owners.writers_of(int(label)) for label in place.labels.unique()))
+    for writer, units in list(owners.roots()):
+        if read.isdisjoint(units):
+            if not writer.joins:
+                raise MPFLError(
+                    f"{writer.path}: nothing reads its units; remove it, or end the network with a "
+                    "Linear"
+                )
+            writer.why = "it adds to channels that always stay"
+            owners.fix_units(units)
+
+
+def layout_from(module: nn.Module, walk: Walk, owners: Owners) -> Layout:
+    """The layout that a walk found, of the units that ``owners`` leave free."""
+    unit_of = {
+        unit: (writer.path, index)
+        for writer, units in owners.roots()
+        for index, unit in enumerate(units)
+    }
+    sizes = {writer.path: len(units) for writer, units in owners.roots()}
+    own: dict[str, list[str]] = {name: [] for name in sizes}
+    more: dict[str, list[Slices]] = {name: [] for name in sizes}
+    readers = []
+    for place in walk.places.values():
+        writers = [
+            () if found in (ALWAYS, NEVER) else tuple(unit_of[unit] for unit in found)
+            for found in map(owners.writers_of, place.labels.tolist())
+        ]
+        names = list(dict.fromkeys(name for each in writers for name, _ in each))
+        if not names:
+            continue
+        if place.owned and len(names) == 1 and all(len(each) <= 1 for each in writers):
+            (name,) = names
+            units = tuple(each[0][1] if each else -1 for each in writers)
+            if place.axis == 0 and units == tuple(range(sizes[name])):
+                own[name].append(place.tensor)
+            else:
+                more[name].append(Slices(place.tensor, place.axis, units))
+        else:
+            readers.append(_reader(place, names, writers, sizes))
+    layers = [
+        _layer(name, sizes[name], own[name], more[name], walk.norms.get(name)) for name in sizes
+    ]
+    shapes = {name: tuple(tensor.shape) for name, tensor in float_state(module).items()}
+    fixed = {
+        writer.path: writer.why or _goes_with(owners, writer)
+        for writer in owners.writers.values()
+        if writer.kind != "parameter" and writer.path not in sizes
+    }
+    return Layout(tuple(layers), shapes, tuple(readers), fixed, walk.example)
+
+
+def _reader(
+    place: Place,
+    names: list[str],
+    writers: list[tuple[tuple[str, int], ...]],
+    sizes: dict[str, int],
+) -> Reader:
+    rows = []
+    for name in names:
+        units = [dict(each).get(name, -1) for each in writers]
+        rows.append(tuple(units))
+    # In order, as a rule: every layer writes all channels, each of them a block of indices.
+    block, rest = divmod(len(writers), sizes[names[0]])
+    in_order = tuple(index // block for index in range(len(writers))) if block else ()
+    if rest == 0 and all(row == in_order for row in rows):
+        return Reader(place.tensor, tuple(names), block, place.axis)
+    return Reader(place.tensor, tuple(names), 1, place.axis, tuple(rows))
+
+
+def _layer(name: str, filters: int, own: list[str], more: list[Slices], norm: str | None) -> Layer:
+    weight = (own or [more[0].tensor])[0]
+    scale = f"{norm}.weight" if f"{norm}.weight" in own else None
+    shift = f"{norm}.bias" if f"{norm}.bias" in own else None
+    return Layer(name, filters, weight, tuple(own), scale, shift, tuple(more))
+
+
+def _goes_with(owners: Owners, writer: Writer) -> str:
+    leads = owners.writers_of(owners.label((writer.first,)))
+    return f"goes with {' and '.join(dict.fromkeys(owners.writer(unit).path for unit in leads))}"

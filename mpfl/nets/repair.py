@@ -1,0 +1,466 @@
+"""What a smaller network's forward has to do otherwise, one step after the other.
+
+The steps of the whole network are run on the layers that are left, without numbers. Where the terms
+of a sum keep different channels, they are put in their places first. Where a step names a size that
+has changed, it gets the new one. Every step must give the shape that the units left to it make.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx, nn
+from torch.utils import _pytree as pytree
+
+from mpfl.filters import Layout
+from mpfl.nets.follow.owners import ALWAYS, NEVER, Owners, thin
+from mpfl.nets.follow.rules import BY_NAME, added, divided, moved, multiplied, rule_of, taken
+from mpfl.nets.follow.walk import Step, Walk
+from mpfl.nets.placing import Picked, Placed
+from mpfl.types import Mask, MPFLError
+
+_BINARY = {name for name, rule in BY_NAME.items() if rule in (added, multiplied, divided)}
+
+Kept = list[np.ndarray]
+"""For each axis of a tensor, which of its indices are left."""
+
+Shape = tuple[int, ...] | None
+
+
+def repaired(small: nn.Module, walk: Walk, layout: Layout, mask: Mask) -> nn.Module:
+    """``small``, or if its forward must do something else, a module of its steps.
+
+    Raises :class:`~mpfl.types.MPFLError`, naming the step, if one cannot be repaired.
+    """
+    if walk.suspects is None:
+        walk.suspects = frozenset().union(*(_suspects(walk, mode) for mode in walk.graphs))
+    if not walk.suspects:
+        return small
+    alive = _alive(walk, layout, mask)
+    for training, graph in walk.graphs.items():
+        repair = _Repair(small, graph, walk, alive, training, careful=not walk.suspects <= _BINARY)
+        repair.run()
+        if repair.changes:
+            if len(walk.graphs) > 1:
+                raise MPFLError(
+                    f"{repair.changes[0]}: the smaller network needs another step here, but "
+                    "forward differs between training and evaluation; write what differs as a "
+                    "module, such as nn.Dropout"
+                )
+            return repair.module()
+    return small
+
+
+_SIZED = """view reshape expand unflatten chunk split split_with_sizes tensor_split getitem narrow
+select channel_shuffle repeat tile unfold view_as reshape_as expand_as roll squeeze flip
+ChannelShuffle Unflatten LSTM GRU RNN"""
+"""Movements that may name a size, or a place, along an axis that is cut."""
+
+
+def _suspects(walk: Walk, training: bool) -> set[str]:
+    """Which operations may need a repair, whatever the mask."""
+    labels, suspects = walk.of_node[training], set()
+    for node in walk.graphs[training].graph.nodes:
+        name = _name(node, walk.graphs[training])
+        if name in _SIZED.split() and _tensors(labels[node]):
+            suspects.add(name)
+        if name in _BINARY and isinstance(labels[node], torch.Tensor):
+            total = walk.owners.settled(labels[node])
+            for term in node.all_input_nodes:
+                its = labels.get(term)
+                if isinstance(its, torch.Tensor) and its.shape == labels[node].shape:
+                    if not np.array_equal(walk.owners.settled(its) // 2, total // 2):
+                        suspects.add(name)
+                elif isinstance(its, torch.Tensor) and not walk.owners.is_kept(its):
+                    suspects.add(name)
+    return suspects
+
+
+def _name(node: fx.Node, whole: nn.Module) -> str:
+    """The operation of a step, without the underscore of one that works in place."""
+    if node.op == "call_module":
+        return type(whole.get_submodule(str(node.target))).__name__
+    if node.op == "call_method":
+        return str(node.target).rstrip("_")
+    return str(getattr(node.target, "__name__", "")) if node.op == "call_function" else node.op
+
+
+def _alive(walk: Walk, layout: Layout, mask: Mask) -> Callable[[torch.Tensor], np.ndarray]:
+    """Which elements of a tensor are left, by their labels; size 1 where that does not vary."""
+    owners: Owners = walk.owners.copy()
+    for writer, units in list(owners.roots()):
+        if writer.path not in layout.sizes:
+            owners.fix_units(units)
+    bit = {
+        unit: bool(bits)
+        for writer, units in owners.roots()
+        for unit, bits in zip(units, mask[writer.path], strict=True)
+    }
+
+    def alive(labels: torch.Tensor) -> np.ndarray:
+        small = thin(labels)
+        unique, places = np.unique(small.numpy(), return_inverse=True)
+        left = []
+        for label in unique:
+            writers = owners.writers_of(int(label))
+            left.append(writers in (ALWAYS, NEVER) or any(bit[unit] for unit in writers))
+        return np.array(left, bool)[places].reshape(small.shape)
+
+    return alive
+
+
+class _Repair:
+    """Writes the steps of one mode anew for what is left, and runs each on it.
+
+    A step may move elements so that no axis of the result can be cut by itself, as the first half
+    of a channel shuffle does. It is left out, and *waits*: the step that brings the channels back
+    in line becomes a choice of channels. ``careful``: a step may name a size, so each is run.
+    """
+
+    def __init__(
+        self,
+        small: nn.Module,
+        graph: fx.GraphModule,
+        walk: Walk,
+        alive: Callable[[torch.Tensor], np.ndarray],
+        training: bool,
+        *,
+        careful: bool,
+    ) -> None:
+        self.small, self.whole, self.careful = small, graph, careful
+        self.labels, self.before = walk.of_node[training], walk.shapes[training]
+        self.walk, self.alive = walk, alive
+        self.left = fx.Graph()
+        self.new: dict[fx.Node, fx.Node] = {}
+        self.values: dict[fx.Node, Any] = {}
+        self.waiting: dict[fx.Node, _Waiting] = {}
+        self.states: set[fx.Node] = set()
+        self.changes: list[str] = []
+        self.parts: dict[str, nn.Module] = {}
+
+    def run(self) -> None:
+        inputs = iter(self.walk.example)
+        for node in self.whole.graph.nodes:
+            if node.op == "placeholder":
+                self.new[node] = self._copied(node)
+                self.values[node] = self._in_precision(next(inputs, None))
+            elif node.op == "output":
+                self._demand(node)
+                self.left.output(fx.map_arg(node.args[0], self.new.__getitem__))
+            else:
+                self._step(node)
+
+    def module(self) -> nn.Module:
+        """What is left, as a module of these steps."""
+        for name, part in self.parts.items():
+            self.small.add_module(name, part)
+        modes = {path: part.training for path, part in self.small.named_modules()}
+        module = fx.GraphModule(self.small, self.left, type(self.small).__name__)
+        for path, part in module.named_modules():
+            part.training = modes.get(path, part.training)
+        module.graph.eliminate_dead_code()
+        module.recompile()
+        return module
+
+    # --- one step ------------------------------------------------------------------------
+
+    def _step(self, node: fx.Node) -> None:
+        part = self.whole.get_submodule(str(node.target)) if node.op == "call_module" else None
+        rule = rule_of(Step(self.walk, node, (), {}, None, part)) if node.op != "get_attr" else None
+        movement = rule in (moved, taken)
+        source = self._source(node)
+        if movement and source is not None and source in self.waiting:
+            self._wait(node, self.waiting[source])
+            return
+        self._demand(node)
+        new = self._copied(node)
+        if rule in (added, multiplied, divided) and isinstance(self.labels[node], torch.Tensor):
+            self._place_terms(node, new)
+        if not self.careful:  # only terms of sums need their places
+            self.new[node] = new
+            return
+        self.new[node], self.values[node] = new, self._value(new)
+        if isinstance(part, nn.RNNBase) or self._source(node) in self.states:
+            self._take_state(node)
+        elif not self._fits(node, new):
+            if movement:
+                self._rename_sizes(node, new)
+            if not self._fits(node, new):
+                shapes = _shapes(self.values.pop(node))
+                self.left.erase_node(self.new.pop(node))
+                if not movement or not self._starts_to_wait(node):
+                    raise MPFLError(
+                        f"{node.name} ({node.target}): the smaller network cannot do this step, as "
+                        f"{shapes} comes where {self._expected(node)} is due; write it without "
+                        "fixed sizes"
+                    )
+
+    def _fits(self, node: fx.Node, new: fx.Node) -> bool:
+        """Whether what comes has the shapes that are due and, if moved, the elements."""
+        if not (expected := self._expected(node)):
+            return True  # no tensor, but a size
+        if _shapes(self.values[node]) != expected:
+            return False
+        source = self._source(node)
+        part = self.whole.get_submodule(str(node.target)) if node.op == "call_module" else None
+        rule = rule_of(Step(self.walk, node, (), {}, None, part))
+        if rule not in (moved, taken) or source is None:
+            return True
+        kept = self.labels.get(source)
+        kept = self._kept(kept) if isinstance(kept, torch.Tensor) else None
+        if kept is None:
+            return True
+        # Every element has its number; the smaller network must move those that are left alike.
+        shape = self.before[source]
+        numbers = torch.arange(shape.numel()).view(shape)
+        whole = _done(node, self.whole, numbers, self.before)
+        after = {self.new[each]: value for each, value in self.values.items()}
+        small = _done(new, self.small, _left(numbers, kept), after)
+        pairs = zip(_tensors(whole), _tensors(small), _tensors(self.labels[node]), strict=True)
+        return all(
+            (axes := self._kept(labels)) is not None and torch.equal(_left(full, axes), mine)
+            for full, mine, labels in pairs
+        )
+
+    def _take_state(self, node: fx.Node) -> None:
+        """Last states of recurrent layers: one of them is taken, wherever they are kept.
+
+        Layers may have different sizes, so no axis of all states together can be cut by itself.
+        """
+        expected = self._expected(node)
+        if expected and None not in expected and len(expected) == 1:
+            if _shapes(self.values[node]) == expected:
+                return
+        elif (
+            node.op == "call_module" or rule_of(Step(self.walk, node, (), {}, None, None)) is taken
+        ):
+            self.states.add(node)
+            return
+        raise MPFLError(
+            f"{node.name} ({node.target}): takes the last states of recurrent layers together; "
+            "take that of one layer, as in h[-1], or the outputs"
+        )
+
+    def _in_precision(self, value: Any) -> Any:
+        """An input in the precision of the weights."""
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
+            return value.to(next(self.small.parameters()).dtype)
+        return value
+
+    def _copied(self, node: fx.Node) -> fx.Node:
+        return self.left.node_copy(node, self.new.__getitem__)
+
+    def _demand(self, node: fx.Node) -> None:
+        for given in node.all_input_nodes:
+            if given not in self.new:
+                raise MPFLError(
+                    f"{node.name} ({node.target}): reads channels that {given.name} has mixed up, "
+                    "so they cannot be cut; bring them back in line first"
+                )
+
+    def _value(self, new: fx.Node) -> Any:
+        """What a step gives, without numbers; None if it fails."""
+        known = {self.new[node]: value for node, value in self.values.items()}
+        args, kwargs = fx.map_arg((new.args, new.kwargs), known.__getitem__)
+        try:
+            with torch.no_grad():
+                if new.op == "get_attr":
+                    return operator.attrgetter(str(new.target))(self.small)
+                if new.op == "call_module":
+                    name = str(new.target)
+                    if name in self.parts:
+                        return copy.deepcopy(self.parts[name]).to("meta")(*args, **kwargs)
+                    part = self.small.get_submodule(name)
+                    return part(*args, **kwargs)
+                if new.op == "call_method":
+                    return getattr(args[0], str(new.target))(*args[1:], **kwargs)
+                assert callable(new.target)
+                return new.target(*args, **kwargs)
+        except (RuntimeError, IndexError, ValueError, TypeError):
+            return None
+
+    # --- what should come out ------------------------------------------------------------
+
+    def _kept(self, labels: torch.Tensor) -> Kept | None:
+        """What is left along each axis; None if no axis can be cut by itself."""
+        alive = self.alive(labels)
+        axes = []
+        box = np.ones((), bool)
+        for axis, size in enumerate(labels.shape):
+            others = tuple(each for each in range(alive.ndim) if each != axis)
+            left = alive.any(axis=others)
+            box = np.multiply.outer(box, left)
+            axes.append(np.broadcast_to(left, (size,)))
+        return axes if np.array_equal(box, alive) else None
+
+    def _expected(self, node: fx.Node) -> list[Shape]:
+        """The shape of each tensor that should come out; None if it cannot be cut."""
+        kept = map(self._kept, _tensors(self.labels[node]))
+        return [axes if axes is None else tuple(int(axis.sum()) for axis in axes) for axes in kept]
+
+    # --- sums and products ---------------------------------------------------------------
+
+    def _place_terms(self, node: fx.Node, new: fx.Node) -> None:
+        """Put each term's channels where the result has them."""
+        total = self._kept(self.labels[node])
+        if total is None:
+            return
+        for term in dict.fromkeys(node.all_input_nodes):
+            labels = self.labels.get(term)
+            kept = self._kept(labels) if isinstance(labels, torch.Tensor) else None
+            if kept is None:
+                continue
+            for back in range(1, len(kept) + 1):
+                axis = len(kept) - back
+                if len(kept[axis]) == 1 or np.array_equal(kept[axis], total[-back]):
+                    continue
+                self._insert(node, new, term, Placed(axis, kept[axis], total[-back]))
+
+    def _insert(self, node: fx.Node, new: fx.Node, term: fx.Node, part: nn.Module) -> None:
+        name = self._add(node, part)
+        source = self.new[term]
+        with self.left.inserting_before(new):
+            placed = self.left.call_module(name, (source,))
+        new.replace_input_with(source, placed)
+        self.new[placed] = placed
+        if self.careful:
+            self.values[placed] = self._value(placed)
+
+    def _add(self, node: fx.Node, part: nn.Module) -> str:
+        name = f"placed_{len(self.parts)}"
+        self.parts[name] = part
+        self.changes.append(node.name)
+        return name
+
+    # --- movements -----------------------------------------------------------------------
+
+    def _source(self, node: fx.Node) -> fx.Node | None:
+        first = node.args[0] if node.args else None
+        return first if isinstance(first, fx.Node) else None
+
+    def _rename_sizes(self, node: fx.Node, new: fx.Node) -> None:
+        """The same movement with the sizes of what is left, if that is how it is said."""
+        name = _name(node, self.whole)
+        expected: list[Any] = list(self._expected(node))
+        if None in expected:
+            return
+        if name in ("view", "reshape", "expand", "unflatten", "Unflatten", "view_as", "reshape_as"):
+            sizes = [-1, *expected[0][1:]]  # -1 is the batch
+            method = "expand" if name == "expand" else "reshape"
+            new.op, new.target, new.args = "call_method", method, (new.args[0], *sizes)
+        elif name in ("chunk", "split", "split_with_sizes", "tensor_split"):
+            axis = self._cut_axis(expected)
+            pieces = [shape[axis] for shape in expected]
+            new.op, new.target, new.args = "call_function", torch.split, (new.args[0], pieces, axis)
+        else:
+            return
+        new.kwargs = {}
+        self.changes.append(node.name)
+        self.values[node] = self._value(new)
+
+    @staticmethod
+    def _cut_axis(expected: list[Any]) -> int:
+        differ = [axis for axis in range(len(expected[0])) if len({s[axis] for s in expected}) > 1]
+        return differ[0] if differ else 1
+
+    def _starts_to_wait(self, node: fx.Node) -> bool:
+        source = self._source(node)
+        if source is None or not isinstance(self.labels.get(source), torch.Tensor):
+            return False
+        kept = self._kept(self.labels[source])
+        if kept is None:
+            return False
+        cut = [axis for axis, left in enumerate(kept) if not left.all()]
+        if len(cut) != 1:
+            return False
+        self._wait(node, _Waiting.at(source, cut[0], self.before[source]))
+        return True
+
+    def _wait(self, node: fx.Node, waiting: _Waiting) -> None:
+        """Follow a movement by positions; as soon as channels are in line, they are chosen."""
+        waiting = waiting.moved(node, self.whole, self.before)
+        places = waiting.choice()
+        labels = self.labels[node]
+        kept = self._kept(labels) if isinstance(labels, torch.Tensor) else None
+        if places is None or kept is None:
+            self.waiting[node] = waiting
+            return
+        whole = self._kept(self.labels[waiting.source])
+        assert whole is not None
+        left = whole[waiting.axis]
+        rank = np.cumsum(left) - 1  # where a channel of the source is among those left
+        chosen = places[kept[waiting.axis]]
+        name = self._add(node, Picked(waiting.axis, rank[chosen]))
+        self.new[node] = self.left.call_module(name, (self.new[waiting.source],))
+        self.values[node] = self._value(self.new[node])
+        if not left[chosen].all() or _shapes(self.values[node]) != self._expected(node):
+            raise MPFLError(f"{node.name} ({node.target}): channels cannot be followed here")
+
+
+class _Waiting:
+    """Where each element came from: its index along the axis that is cut, and all its others."""
+
+    def __init__(self, source: fx.Node, axis: int, size: int, index: Any, rest: Any) -> None:
+        self.source, self.axis, self.size = source, axis, size
+        self.index, self.rest = index, rest
+
+    @classmethod
+    def at(cls, source: fx.Node, axis: int, shape: torch.Size) -> _Waiting:
+        """At the source itself."""
+        index = torch.arange(shape[axis], dtype=torch.float64)
+        index = index.view([-1 if each == axis else 1 for each in range(len(shape))]).expand(shape)
+        others = [1 if each == axis else size for each, size in enumerate(shape)]
+        rest = torch.arange(int(np.prod(others)), dtype=torch.float64).view(others).expand(shape)
+        return cls(source, axis, shape[axis], index, rest)
+
+    def moved(self, node: fx.Node, whole: nn.Module, before: dict[fx.Node, Any]) -> _Waiting:
+        """After one more movement, done as the whole network does it."""
+        index = _done(node, whole, self.index, before)
+        rest = _done(node, whole, self.rest, before)
+        return _Waiting(self.source, self.axis, self.size, index, rest)
+
+    def choice(self) -> np.ndarray | None:
+        """Which channels of the source these are, if all else is where it was."""
+        if not isinstance(self.index, torch.Tensor) or self.index.dim() <= self.axis:
+            return None
+        places = self.index.movedim(self.axis, 0).flatten(1)[:, 0]
+        shape = [1] * self.index.dim()
+        shape[self.axis] = -1
+        one = self.rest.narrow(self.axis, 0, 1)
+        in_place = torch.arange(one.numel(), dtype=torch.float64).view(one.shape)
+        if not torch.equal(self.index, places.view(shape).expand(self.index.shape)):
+            return None
+        if not torch.equal(self.rest, in_place.expand(self.rest.shape)):
+            return None
+        return places.numpy().astype(int)
+
+
+def _done(node: fx.Node, root: nn.Module, start: Any, values: dict[fx.Node, Any]) -> Any:
+    """A movement of ``start``, with its other arguments taken from ``values``."""
+    if node.op == "call_module":
+        return root.get_submodule(str(node.target))(start)
+    args, kwargs = fx.map_arg((node.args[1:], node.kwargs), values.__getitem__)
+    if node.op == "call_method":
+        return getattr(start, str(node.target))(*args, **kwargs)
+    assert callable(node.target)
+    return node.target(start, *args, **kwargs)
+
+
+def _left(numbers: torch.Tensor, kept: Kept) -> torch.Tensor:
+    """What is left of a tensor."""
+    for axis, left in enumerate(kept):
+        numbers = numbers.index_select(axis, torch.from_numpy(np.flatnonzero(left)))
+    return numbers
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+def _shapes(value: Any) -> list[Shape]:
+    return [tuple(tensor.shape) for tensor in _tensors(value)]
