@@ -115,7 +115,7 @@ def test_every_recipe_at_every_budget_has_a_name_of_its_own_and_a_configuration_
             assert json.loads(json.dumps(config)) == config
             assert list(config) == [f.name for f in dataclasses.fields(Experiment)]
             names.add(identity(made))
-    assert len(names) == len(RECIPES) * len(BUDGETS) == 135
+    assert len(names) == len(RECIPES) * len(BUDGETS) == 243
 
 
 def test_functions_and_rules_are_described_by_how_they_are_written():
@@ -148,6 +148,7 @@ def test_functions_and_rules_are_described_by_how_they_are_written():
         ({"width": float("inf")}, "width is inf"),
         ({"precision": "float16"}, "no precision 'float16'; .*there are auto, float32"),
         ({"head": "new"}, "no head 'new'; .*there are w0, fresh"),
+        ({"units": "neurons"}, "no units 'neurons'; .*there are filters, hidden"),
         ({"prunes": "bias"}, "no prunes 'bias'; .*there are filter, weight"),
         ({"noisy_nodes": 11}, "noisy_nodes is 11, but there are 10 nodes"),
         ({"noisy_nodes": -1}, "noisy_nodes is -1"),

@@ -11,11 +11,13 @@ import torch
 import torchvision
 from nets import FlattenedChain
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 from torchvision.models.resnet import BasicBlock
 from toys import random_mask
 
 from mpfl import filters, masks
-from mpfl.nets.networks import MODELS, DigitsCNN, SmallResNet18, SmallVGG, blueprint, build
+from mpfl.nets.networks import MODELS, DigitsCNN, SmallVGG, blueprint, build
+from mpfl.nets.residual import SmallResNet
 from mpfl.nets.start import initial_weights, pretrained_weights
 from mpfl.nets.tensors import load_weights, to_numpy
 from mpfl.nets.tracing import layout_of
@@ -46,6 +48,7 @@ def pictures(rng, channels, pixels, count=4):
         ("vgg11-bn", 2752),
         ("vgg11", 2752),
         ("resnet18", 4800),
+        ("resnet50", 26560),
         ("torchvision-vgg11", 2752),
         ("torchvision-resnet18", 4800),
     ],
@@ -79,6 +82,11 @@ def test_every_table_of_models_is_covered_here():
         "vgg11-bn",
         "vgg11",
         "resnet18",
+        "resnet50",
+        "mobilenet",
+        "vit",
+        "gru",
+        "lstm",
         "torchvision-vgg11",
         "torchvision-resnet18",
     }
@@ -259,7 +267,7 @@ def test_small_vgg_has_the_features_of_torchvisions_vgg11_bn():
 
 
 def test_small_resnet_is_torchvisions_but_for_the_stem():
-    ours, theirs = SmallResNet18(1, 10, 64), torchvision.models.resnet18(num_classes=10)
+    ours, theirs = SmallResNet(18, 1, 10, 64), torchvision.models.resnet18(num_classes=10)
 
     def count(module):
         return sum(p.numel() for p in module.parameters())
@@ -496,3 +504,120 @@ def test_a_download_that_fails_says_what_to_do(pretrained, monkeypatch, failure)
     monkeypatch.setattr(torchvision.models, "get_model", get_model)
     with pytest.raises(MPFLError, match=r"could not be downloaded .* safetensors file"):
         pretrained_weights("torchvision-vgg11", pretrained, "torchvision")
+
+
+# --- other kinds of networks -------------------------------------------------------------
+
+OTHERS = {"resnet50": 0.125, "mobilenet": 0.35, "vit": 1 / 3, "gru": 0.125, "lstm": 0.125}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_network_reads_pictures_and_every_weight_of_it_matters(name):
+    module = build(name, 7, width=OTHERS[name])
+    load_weights(module, initial_weights(module, 0))
+    x = pictures(rng_for(0, "others"), 3, 32).float()
+    out = module(x)
+    assert out.shape == (4, 7)
+    torch.nn.functional.cross_entropy(out, torch.arange(4)).backward()
+    for path, parameter in module.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), path
+        if not path.endswith("in_proj_bias"):  # a shift of all keys changes nothing
+            assert parameter.grad.abs().max() > 0, path
+
+
+def test_width_scales_heads_and_hidden_units_and_leaves_at_least_one():
+    with torch.device("meta"):
+        vits = [build("vit", 10, width=width) for width in (1, 0.5, 0.001)]
+        grus = [build("gru", 10, width=width) for width in (1, 0.5, 0.001)]
+    attentions = [vit.blocks[0].attention for vit in vits]
+    assert [a.num_heads for a in attentions] == [12, 6, 1]
+    assert {a.head_dim for a in attentions} == {16}
+    assert [gru.second.hidden_size for gru in grus] == [256, 128, 1]
+
+
+def test_a_transformer_refuses_pictures_that_patches_do_not_fill():
+    with pytest.raises(MPFLError, match="36 is no multiple of that; set pixels to 32"):
+        build("vit", 10, pixels=36)
+
+
+def test_a_small_mobilenet_is_torchvisions_but_for_the_head():
+    ours = build("mobilenet", 10, pixels=64).state_dict()
+    theirs = torchvision.models.mobilenet_v2(num_classes=10).state_dict()
+    assert [v.shape for v in ours.values()] == [v.shape for v in theirs.values()]
+
+
+def test_a_small_resnet50_is_torchvisions_but_for_the_stem():
+    with torch.device("meta"):
+        ours = build("resnet50", 10).state_dict()
+        theirs = torchvision.models.resnet50(num_classes=10).state_dict()
+    del ours["conv1.weight"], theirs["conv1.weight"]
+    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
+
+
+class Parts(nn.Module):
+    """One of each kind, with torch's own weights to compare with."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(64, 4)
+        self.other = nn.MultiheadAttention(64, 4, kdim=32, vdim=16, add_bias_kv=True)
+        self.gru, self.lstm = nn.GRU(48, 64, 2), nn.LSTM(48, 64, bidirectional=True)
+        self.layer, self.group = nn.LayerNorm(64), nn.GroupNorm(4, 64)
+        self.batch = nn.BatchNorm1d(64)
+        self.instance = nn.InstanceNorm2d(64, affine=True, track_running_stats=True)
+        self.words = nn.Embedding(100, 64, padding_idx=3)
+        self.slope = nn.PReLU(64, init=0.1)
+
+
+def test_parts_are_drawn_as_torch_draws_them():
+    torch.manual_seed(0)
+    module = Parts()
+    drawn = initial_weights(module, 0)
+    for name, theirs in to_numpy(module).items():
+        ours = drawn[name]
+        if theirs.std() == 0:
+            np.testing.assert_array_equal(ours, theirs, err_msg=name)
+            continue
+        n = theirs.size
+        assert ours.std() == pytest.approx(theirs.std(), rel=5 / np.sqrt(n)), name
+        assert abs(ours.mean() - theirs.mean()) < 7 * theirs.std() / np.sqrt(n), name
+        if not name.startswith("words") and "bias_" not in name:  # uniform: it has bounds
+            assert abs(ours).max() == pytest.approx(abs(theirs).max(), rel=0.1), name
+    assert not drawn["words.weight"][3].any()
+
+
+def test_linear_layers_of_other_networks_are_drawn_as_torchvisions_transformer_has_them():
+    drawn = initial_weights(build("vit", 10), 0)
+    for name in ("blocks.0.mlp.0", "blocks.3.mlp.2"):
+        weight = drawn[f"{name}.weight"]
+        bound = np.sqrt(6 / sum(weight.shape))
+        assert bound * 0.99 < abs(weight).max() <= bound and not drawn[f"{name}.bias"].any()
+        assert weight.std() == pytest.approx(bound / np.sqrt(3), rel=0.02)
+    assert drawn["patches.weight"].std() == pytest.approx(1 / np.sqrt(3 * 8 * 8), rel=0.02)
+    assert drawn["positions"].std() == pytest.approx(0.02, rel=0.05)
+
+
+class Gain(nn.Module):
+    """A parameter of which nobody can say what it should be."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(4))
+
+
+@pytest.mark.parametrize(
+    ("part", "says"),
+    [
+        (Gain(), r"^1 \(Gain\): how its 'gain' is drawn"),
+        (nn.ConvTranspose2d(4, 4, 3), r"^1 \(ConvTranspose2d\).*'weight'.*w0=FILE"),
+        (
+            weight_norm(nn.Linear(4, 4)),
+            r"^1\.param\S+ \(Param.*original0",
+        ),
+    ],
+)
+def test_weights_that_nobody_knows_how_to_draw_are_refused_by_name(part, says):
+    module = nn.Sequential(nn.Linear(4, 4), part)
+    with pytest.raises(MPFLError, match=says):
+        initial_weights(module, 0)
+    assert initial_weights(module, 0, strict=False).keys() == to_numpy(module).keys()

@@ -30,7 +30,8 @@ def sizes_of(run: Run) -> dict[str, int]:
     if run.rounds and run.rounds[0]["votes"] is not None:
         return filters_of(run)
     config = run.config
-    return blueprint(str(config["model"]), 10, width=float(config["width"])).sizes
+    width, units = float(config["width"]), config.get("units")
+    return blueprint(str(config["model"]), 10, width=width, units=units).sizes
 
 
 def bits_apart(one: np.ndarray, other: np.ndarray) -> int:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 
 from mpfl.evidence.cells import Cell
+from mpfl.evidence.networks import NETWORK_TABLES
 from mpfl.evidence.protocol import FIVE, ONE_SHOT, TRAINED, lots, with_lot
 from mpfl.runs.recipes import recipe
 
@@ -205,4 +206,5 @@ EXPLORATORY_TABLES: tuple[Callable[[str], Iterator[Cell]], ...] = (
     drift_table,
     tuning_table,
     imagenet100_norms_table,
+    *NETWORK_TABLES,
 )

@@ -2,7 +2,7 @@
 
 The tables here were recorded first, with seeds 0 to 2. Those that decide the primary claims have
 seeds of their own, and stand in :mod:`mpfl.evidence.protocol`; those around them in
-:mod:`mpfl.evidence.explore`.
+:mod:`mpfl.evidence.explore` and :mod:`mpfl.evidence.networks`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from functools import cache
 from mpfl.evidence.cells import PRETRAINED, Cell, once
 from mpfl.evidence.explore import EXPLORATORY_TABLES
 from mpfl.evidence.protocol import PROTOCOL_TABLES
-from mpfl.runs.recipes import BUDGETS, recipe
+from mpfl.runs.budgets import BUDGETS
+from mpfl.runs.recipes import recipe
 from mpfl.types import one_of
 
 SEEDS = (0, 1, 2)

@@ -183,7 +183,7 @@ def traffic_share(limit: float) -> Callable[[Tables], Finding]:
 def traffic_at_full_size(family: str, classes: int, images: int, limit: float) -> Finding:
     """Bytes over those of dense FedAvg, computed for the paper's network and rounds."""
     e = recipe(family, "paper")
-    layout = blueprint(str(e.model), classes)
+    layout = blueprint(str(e.model), classes, units=e.units)
     plan, samples = Plan(layout, e.schedule, e.rounds), [images // e.nodes] * e.nodes
     rounds = e.federated_rounds
     # A random mask: how much of a ResNet's sums travels depends on which filters it keeps.

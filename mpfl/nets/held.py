@@ -20,6 +20,7 @@ def held_tensors(module: nn.Module, mask: Mask, layout: Layout) -> Held:
         return []
     tensors = dict(module.named_parameters()) | dict(module.named_buffers())
     touched = {name for layer in layout.layers for name in layer.own}
+    touched |= {slices.tensor for layer in layout.layers for slices in layer.more}
     touched |= {reader.tensor for reader in layout.readers}
     ones = {name: np.ones(layout.shapes[name], np.float32) for name in touched}
     return [

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+import numpy as np
+from torch import Tensor, from_numpy
 from torch.nn.functional import interpolate
+
+from mpfl.seeds import rng_for
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and deviation of ImageNet's pixels, as everybody uses them with its weights."""
@@ -17,6 +20,16 @@ def normalised(pixels: Tensor, mean: Tensor, std: Tensor, size: int | None = Non
     """
     x = (pixels - mean) / std
     return x if size is None else _resized(x, size)
+
+
+def noise_pictures(channels: int, height: int, width: int) -> Tensor:
+    """Two pictures of noise, always the same, as an example of what a network reads.
+
+    >>> noise_pictures(3, 8, 8).shape
+    torch.Size([2, 3, 8, 8])
+    """
+    noise = rng_for(0, "example pictures").standard_normal((2, channels, height, width))
+    return from_numpy(noise.astype(np.float32))
 
 
 def uncut(size: int) -> int:

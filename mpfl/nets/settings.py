@@ -14,6 +14,9 @@ Precision = Literal["auto", "float32", "float64"]
 Prunes = Literal["filter", "weight"]
 """What a pruned filter loses: all of it, or its conv weight alone."""
 
+Units = Literal["filters", "hidden", "heads", "recurrent"]
+"""What is voted on: conv filters, hidden units of MLPs, attention heads, units of GRU or LSTM."""
+
 View = Literal["whole", "centre"]
 """What a network sees of a picture: all of it, or its centre, seven eighths of each side."""
 

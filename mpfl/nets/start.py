@@ -9,32 +9,47 @@ import safetensors.numpy
 from safetensors import SafetensorError
 from torch import nn
 
+from mpfl.nets.draws import ZERO, draw_of, is_conv_net
 from mpfl.nets.tensors import float_state, to_numpy
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError, Weights
 
 
-def initial_weights(module: nn.Module, seed: int) -> dict[str, np.ndarray]:
-    """w0, distributed as torchvision draws it for VGG and ResNet, but by numpy from ``seed`` alone.
+def initial_weights(module: nn.Module, seed: int, *, strict: bool = True) -> dict[str, np.ndarray]:
+    """w0, distributed as torch and torchvision draw it, but by numpy from ``seed`` alone.
 
-    Conv: normal, variance 2 / fan-out (He et al. 2015); batch norm: scale 1, shift 0;
-    linear: normal, standard deviation 0.01; biases 0. Each layer has a stream of its own.
+    - Conv: normal, variance 2 / fan-out (He et al. 2015); variance 1 / fan-in for the patches of a
+      transformer.
+    - Linear: normal, standard deviation 0.01, in a network of Conv2d, BatchNorm2d and Linear, as in
+      torchvision's VGG and ResNet; in any other uniform, variance 2 / (fan-in + fan-out) (Glorot &
+      Bengio 2010), as in its ViT.
+    - Attention: queries, keys and values uniform like that, the projection behind them uniform
+      within 1 / sqrt(fan-in) of 0.
+    - GRU, LSTM, RNN: all uniform within 1 / sqrt(hidden units) of 0.
+    - Norms: scale 1, shift 0. Embedding: standard normal. PReLU: its ``init``.
+    - Parameters of a module of nobody's kind, such as positions: normal, standard deviation 0.02.
+    - Biases 0.
+
+    Each part has a stream of its own. Raises :class:`~mpfl.types.MPFLError`, naming the part, for
+    weights of which none of this says anything; with ``strict=False`` they are zero.
     """
+    conv_net = is_conv_net(module.modules())
     weights = {k: np.zeros(tuple(v.shape), np.float32) for k, v in float_state(module).items()}
     for path, part in module.named_modules():
-        if isinstance(part, nn.Conv2d):
-            fan_out = part.out_channels * part.kernel_size[0] * part.kernel_size[1]
-            deviation = np.sqrt(2 / fan_out)
-        elif isinstance(part, nn.Linear):
-            deviation = 0.01
-        elif isinstance(part, nn.BatchNorm2d):
-            weights[f"{path}.weight"][:] = weights[f"{path}.running_var"][:] = 1
-            continue
-        else:
-            continue
-        rng = rng_for(seed, "w0", path)
-        shape = weights[f"{path}.weight"].shape
-        weights[f"{path}.weight"] = (deviation * rng.standard_normal(shape)).astype(np.float32)
+        dot = f"{path}." if path else ""
+        own = [name for name in weights if name.rpartition(".")[0] == path]
+        draw = draw_of(part, conv_net=conv_net)
+        drawn = draw(rng_for(seed, "w0", path)) if own and draw is not None else {}
+        for tensor in own:
+            name = tensor.removeprefix(dot)
+            if name in drawn:
+                weights[tensor] = drawn[name].astype(np.float32)
+            elif strict and (draw is None or name not in ZERO):
+                raise MPFLError(
+                    f"{path or 'the network'} ({type(part).__name__}): how its {name!r} is drawn "
+                    "at random is not known; give the weights to start from, as a safetensors "
+                    "file, by w0=FILE"
+                )
     return weights
 
 

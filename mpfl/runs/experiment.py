@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from mpfl.allocate import Quota, even
 from mpfl.data.noise import DataNoise
 from mpfl.data.partition import Partition, iid
-from mpfl.nets.settings import Precision, Prunes, Settings, View
+from mpfl.nets.settings import Precision, Prunes, Settings, Units, View
 from mpfl.node import Fault
 from mpfl.prune import Score, l2, needs_gradients
 from mpfl.runs import former
@@ -55,10 +55,11 @@ class Experiment:
     runs, begins again with those of the mask rounds. ``federated_decay="cosine"`` lets its learning
     rate fall from round to round, by a cosine from that of ``local`` towards 0.
 
-    ``prunes`` is that of :func:`mpfl.nets.tracing.layout_of`. ``head="fresh"`` draws the last
-    linear layer anew, as torch does, at the start of every training that begins from w0: each
-    node's in each mask round, and the final central one. Where weights are averaged it is part
-    of them.
+    ``prunes`` and ``units`` are those of :func:`mpfl.nets.tracing.layout_of`. ``units`` is what is
+    voted on: conv filters, or hidden units, attention heads, recurrent units; None: the filters,
+    or all that can be cut in a network where no filter can. ``head="fresh"`` draws the last linear
+    layer anew, as torch does, at the start of every training that begins from w0: each node's in
+    each mask round, and the final central one. Where weights are averaged it is part of them.
 
     Any value of the right kind will do, a reader's own as well as one of this package. Raises
     :class:`~mpfl.types.MPFLError` for fields that cannot go together.
@@ -84,6 +85,7 @@ class Experiment:
     score: Score = l2
     vote: Rule = most_votes()
     prunes: Prunes = "filter"
+    units: Units | None = None
     coding: Coding = "shortest"
     rewind: bool = True
     data_noise: DataNoise | None = None
@@ -118,6 +120,8 @@ class Experiment:
         one_of("final_draws", self.final_draws, get_args(Draws))
         one_of("federated_decay", self.federated_decay, get_args(Decay))
         one_of("prunes", self.prunes, get_args(Prunes))
+        if self.units is not None:
+            one_of("units", self.units, get_args(Units))
         one_of("pooled", self.pooled, get_args(Pooled))
         one_of("view", self.view, get_args(View))
         one_of("statistics", self.statistics, get_args(Statistics))

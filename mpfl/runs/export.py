@@ -22,6 +22,7 @@ from mpfl.nets.cutting import compact, macs
 from mpfl.nets.hardware import on_threads
 from mpfl.nets.networks import build
 from mpfl.nets.onnx import Call, Classifier, Exported, exported, logit_difference
+from mpfl.nets.pixels import noise_pictures
 from mpfl.nets.tensors import float_state, load_weights
 from mpfl.nets.tracing import layout_of
 from mpfl.runs.folder import load_mask, load_tensors, write_atomically
@@ -84,7 +85,12 @@ def export(
     shape = dataset.test_images.shape[1:]
     seen = config["pixels"] or shape[-1]
     full = build(config["model"], len(dataset.classes), width=config["width"], pixels=seen)
-    layout = layout_of(full)
+    layout = layout_of(
+        full,
+        inputs=noise_pictures(shape[0], seen, seen),
+        units=config.get("units"),
+        verify=False,
+    )
     mask = load_mask(folder / "mask.safetensors", layout)
     load_weights(full, apply(load_tensors(folder / FILES[weights]), mask, layout))
     noise = rng_for(0, "export").integers(0, 256, (64, *shape), np.uint8)

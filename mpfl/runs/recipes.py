@@ -10,25 +10,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 from mpfl.allocate import of_what_is_left
 from mpfl.nets.settings import Settings
+from mpfl.runs.budgets import BUDGETS, Budget, of_family, recipe_name
+from mpfl.runs.cifar10 import cifar10_gru, cifar10_mobilenet, cifar10_resnet50, cifar10_vit
 from mpfl.runs.experiment import Experiment
 from mpfl.runs.former import current_recipe
-from mpfl.runs.methods import METHODS, MPFL, Method
+from mpfl.runs.methods import METHODS, Method
 from mpfl.schedules import arithmetic, geometric
 from mpfl.types import one_of
 from mpfl.vote import published_threshold
-
-Budget = Literal["toy", "laptop", "paper"]
-BUDGETS: tuple[Budget, ...] = get_args(Budget)
 
 
 def digits_cnn(method: Method, budget: Budget, seed: int) -> Experiment:
     """8x8 digits and a three-layer CNN: needs no download, finishes in seconds."""
     common = Experiment(
-        recipe=_name("digits", method),
+        recipe=recipe_name("digits", method),
         budget=budget,
         method=method,
         seed=seed,
@@ -65,7 +64,7 @@ def cifar10_vgg11(method: Method, budget: Budget, seed: int) -> Experiment:
         "paper": {"model": "torchvision-vgg11"},
     }
     fields = {"dataset": "cifar10"} | _photographs(budget) | own[budget]
-    return _experiment("cifar10-vgg11", method, budget, seed, fields)
+    return of_family("cifar10-vgg11", method, budget, seed, fields)
 
 
 def imagenet100_resnet18(method: Method, budget: Budget, seed: int) -> Experiment:
@@ -80,7 +79,7 @@ def imagenet100_resnet18(method: Method, budget: Budget, seed: int) -> Experimen
         "laptop": {"dataset": "imagenet100-64", "model": "resnet18", "pixels": 40},
         "paper": {"dataset": "imagenet100", "model": "torchvision-resnet18"},
     }
-    return _experiment(
+    return of_family(
         "imagenet100-resnet18", method, budget, seed, _photographs(budget) | own[budget]
     )
 
@@ -113,7 +112,7 @@ def published_cifar10_vgg11(method: Method, budget: Budget, seed: int) -> Experi
     }
     fields = {"dataset": "cifar10", "model": "torchvision-vgg11"}
     fields |= _published(method, budget, crop=True) | own[budget]
-    return _experiment("published-cifar10-vgg11", method, budget, seed, fields)
+    return of_family("published-cifar10-vgg11", method, budget, seed, fields)
 
 
 def published_imagenet100_resnet18(method: Method, budget: Budget, seed: int) -> Experiment:
@@ -128,7 +127,7 @@ def published_imagenet100_resnet18(method: Method, budget: Budget, seed: int) ->
     }
     protocol = _published(method, budget, crop=False)
     fields = {"model": "torchvision-resnet18"} | protocol | own[budget]
-    return _experiment("published-imagenet100-resnet18", method, budget, seed, fields)
+    return of_family("published-imagenet100-resnet18", method, budget, seed, fields)
 
 
 # The authors' optimiser: Adam 1e-5, weight decay 5e-5, batch 16 (released code).
@@ -203,30 +202,22 @@ def _published(method: Method, budget: Budget, *, crop: bool) -> dict[str, Any]:
     return protocol | sizes[budget] | federated
 
 
-def _experiment(
-    family: str, method: Method, budget: Budget, seed: int, fields: Mapping[str, Any]
-) -> Experiment:
-    return Experiment(
-        recipe=_name(family, method), budget=budget, method=method, seed=seed, **fields
-    )
-
-
 Recipe = Callable[[Budget, int], Experiment]
 _FAMILIES: Mapping[str, Callable[[Method, Budget, int], Experiment]] = {
     "digits": digits_cnn,
     "cifar10-vgg11": cifar10_vgg11,
     "imagenet100-resnet18": imagenet100_resnet18,
+    "cifar10-vit": cifar10_vit,
+    "cifar10-gru": cifar10_gru,
+    "cifar10-mobilenet": cifar10_mobilenet,
+    "cifar10-resnet50": cifar10_resnet50,
     "published-cifar10-vgg11": published_cifar10_vgg11,
     "published-imagenet100-resnet18": published_imagenet100_resnet18,
 }
 
 
-def _name(family: str, method: Method) -> str:
-    return family if method == MPFL else f"{family}-{method.name}"
-
-
 RECIPES: Mapping[str, Recipe] = {
-    _name(family, method): partial(make, method)
+    recipe_name(family, method): partial(make, method)
     for family, make in _FAMILIES.items()
     for method in METHODS.values()
 }

@@ -15,9 +15,9 @@ from jaxtyping import Bool
 from mpfl import data as datasets
 from mpfl.algorithm import Initialise, LocalTrain, Start
 from mpfl.baselines.released_fl import CentreTrain
-from mpfl.filters import apply
+from mpfl.filters import Layout, apply
 from mpfl.nets.networks import build
-from mpfl.nets.pixels import IMAGENET, uncut
+from mpfl.nets.pixels import IMAGENET, noise_pictures, uncut
 from mpfl.nets.settings import Settings
 from mpfl.nets.start import initial_weights, pretrained_weights
 from mpfl.nets.tensors import load_weights
@@ -69,25 +69,42 @@ class Trainings(Parts):
         self.dataset = datasets.load(experiment.dataset, root, **size)
         self.parties = Parties(experiment, self.dataset)
         self.layout = self.trainer.layout
-        needs = self.layout.shapes[self.layout.layers[0].weight][1]
-        if needs != (has := self.dataset.train_images.shape[1]):
-            raise MPFLError(
-                f"model {describe(experiment.model)!r} reads pictures of {needs} channels, but "
-                f"those of {experiment.dataset!r} have {has}; choose another model or data set"
-            )
 
     def _module(self) -> torch.nn.Module:
-        e = self.experiment
-        classes, pixels = len(self.dataset.classes), self.dataset.train_images.shape[-1]
+        e, classes = self.experiment, len(self.dataset.classes)
         if not isinstance(e.model, str):
             return e.model(classes)
-        return build(e.model, classes, width=e.width, pixels=e.pixels or pixels)
+        return build(e.model, classes, width=e.width, pixels=self._seen[-1])
+
+    @property
+    def _seen(self) -> tuple[int, int, int]:
+        """Channels, height and width of a picture as the network sees it."""
+        channels, _, own = self.dataset.train_images.shape[1:]
+        pixels = self.experiment.pixels or own
+        return channels, pixels, pixels
+
+    def _layout(self, module: torch.nn.Module) -> Layout:
+        """Where the units of ``module`` are; refuses it if it cannot read the pictures."""
+        e = self.experiment
+        pictures = noise_pictures(*self._seen)
+        try:
+            with torch.no_grad():
+                module.eval()(pictures)
+        except (RuntimeError, ValueError, IndexError) as error:
+            channels, _, pixels = self._seen
+            raise MPFLError(
+                f"model {describe(e.model)!r} reads other pictures ({str(error).splitlines()[0]}); "
+                f"those of {e.dataset!r} have {channels} channels of {pixels} x {pixels} pixels; "
+                "choose another model or data set, or set pixels"
+            ) from error
+        own = not isinstance(e.model, str)
+        return layout_of(module, e.prunes, inputs=pictures, units=e.units, verify=own)
 
     @cached_property
     def trainer(self) -> Trainer:
         """Trains and evaluates the network that a mask leaves."""
         module, e = self._module(), self.experiment
-        layout, cuttable = layout_of(module, e.prunes), e.prunes == "filter"
+        layout, cuttable = self._layout(module), e.prunes == "filter"
         return Trainer(
             module,
             layout,
@@ -114,11 +131,11 @@ class Trainings(Parts):
     def start(self) -> Start:
         """w0, and the seed that carries it if it is a random initialisation."""
         e = self.experiment
-        w0 = self.initialise(e.seed)
         if e.w0 == "random":
-            return Start(w0, e.seed)
+            return Start(self.initialise(e.seed), e.seed)
         module = self._module()
-        load_weights(module, w0)
+        # The file may bring all but the head, also what nobody knows how to draw.
+        load_weights(module, initial_weights(module, e.seed, strict=False))
         return Start(pretrained_weights(describe(e.model), module, e.w0))
 
     @cached_property

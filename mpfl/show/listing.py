@@ -10,10 +10,11 @@ from mpfl.evidence.cells import Cell
 from mpfl.evidence.order import core_minutes
 from mpfl.evidence.tables import TABLES
 from mpfl.prune import SCORES
+from mpfl.runs.budgets import BUDGETS
 from mpfl.runs.experiment import Experiment
 from mpfl.runs.methods import METHODS
 from mpfl.runs.naming import describe
-from mpfl.runs.recipes import BUDGETS, RECIPES
+from mpfl.runs.recipes import RECIPES
 from mpfl.runs.record import read_run
 from mpfl.runs.text import NAMED
 from mpfl.show.figures import FIGURES
