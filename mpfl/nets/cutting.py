@@ -82,22 +82,23 @@ def compact(module: nn.Module, mask: Mask, layout: Layout | None = None) -> nn.M
 
 
 def macs(
-    module: nn.Module, pixels: int, mask: Mask | None = None, layout: Layout | None = None
+    module: nn.Module, pixels: int, mask: Mask | None = None, *, channels: int | None = None
 ) -> int:
     """Multiply-accumulates per picture, after cutting.
 
-    ``pixels`` is the height and width of the picture. Those that place channels in a sum count
-    too, since they are computed.
+    ``pixels`` is the height and width of the picture, ``channels`` what its first conv reads, if
+    it begins with none. Those that place channels in a sum count too, since they are computed.
     """
     from torch.utils.flop_counter import FlopCounterMode  # brings triton, which nothing else needs
 
-    small = module if mask is None else skeleton(module, mask, layout)
+    small = module if mask is None else skeleton(module, mask)
     meta = without_numbers(small).eval()
-    example = layout.example if layout is not None and layout.example else None
-    if example is None:
-        inputs = next(part for part in meta.modules() if isinstance(part, nn.Conv2d)).in_channels
-    else:
-        inputs = example[0].shape[1]
+    convs = (part.in_channels for part in meta.modules() if isinstance(part, nn.Conv2d))
+    if (inputs := channels or next(convs, None)) is None:
+        raise MPFLError(
+            f"macs: {type(module).__name__} has no Conv2d, so what it reads is not known; "
+            "give channels="
+        )
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         dtype = next(meta.parameters()).dtype
         meta(torch.empty(1, inputs, pixels, pixels, device="meta", dtype=dtype))

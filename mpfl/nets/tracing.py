@@ -11,7 +11,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -22,13 +22,9 @@ from mpfl.nets.follow.network import Inputs, example, graphs, without_numbers
 from mpfl.nets.follow.owners import ALWAYS, NEVER, Kind, Owners, Writer
 from mpfl.nets.follow.rules import rule_of
 from mpfl.nets.follow.walk import Place, Rule, Step, Walk, Walker
-from mpfl.nets.settings import Prunes
+from mpfl.nets.settings import Prunes, Units
 from mpfl.nets.tensors import float_state
 from mpfl.types import MPFLError, one_of
-
-Units: TypeAlias = Literal["filters", "hidden", "heads", "recurrent"]
-"""What a mask has one bit of: a conv filter, a hidden unit, an attention head, a recurrent unit."""
-
 
 def layout_of(
     module: nn.Module,

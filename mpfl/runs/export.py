@@ -97,7 +97,7 @@ def export(
     pictures = np.concatenate([noise, dataset.test_images[:256]])
     facts = _facts(run, weights, dataset.classes)
     made, apart, sizes = [], [], []
-    for name, network in (("dense", full), ("compact", compact(full, mask))):
+    for name, network in (("dense", full), ("compact", compact(full, mask, layout))):
         whole = Classifier(network, dataset.mean, dataset.std, config["pixels"])
         made.append(exported(whole, shape, facts))
         apart.append(logit_difference(made[-1], pictures))
@@ -105,7 +105,7 @@ def export(
             {
                 "network": name,
                 "parameters": sum(t.numel() for t in float_state(network).values()),
-                "macs": macs(network, seen),
+                "macs": macs(network, seen, channels=shape[0]),
                 "bytes": len(made[-1].file),
             }
         )

@@ -34,7 +34,8 @@ def summarise(
     experiment, layout = bench.experiment, bench.layout
     rounds = read_lines(folder / "rounds.jsonl")
     final = read_lines(folder / "federated.jsonl")
-    pixels = experiment.pixels or bench.dataset.train_images.shape[-1]
+    channels, _, own = bench.dataset.train_images.shape[1:]
+    pixels = experiment.pixels or own
     module = bench.trainer.module
     sent = rounds if experiment.method.wire else []
     told = [each for line in sent for each in line["metrics"] if "limit_bits" in each]
@@ -48,8 +49,8 @@ def summarise(
         "kept": masks.counts(mask),
         "parameters": _size(cut_shapes(layout, mask)),
         "parameters_dense": _size(layout.shapes),
-        "macs": macs(bench.trainer.network(mask), pixels),
-        "macs_dense": macs(module, pixels),
+        "macs": macs(bench.trainer.network(mask), pixels, channels=channels),
+        "macs_dense": macs(module, pixels, channels=channels),
         "accuracy_central": None if central is None else central["accuracy"],
         "accuracy_federated": None if federated is None else federated["accuracy"],
         "accuracies_central": None if central is None else central.get("accuracies"),
