@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mpfl.granularity import finer
 from mpfl.nets.networks import blueprint
 from mpfl.runs.record import Run, consensus_of, filters_of
 from mpfl.types import MPFLError
@@ -30,7 +31,8 @@ def sizes_of(run: Run) -> dict[str, int]:
     if run.rounds and run.rounds[0]["votes"] is not None:
         return filters_of(run)
     config = run.config
-    return blueprint(str(config["model"]), 10, width=float(config["width"])).sizes
+    layout = blueprint(str(config["model"]), 10, width=float(config["width"]))
+    return finer(layout, config.get("granularity", "filter")).sizes
 
 
 def bits_apart(one: np.ndarray, other: np.ndarray) -> int:

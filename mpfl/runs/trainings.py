@@ -16,6 +16,7 @@ from mpfl import data as datasets
 from mpfl.algorithm import Initialise, LocalTrain, Start
 from mpfl.baselines.released_fl import CentreTrain
 from mpfl.filters import apply
+from mpfl.granularity import finer
 from mpfl.nets.networks import build
 from mpfl.nets.pixels import IMAGENET, uncut
 from mpfl.nets.settings import Settings
@@ -87,7 +88,8 @@ class Trainings(Parts):
     def trainer(self) -> Trainer:
         """Trains and evaluates the network that a mask leaves."""
         module, e = self._module(), self.experiment
-        layout, cuttable = layout_of(module, e.prunes), e.prunes == "filter"
+        layout = finer(layout_of(module, e.prunes), e.granularity)
+        cuttable = e.prunes == e.granularity == "filter"
         return Trainer(
             module,
             layout,

@@ -19,6 +19,13 @@ from mpfl.types import MPFLError
 Subset = Sequence[bool]
 """One bool per thing, ``True`` = chosen."""
 
+MOST_RANKED = 2**13
+"""Of how many things at most a choice is numbered: the time is quadratic in them.
+
+So many take hundredths of a second. A layer of filters has a few thousand at most; one of kernels
+or single weights may have millions, and is sent packed, one bit each.
+"""
+
 
 def _ways(size: int, count: int) -> int:
     """The number of subsets of ``count`` out of ``size`` things."""

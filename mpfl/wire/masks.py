@@ -63,6 +63,11 @@ def _alive_places(layout: Layout, reference: Mask, keep: Keep | None = None) -> 
     ]
 
 
+def _is_ranked(places: list[np.ndarray]) -> bool:
+    """Whether each group is small enough for the number of a choice; both ends know it alone."""
+    return all(group.size <= enumerative.MOST_RANKED for group in places)
+
+
 def _pruned_counts(layout: Layout, places: list[np.ndarray], keep: Keep) -> list[int]:
     """How many filters of each group go if ``keep`` stay."""
     stay = _by_group(layout, keep).values()
@@ -81,7 +86,9 @@ def encode_mask(
     """A mask inside ``reference``, the shortest of PACKED, NESTED and KNOWN.
 
     KNOWN takes part if ``mask`` holds exactly the counts of ``keep``. Of equally short
-    ones KNOWN goes first, then NESTED. ``coding="packed"`` always writes PACKED. Raises
+    ones KNOWN goes first, then NESTED. KNOWN and NESTED are out if one of their groups has more
+    than :data:`~mpfl.wire.enumerative.MOST_RANKED` filters alive: to number such a choice would
+    take too long. ``coding="packed"`` always writes PACKED. Raises
     :class:`MPFLError` if the mask does not fit the layout or brings a filter back.
 
     >>> from mpfl.filters import Layer, Layout
@@ -103,12 +110,14 @@ def encode_mask(
     # KNOWN: if the mask keeps just what both ends expect, its counts need not be sent.
     if keep is not None:
         places = _alive_places(layout, reference, keep)
-        subsets = [(~bits[group]).tolist() for group in places]
-        if [sum(subset) for subset in subsets] == _pruned_counts(layout, places, keep):
+        pruned = [int((~bits[group]).sum()) for group in places]
+        if _is_ranked(places) and pruned == _pruned_counts(layout, places, keep):
+            subsets = [(~bits[group]).tolist() for group in places]
             bodies[Kind.KNOWN] = enumerative.encode(subsets, known=True)
     # NESTED: which of the filters alive go, layer by layer, with how many.
-    subsets = [(~bits[group]).tolist() for group in _alive_places(layout, reference)]
-    bodies[Kind.NESTED] = enumerative.encode(subsets, known=False)
+    if _is_ranked(places := _alive_places(layout, reference)):
+        subsets = [(~bits[group]).tolist() for group in places]
+        bodies[Kind.NESTED] = enumerative.encode(subsets, known=False)
     bodies[Kind.PACKED] = packed
     # The first of the shortest, in this order: so there is one way to write a mask.
     kind = min(bodies, key=lambda kind: len(bodies[kind]))
@@ -161,6 +170,11 @@ def decode_mask(
     else:
         known = keep if kind is Kind.KNOWN else None
         places = _alive_places(layout, reference, known)
+        if not _is_ranked(places):  # before it takes its time
+            raise MPFLError(
+                f"{kind.name} payload is not canonical: with more than {enumerative.MOST_RANKED} "
+                "filters alive in a group a mask is sent packed; use encode_mask"
+            )
         pruned = None if known is None else _pruned_counts(layout, places, known)
         subsets = enumerative.decode(body, [len(group) for group in places], pruned)
         bits = np.zeros(layout.filters, dtype=bool)
@@ -217,6 +231,13 @@ def limit_bits(mask: Mask, reference: Mask, keep: Keep | None = None) -> float:
     alive, stay = masks.counts(reference), masks.counts(mask)
     groups = [(name,) for name in alive] if keep is None else keep.counts
     return sum(
-        math.log2(math.comb(sum(alive[n] for n in group), sum(stay[n] for n in group)))
-        for group in groups
+        _log2_ways(sum(alive[n] for n in group), sum(stay[n] for n in group)) for group in groups
     )
+
+
+def _log2_ways(size: int, count: int) -> float:
+    """log2 C(size, count); of very many by logarithms, as the number has millions of digits."""
+    if size <= enumerative.MOST_RANKED:
+        return math.log2(math.comb(size, count))
+    factorials = math.lgamma(size + 1) - math.lgamma(count + 1) - math.lgamma(size - count + 1)
+    return factorials / math.log(2)
