@@ -63,9 +63,9 @@ def _alive_places(layout: Layout, reference: Mask, keep: Keep | None = None) -> 
     ]
 
 
-def _is_ranked(places: list[np.ndarray]) -> bool:
-    """Whether each group is small enough for the number of a choice; both ends know it alone."""
-    return all(group.size <= enumerative.MOST_RANKED for group in places)
+def _are_numbered(goes: list[np.ndarray]) -> bool:
+    """Whether no group is too large for the number of its choice."""
+    return all(enumerative.is_numbered(subset.size, int(subset.sum())) for subset in goes)
 
 
 def _pruned_counts(layout: Layout, places: list[np.ndarray], keep: Keep) -> list[int]:
@@ -86,10 +86,10 @@ def encode_mask(
     """A mask inside ``reference``, the shortest of PACKED, NESTED and KNOWN.
 
     KNOWN takes part if ``mask`` holds exactly the counts of ``keep``. Of equally short
-    ones KNOWN goes first, then NESTED. KNOWN and NESTED are out if one of their groups has more
-    than :data:`~mpfl.wire.enumerative.MOST_RANKED` filters alive: to number such a choice would
-    take too long. ``coding="packed"`` always writes PACKED. Raises
-    :class:`MPFLError` if the mask does not fit the layout or brings a filter back.
+    ones KNOWN goes first, then NESTED. Both are out if one of their groups is too large for the
+    number of a choice (:func:`~mpfl.wire.enumerative.is_numbered`). ``coding="packed"`` always
+    writes PACKED. Raises :class:`MPFLError` if the mask does not fit the layout or brings a filter
+    back.
 
     >>> from mpfl.filters import Layer, Layout
     >>> layout = Layout((Layer("conv", 40, "w", ("w",)),), {"w": (40, 1, 3, 3)})
@@ -110,13 +110,15 @@ def encode_mask(
     # KNOWN: if the mask keeps just what both ends expect, its counts need not be sent.
     if keep is not None:
         places = _alive_places(layout, reference, keep)
-        pruned = [int((~bits[group]).sum()) for group in places]
-        if _is_ranked(places) and pruned == _pruned_counts(layout, places, keep):
-            subsets = [(~bits[group]).tolist() for group in places]
+        goes = [~bits[group] for group in places]
+        pruned = [int(subset.sum()) for subset in goes]
+        if pruned == _pruned_counts(layout, places, keep) and _are_numbered(goes):
+            subsets = [subset.tolist() for subset in goes]
             bodies[Kind.KNOWN] = enumerative.encode(subsets, known=True)
     # NESTED: which of the filters alive go, layer by layer, with how many.
-    if _is_ranked(places := _alive_places(layout, reference)):
-        subsets = [(~bits[group]).tolist() for group in places]
+    goes = [~bits[group] for group in _alive_places(layout, reference)]
+    if _are_numbered(goes):
+        subsets = [subset.tolist() for subset in goes]
         bodies[Kind.NESTED] = enumerative.encode(subsets, known=False)
     bodies[Kind.PACKED] = packed
     # The first of the shortest, in this order: so there is one way to write a mask.
@@ -170,11 +172,6 @@ def decode_mask(
     else:
         known = keep if kind is Kind.KNOWN else None
         places = _alive_places(layout, reference, known)
-        if not _is_ranked(places):  # before it takes its time
-            raise MPFLError(
-                f"{kind.name} payload is not canonical: with more than {enumerative.MOST_RANKED} "
-                "filters alive in a group a mask is sent packed; use encode_mask"
-            )
         pruned = None if known is None else _pruned_counts(layout, places, known)
         subsets = enumerative.decode(body, [len(group) for group in places], pruned)
         bits = np.zeros(layout.filters, dtype=bool)
@@ -237,7 +234,7 @@ def limit_bits(mask: Mask, reference: Mask, keep: Keep | None = None) -> float:
 
 def _log2_ways(size: int, count: int) -> float:
     """log2 C(size, count); of very many by logarithms, as the number has millions of digits."""
-    if size <= enumerative.MOST_RANKED:
+    if enumerative.is_numbered(size, count):
         return math.log2(math.comb(size, count))
     factorials = math.lgamma(size + 1) - math.lgamma(count + 1) - math.lgamma(size - count + 1)
     return factorials / math.log(2)
