@@ -7,7 +7,8 @@ both, so the masked network computes what the smaller one computes. Where a resi
 adds the outputs of several layers, a channel is read until all of them have pruned it.
 
 Other networks have other units: a hidden unit, an attention head. A unit may own several slices
-of a tensor (:class:`Slices`), and a reader may say index by index whose channel it reads.
+of a tensor (:class:`Slices`), and a reader may say index by index whose channel it reads. In a
+finer layout (:mod:`mpfl.granularity`) a unit is a kernel or a single weight.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ class Layer:
     """One prunable layer: its name, how many filters it has, and where they are stored.
 
     Of a tensor in ``own`` filter ``i`` owns slice ``i`` of axis 0; ``more`` says what it owns
-    besides. In a network of another kind, read *filter* as *unit*.
+    besides. In a network of another kind, read *filter* as *unit*. If there is a ``grid``, units
+    are finer than filters: they are arranged like the first axes of ``weight``, whose shape begins
+    with ``grid``, and unit ``i`` owns row ``i`` of ``weight.reshape(filters, -1)``, nothing else.
     """
 
     name: str
@@ -95,6 +98,7 @@ class Layer:
     scale: str | None = None
     shift: str | None = None
     more: tuple[Slices, ...] = ()
+    grid: tuple[int, ...] = ()
 
     def rows(self, weights: Weights) -> np.ndarray:
         """All weights of each filter in a row, biases and norms apart, ``[filters, weights]``.
@@ -104,6 +108,8 @@ class Layer:
         array([[0, 1, 2, 3],
                [4, 5, 6, 7]])
         """
+        if self.grid:
+            return np.asarray(weights[self.weight]).reshape(self.filters, -1)
         own = [np.asarray(weights[name]) for name in self.own]
         parts = [array.reshape(self.filters, -1) for array in own if array.ndim > 1]
         for slices in self.more:
@@ -132,7 +138,7 @@ class Layout:
     def fingerprint(self) -> bytes:
         """Four bytes that name this layout (BLAKE2b of layer names, counts and shapes).
 
-        Where units own more than a slice of axis 0 each, what they own counts too.
+        Where units own more than a slice of axis 0 each, or less, what they own counts too.
         """
         content: list[Any] = [
             [[layer.name, layer.filters] for layer in self.layers],
@@ -145,6 +151,8 @@ class Layout:
         ]
         if more:
             content.append(more)
+        if grids := [[layer.name, list(layer.grid)] for layer in self.layers if layer.grid]:
+            content.append(grids)
         return hashlib.blake2b(json.dumps(content).encode(), digest_size=4).digest()
 
     @cached_property
@@ -222,13 +230,25 @@ def _kept_indices(layout: Layout, mask: Mask) -> dict[str, list[np.ndarray]]:
     return kept
 
 
+def _kept_rows(layout: Layout, mask: Mask) -> dict[str, np.ndarray]:
+    """For each tensor whose units are finer than filters: which of its rows stay."""
+    return {layer.weight: mask[layer.name] for layer in layout.layers if layer.grid}
+
+
 def cut(weights: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarray]:
-    """The weights of the small dense network: every pruned slice left out."""
-    kept = _kept_indices(layout, mask)
-    return {
-        name: np.ascontiguousarray(array[np.ix_(*kept[name])]) if name in kept else array
-        for name, array in weights.items()
-    }
+    """The weights of the small dense network: every pruned slice left out.
+
+    Kernels and single weights leave no dense network behind: of their tensors the values that
+    are kept come in one row, in order.
+    """
+    kept, rows = _kept_indices(layout, mask), _kept_rows(layout, mask)
+
+    def left(name: str, array: np.ndarray) -> np.ndarray:
+        if name in rows:
+            return array.reshape(rows[name].size, -1)[rows[name]].ravel()
+        return np.ascontiguousarray(array[np.ix_(*kept[name])]) if name in kept else array
+
+    return {name: left(name, array) for name, array in weights.items()}
 
 
 def expand(small: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarray]:
@@ -236,10 +256,14 @@ def expand(small: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarray]:
 
     Law: ``expand(cut(w, m), m) == apply(w, m)``.
     """
-    kept = _kept_indices(layout, mask)
+    kept, rows = _kept_indices(layout, mask), _kept_rows(layout, mask)
     full = {}
     for name, array in small.items():
-        if name in kept:
+        if name in rows:
+            full[name] = np.zeros(layout.shapes[name], dtype=array.dtype)
+            by_unit = full[name].reshape(rows[name].size, -1)
+            by_unit[rows[name]] = array.reshape(-1, by_unit.shape[1])
+        elif name in kept:
             full[name] = np.zeros(layout.shapes[name], dtype=array.dtype)
             full[name][np.ix_(*kept[name])] = array
         else:
@@ -257,8 +281,11 @@ def apply(weights: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarray]
 
 def cut_shapes(layout: Layout, mask: Mask) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of the small network, without touching any weights."""
-    kept = _kept_indices(layout, mask)
-    return {
-        name: tuple(len(axis) for axis in kept[name]) if name in kept else tuple(shape)
-        for name, shape in layout.shapes.items()
-    }
+    kept, rows = _kept_indices(layout, mask), _kept_rows(layout, mask)
+    shapes = {}
+    for name, shape in layout.shapes.items():
+        shapes[name] = tuple(len(axis) for axis in kept[name]) if name in kept else tuple(shape)
+        if name in rows:
+            per_unit = math.prod(shape) // rows[name].size
+            shapes[name] = (per_unit * int(rows[name].sum()),)
+    return shapes

@@ -124,7 +124,7 @@ def check(mask: Mask, layout: Layout, within: Mask | None = None) -> None:
         if bits.dtype != np.bool_ or bits.shape != (size,):
             raise MPFLError(
                 f"mask of layer {name!r} is {bits.dtype}{list(bits.shape)}, but the layer "
-                f"needs bool[{size}]; was it made for another model?"
+                f"needs bool[{size}]; was it made for another model, or for another granularity?"
             )
         if within is not None and (back := bits & ~within[name]).any():
             raise MPFLError(

@@ -75,7 +75,7 @@ def rms_weight(update: Update, layer: Layer, rng: Rng) -> Float[np.ndarray, " fi
     """L2 norm over the square root of the fan-in, so that layers of any size compare.
 
     The fan-in counts the weights that some filter of the layer still uses: inputs whose
-    channel is pruned do not count.
+    channel is pruned do not count. Of a kernel it is the weights in it.
 
     >>> layer = Layer("conv", 2, "conv.weight", ("conv.weight",))
     >>> update = Update({"conv.weight": np.array([[3.0, -4.0, 0.0], [1.0, 1.0, 0.0]])})
@@ -94,6 +94,11 @@ def bn_scale(update: Update, layer: Layer, rng: Rng) -> Float[np.ndarray, " filt
     >>> bn_scale(Update({"bn.weight": np.array([-2.0, 0.5])}), layer, np.random.default_rng(0))
     array([2. , 0.5])
     """
+    if layer.grid:
+        raise MPFLError(
+            f"score 'bn_scale': batch norm scales a whole filter, but a bit of layer "
+            f"{layer.name!r} stands for less; choose l2 or taylor, or set granularity to filter"
+        )
     if layer.scale is None:
         raise MPFLError(
             f"score 'bn_scale': layer {layer.name!r} has no batch norm; "
@@ -122,7 +127,8 @@ def taylor(update: Update, layer: Layer, rng: Rng) -> Float[np.ndarray, " filter
     ``(sum of gradient x value)^2`` over what gates the filter (Molchanov et al. 2019):
     batch-norm scale and shift if there are any, else weight and bias. Under batch norm
     the conv weight itself would not do: its scale does not matter to the loss, so the sum
-    over a filter is zero.
+    over a filter is zero. Kernels and single weights are gated by nothing else, so theirs is
+    taken over their own weights.
 
     >>> layer = Layer("conv", 2, "conv.weight", ("conv.weight",))
     >>> weights = {"conv.weight": np.array([[3.0, -4.0], [1.0, 1.0]])}
@@ -132,6 +138,9 @@ def taylor(update: Update, layer: Layer, rng: Rng) -> Float[np.ndarray, " filter
     """
     if update.gradients is None:
         raise MPFLError("score 'taylor' needs gradients; train with gradients=True")
+    if layer.grid:
+        product = _rows(update.gradients, layer) * _rows(update.weights, layer)
+        return np.square(product.sum(axis=1))
     gates = [name for name in (layer.scale, layer.shift) if name is not None]
     gates = gates or [name for name in layer.own if name in update.gradients]
     total = np.zeros(layer.filters)

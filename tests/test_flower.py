@@ -157,6 +157,8 @@ def test_messages_carry_the_simulation_bit_for_bit(plain: Path, tmp_path: Path) 
         {"method": "fedavg"},
         {"rewind": False},
         {"coding": "packed"},
+        {"granularity": "kernel"},
+        {"granularity": "weight"},
         {"fault": "inverted_mask()"},
         {"data_noise": "permuted_labels()"},
         {"local.keep": "best-ever", "validation": 0.2, "epochs": 2, "stop_above": 0.2},

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mpfl.show.plots.granularity import accuracy_by_ballot, weights_kept
 from mpfl.show.plots.masks import among_lotteries, shared_by_round
 
 
@@ -33,3 +34,24 @@ def test_shares_are_drawn_in_per_cent_beside_chance():
     norms, chance = axes.lines
     assert norms.get_ydata().tolist() == [90, 60] and chance.get_ydata().tolist() == [85, 72]
     assert axes.get_title() == "a start"
+
+
+def test_a_grid_of_kernels_has_a_cell_a_weight():
+    kept = np.zeros((2, 3, 3, 3), bool)
+    kept[1, 2, 0, 1] = True
+    [axes] = weights_kept({"a mask": kept}).axes
+    drawn = axes.images[0].get_array()
+    assert drawn.count() == kept.size and drawn.sum() == 1  # the gaps between kernels are blank
+    assert drawn[4, 9] == 1 and axes.get_title() == "a mask"
+
+
+def test_accuracies_stand_above_the_bytes_of_their_ballot():
+    points = {
+        "mpfl": [(72, 70.0, "filter"), (8021, 75.0, "kernel")],
+        "lottery": [(72, 69.0, "filter")],
+    }
+    [axes] = accuracy_by_ballot(points).axes
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert drawn == {"vote": [[72, 70], [8021, 75]], "lottery": [[72, 69]]}
+    assert axes.get_xscale() == "log"
+    assert [text.get_text() for text in axes.texts] == ["filter", "kernel"]

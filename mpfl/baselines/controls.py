@@ -111,7 +111,8 @@ def iterated_norms(
     A filter's norm counts the inputs that are left alone, as in a node that rewinds to w0. So
     this mask differs from the vote's only where local training changed the order of the norms.
     If a pruned filter loses its weight alone, inputs stay, and so does the order: then it is
-    :func:`w0_norms`. ``seed`` is for a score that draws.
+    :func:`w0_norms`. So it is for kernels and single weights, which lose nothing with others.
+    ``seed`` is for a score that draws.
     """
     return without_messages(
         "iterated-norms", plan, initialise, score=score, seed=seed, masked=True, counts=counts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mpfl.granularity import finer
 from mpfl.nets.networks import blueprint
 from mpfl.runs.record import Run, consensus_of, filters_of
 from mpfl.types import MPFLError
@@ -31,7 +32,8 @@ def sizes_of(run: Run) -> dict[str, int]:
         return filters_of(run)
     config = run.config
     width, units = float(config["width"]), config.get("units")
-    return blueprint(str(config["model"]), 10, width=width, units=units).sizes
+    layout = blueprint(str(config["model"]), 10, width=width, units=units)
+    return finer(layout, config.get("granularity", "filter")).sizes
 
 
 def bits_apart(one: np.ndarray, other: np.ndarray) -> int:

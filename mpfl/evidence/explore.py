@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import cache
+from typing import get_args
+
+import numpy as np
 
 from mpfl.evidence.cells import Cell
 from mpfl.evidence.networks import NETWORK_TABLES
-from mpfl.evidence.protocol import FIVE, ONE_SHOT, TRAINED, lots, with_lot
+from mpfl.evidence.protocol import FIVE, LOTS, ONE_SHOT, TRAINED, lots, with_lot
+from mpfl.filters import cut_shapes
+from mpfl.granularity import Granularity
+from mpfl.nets.networks import blueprint
 from mpfl.runs.recipes import recipe
+from mpfl.runs.text import changed
 
 CIFAR10 = "cifar10-vgg11"
 PLAIN_W0 = "data/w0/vgg11-half-imagenet100.safetensors"
@@ -189,6 +197,57 @@ def tuning_table(budget: str) -> Iterator[Cell]:
                 yield Cell(f"{label}, {share:.0%}", f"{CIFAR10}-lottery", seed, changes, budget)
 
 
+def granularity_table(budget: str) -> Iterator[Cell]:
+    """One vote on filters, kernels or single weights: at an equal share, and at equal weights.
+
+    At a quarter of the width. A mask that keeps a fifth of the kernels or weights is five times as
+    dense as one of filters, which shrinks both sides of a layer. So there are rows that keep as
+    many conv weights as that one does. Their layers keep by the root of their size: of an even
+    share, one kernel of the first layer would be left.
+    """
+    width = () if budget == "paper" else ("width=0.25",)  # torchvision's has one width
+    share = 1 - weights_left(0.8, budget, *width)
+    few = (f"schedule=one_shot({share:.5f})", *ONE_SHOT[1:], "quota=power(0.5)")
+    for seed in FIVE:
+        for bit in get_args(Granularity):
+            masked = (*width, f"granularity={bit}")
+            yield from _beside_lotteries((*masked, *ONE_SHOT), bit, LOTS, seed, budget)
+            if bit != "filter":
+                name = f"{bit}, equal weights"
+                yield from _beside_lotteries((*masked, *few), name, 2, seed, budget)
+
+
+def _beside_lotteries(
+    changes: tuple[str, ...], suffix: str, count: int, seed: int, budget: str
+) -> Iterator[Cell]:
+    yield Cell(f"vote, {suffix}", CIFAR10, seed, changes, budget)
+    yield Cell(f"iterated norms, {suffix}", f"{CIFAR10}-iterated-norms", seed, changes, budget)
+    for lot, label in enumerate(lots("lottery", count)):
+        drawn = with_lot(lot, changes)
+        yield Cell(f"{label}, {suffix}", f"{CIFAR10}-lottery", seed, drawn, budget)
+
+
+@cache
+def weights_left(sparsity: float, budget: str, *changes: str) -> float:
+    """Which share of the conv weights a mask leaves that takes this share of every layer's filters.
+
+    Of the CIFAR-10 network at ``budget``, with ``changes``. About the square of what it leaves of
+    the filters, as it takes a layer's inputs as well.
+
+    >>> round(weights_left(0.8, "laptop", "width=0.25"), 3)
+    0.038
+    """
+    e = changed(recipe(CIFAR10, budget), changes)
+    layout = blueprint(str(e.model), 10, width=e.width)
+    kept = layout.keep_counts(sparsity)
+    mask = {name: np.arange(size) < kept[name] for name, size in layout.sizes.items()}
+    left, full = (
+        sum(math.prod(shapes[layer.weight]) for layer in layout.layers)
+        for shapes in (cut_shapes(layout, mask), layout.shapes)
+    )
+    return left / full
+
+
 def imagenet100_norms_table(budget: str) -> Iterator[Cell]:
     """ImageNet100: iterated norms beside the rows of the table ``imagenet100``."""
     for seed in range(3):
@@ -205,6 +264,7 @@ EXPLORATORY_TABLES: tuple[Callable[[str], Iterator[Cell]], ...] = (
     uneven_table,
     drift_table,
     tuning_table,
+    granularity_table,
     imagenet100_norms_table,
     *NETWORK_TABLES,
 )

@@ -16,7 +16,7 @@ from mpfl import masks
 from mpfl.evidence.cells import Cell
 from mpfl.evidence.tables import cells_of
 from mpfl.node import Plan
-from mpfl.runs.record import Run, consensus_of, read_run
+from mpfl.runs.record import Run, consensus_of, filters_of, read_run
 from mpfl.server import decide
 from mpfl.types import MPFLError
 from mpfl.vote import Rule
@@ -174,7 +174,7 @@ def rounds_alike(run: Run, plan: Plan, vote: Rule, norms: Mapping[str, np.ndarra
     if not run.method.votes:
         raise MPFLError(f"{run.folder}: nobody voted in it; give a run whose nodes vote")
     layout, alive = plan.layout, masks.full(plan.layout)
-    sizes = {layer.name: layer.filters for layer in layout.layers}
+    sizes = filters_of(run)
     for before, line in enumerate(run.rounds):
         votes = {name: np.array(counts) for name, counts in line["votes"].items()}
         voters = len(line["payloads"])

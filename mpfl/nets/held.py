@@ -19,13 +19,11 @@ def held_tensors(module: nn.Module, mask: Mask, layout: Layout) -> Held:
     if masks.sparsity(mask) == 0:
         return []
     tensors = dict(module.named_parameters()) | dict(module.named_buffers())
-    touched = {name for layer in layout.layers for name in layer.own}
-    touched |= {slices.tensor for layer in layout.layers for slices in layer.more}
-    touched |= {reader.tensor for reader in layout.readers}
-    ones = {name: np.ones(layout.shapes[name], np.float32) for name in touched}
+    ones = {name: np.ones(shape, np.float32) for name, shape in layout.shapes.items()}
     return [
         (tensors[name], torch.from_numpy(factor).to(tensors[name].device))
         for name, factor in apply(ones, mask, layout).items()
+        if not factor.all()
     ]
 
 

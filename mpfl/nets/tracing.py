@@ -26,6 +26,7 @@ from mpfl.nets.settings import Prunes, Units
 from mpfl.nets.tensors import float_state
 from mpfl.types import MPFLError, one_of
 
+
 def layout_of(
     module: nn.Module,
     prunes: Prunes = "filter",

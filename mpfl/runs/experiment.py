@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from mpfl.allocate import Quota, even
 from mpfl.data.noise import DataNoise
 from mpfl.data.partition import Partition, iid
+from mpfl.granularity import Granularity
 from mpfl.nets.settings import Precision, Prunes, Settings, Units, View
 from mpfl.node import Fault
 from mpfl.prune import Score, l2, needs_gradients
@@ -55,11 +56,13 @@ class Experiment:
     runs, begins again with those of the mask rounds. ``federated_decay="cosine"`` lets its learning
     rate fall from round to round, by a cosine from that of ``local`` towards 0.
 
-    ``prunes`` and ``units`` are those of :func:`mpfl.nets.tracing.layout_of`. ``units`` is what is
-    voted on: conv filters, or hidden units, attention heads, recurrent units; None: the filters,
-    or all that can be cut in a network where no filter can. ``head="fresh"`` draws the last linear
-    layer anew, as torch does, at the start of every training that begins from w0: each node's in
-    each mask round, and the final central one. Where weights are averaged it is part of them.
+    ``granularity`` is what a bit of a mask stands for (:mod:`mpfl.granularity`). A mask of kernels
+    or single weights is held in training, and cuts nothing out. ``prunes`` and ``units`` are those
+    of :func:`mpfl.nets.tracing.layout_of`. ``units`` is what is voted on: conv filters, or hidden
+    units, attention heads, recurrent units; None: the filters, or all that can be cut in a network
+    where no filter can. ``head="fresh"`` draws the last linear layer anew, as torch does, at the
+    start of every training that begins from w0: each node's in each mask round, and the final
+    central one. Where weights are averaged it is part of them.
 
     Any value of the right kind will do, a reader's own as well as one of this package. Raises
     :class:`~mpfl.types.MPFLError` for fields that cannot go together.
@@ -105,6 +108,7 @@ class Experiment:
     view: View = "whole"
     statistics: Statistics = "dataset"
     stop_above: float | None = None
+    granularity: Granularity = "filter"
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -122,6 +126,7 @@ class Experiment:
         one_of("prunes", self.prunes, get_args(Prunes))
         if self.units is not None:
             one_of("units", self.units, get_args(Units))
+        one_of("granularity", self.granularity, get_args(Granularity))
         one_of("pooled", self.pooled, get_args(Pooled))
         one_of("view", self.view, get_args(View))
         one_of("statistics", self.statistics, get_args(Statistics))
@@ -134,6 +139,11 @@ class Experiment:
         if self.images is not None and self.images < self.nodes:
             raise MPFLError(
                 f"{self.images} images cannot fill {self.nodes} nodes; give more images"
+            )
+        if self.granularity != "filter" and self.prunes != "filter":
+            raise MPFLError(
+                f"prunes is {self.prunes!r}, which is about whole filters, but granularity is "
+                f"{self.granularity!r}; leave one of them at filter"
             )
         self._check_vote()
         self._check_method()

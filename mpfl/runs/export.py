@@ -74,6 +74,11 @@ def export(
             f"{folder}: a pruned filter still puts out its bias there, so that no smaller network "
             "computes the same; export a run with prunes=filter"
         )
+    if (finer := config.get("granularity", "filter")) != "filter":
+        raise MPFLError(
+            f"{folder}: its mask has a bit per {finer}, and no smaller dense network computes with "
+            "such a mask; export a run with granularity=filter"
+        )
     for name, plain in (("view", "whole"), ("statistics", "dataset")):
         if config.get(name, plain) != plain:
             raise MPFLError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from mpfl.runs.former import current
 from mpfl.runs.methods import METHODS, Method
 from mpfl.simulation import RoundLog
 from mpfl.types import MPFLError
+
+MOST_RECORDED = 2**15
+"""Of how many bits a mask may be whose ballots are recorded; masks of single weights have more."""
 
 
 def hex_of(bits: np.ndarray) -> str:
@@ -35,9 +38,13 @@ def bits_of(text: str, filters: int) -> np.ndarray:
 def line_of(log: RoundLog, *, wire: bool, votes: bool = True) -> dict[str, Any]:
     """One round as a line of JSON; without a ``wire`` (one party alone) nothing was sent.
 
-    ``votes=False`` leaves out what is about the mask, which stays in a final training.
+    ``votes=False`` leaves out what is about the mask, which stays in a final training. Of a mask
+    of more than :data:`MOST_RECORDED` bits, the consensus alone is written: ten ballots of a
+    million bits, and as many counts, would make megabytes of text.
     """
     state, outcome = log.state, log.state.outcome or Outcome({})
+    if sum(bits.size for bits in state.mask.values()) > MOST_RECORDED:
+        outcome = replace(outcome, votes={}, ballots=None)
     line: dict[str, Any] = {
         "round": log.round,
         "sparsity": log.sparsity,
@@ -70,6 +77,11 @@ def kept_counts(folder: Path, layout: Layout) -> Callable[[int], dict[str, int]]
     """
     lines = read_run(folder).rounds if folder.is_file() else read_lines(folder / "rounds.jsonl")
     sizes = layout.sizes
+    if lines and lines[0]["mask"] is None:
+        raise MPFLError(
+            f"match: {folder} was recorded without its masks, as they are too large; give the run "
+            "folder itself"
+        )
     if not lines or not _fits(lines[0], sizes):
         raise MPFLError(f"match: {folder} holds no rounds of this model; give a run folder of it")
     rounds = {
@@ -150,19 +162,35 @@ def ballots_of(run: Run, round_: int) -> np.ndarray:
     """
     line = run.rounds[round_ - 1]
     if not line.get("ballots"):
-        raise MPFLError(f"{run.folder}: holds no ballots of round {round_}; run it again")
+        raise MPFLError(
+            f"{run.folder}: holds no ballots of round {round_}; run it again, or ask a run whose "
+            f"masks have at most {MOST_RECORDED} bits"
+        )
     size = sum(filters_of(run).values())
     return np.array([bits_of(text, size) for text in line["ballots"]])
 
 
 def consensus_of(line: Mapping[str, Any], sizes: Mapping[str, int]) -> np.ndarray:
-    """The consensus that a round's line holds, ``bool [filters]``, the layers as in ``sizes``."""
+    """The consensus that a round's line holds, ``bool [filters]``, the layers as in ``sizes``.
+
+    Raises :class:`~mpfl.types.MPFLError` for a mask that was too large to be kept.
+    """
+    if line["mask"] is None:
+        raise MPFLError(
+            f"round {line['round']}: its mask of more than {MOST_RECORDED} bits was not kept; "
+            "run it again, and read the run folder"
+        )
     return np.concatenate([bits_of(line["mask"][name], size) for name, size in sizes.items()])
 
 
 def filters_of(run: Run) -> dict[str, int]:
     """How many filters each layer had before pruning, for a run whose nodes voted."""
-    return {name: len(counts) for name, counts in run.rounds[0]["votes"].items()}
+    if not (votes := run.rounds[0]["votes"]):
+        raise MPFLError(
+            f"{run.folder}: holds no votes; ask a run whose nodes vote, with masks of at most "
+            f"{MOST_RECORDED} bits"
+        )
+    return {name: len(counts) for name, counts in votes.items()}
 
 
 def read_run(path: Path) -> Run:
@@ -193,12 +221,22 @@ _PARTS = ("config", "summary", "rounds", "federated")
 
 
 def keep_record(run: Run, folder: Path) -> Path:
-    """Write a run as one small JSON file, without its weights: evidence that fits in git."""
+    """Write a run as one small JSON file, without its weights: evidence that fits in git.
+
+    Masks of more than :data:`MOST_RECORDED` bits are left out as well; how many bits each layer
+    keeps is in the summary.
+    """
     name = f"{slug_of(run.config)}.json"
     folder.mkdir(parents=True, exist_ok=True)
     lines = [f'"{part}": {json.dumps(getattr(run, part))}' for part in _PARTS[:2]]
     for part in _PARTS[2:]:
-        rows = ",\n".join(json.dumps(line) for line in getattr(run, part))
+        rows = ",\n".join(json.dumps(_kept(line)) for line in getattr(run, part))
         lines.append(f'"{part}": [\n{rows}\n]')
     write_atomically(folder / name, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
     return folder / name
+
+
+def _kept(line: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A line as a record keeps it: without a mask that is too large."""
+    digits = sum(map(len, (line.get("mask") or {}).values()))
+    return {**line, "mask": None} if 4 * digits > MOST_RECORDED else line

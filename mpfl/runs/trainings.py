@@ -16,6 +16,7 @@ from mpfl import data as datasets
 from mpfl.algorithm import Initialise, LocalTrain, Start
 from mpfl.baselines.released_fl import CentreTrain
 from mpfl.filters import Layout, apply
+from mpfl.granularity import finer
 from mpfl.nets.networks import build
 from mpfl.nets.pixels import IMAGENET, noise_pictures, uncut
 from mpfl.nets.settings import Settings
@@ -104,7 +105,8 @@ class Trainings(Parts):
     def trainer(self) -> Trainer:
         """Trains and evaluates the network that a mask leaves."""
         module, e = self._module(), self.experiment
-        layout, cuttable = self._layout(module), e.prunes == "filter"
+        layout = finer(self._layout(module), e.granularity)
+        cuttable = e.prunes == e.granularity == "filter"
         return Trainer(
             module,
             layout,

@@ -41,8 +41,9 @@ def print_summary(run: Run) -> None:
     table = Table(title=f"{summary['recipe']}, {summary['budget']}, seed {summary['seed']}")
     table.add_column("what")
     table.add_column("result", justify="right")
+    bit = run.config.get("granularity", "filter")
     rows = [
-        ("sparsity (share of filters removed)", f"{summary['sparsity']:.3f}"),
+        (f"sparsity (share of {bit}s removed)", f"{summary['sparsity']:.3f}"),
         ("parameters", f"{summary['parameters']:,} of {summary['parameters_dense']:,}"),
         ("accuracy, trained centrally", percent(summary["accuracy_central"])),
         ("accuracy, trained by FedAvg", percent(summary["accuracy_federated"])),

@@ -19,11 +19,34 @@ from mpfl.types import MPFLError
 Subset = Sequence[bool]
 """One bool per thing, ``True`` = chosen."""
 
+MOST_RANKED = 2**13
+"""Of how many things at most a choice is numbered: the time is quadratic in them.
+
+So many take a twentieth of a second. A layer of filters has a few thousand at most; one of kernels
+or single weights may have millions, and is sent packed, one bit each.
+"""
+
+
+def is_numbered(size: int, count: int) -> bool:
+    """Whether a choice of ``count`` out of ``size`` things is sent as its number.
+
+    All of them, or none, are one choice, however many they are.
+
+    >>> is_numbered(1000, 300), is_numbered(10**6, 300), is_numbered(10**6, 0)
+    (True, False, True)
+    """
+    return size <= MOST_RANKED or count in (0, size)
+
 
 def _ways(size: int, count: int) -> int:
     """The number of subsets of ``count`` out of ``size`` things."""
     if not 0 <= count <= size:
         raise MPFLError(f"cannot choose {count} of {size}; do both sides hold the same counts?")
+    if not is_numbered(size, count):
+        raise MPFLError(
+            f"a choice of {count} of {size} is not canonical as a number, which {MOST_RANKED} may "
+            "have at most; send it packed"
+        )
     return math.comb(size, count)
 
 
@@ -38,6 +61,8 @@ def rank(subset: Subset) -> int:
     Law: equals the index in ``list(itertools.combinations(range(n), k))``.
     """
     wanted = sum(subset)  # how many things are still to be chosen
+    if wanted in (0, len(subset)):  # the only one; there may be millions of things
+        return 0
     ways = math.comb(len(subset), wanted)  # how many subsets agree with this one so far
     number = 0  # how many subsets come before all of those
     for left, chosen in zip(range(len(subset), 0, -1), subset, strict=True):
@@ -67,6 +92,8 @@ def unrank(number: int, size: int, count: int) -> list[bool]:
     ways = _ways(size, count)  # how many subsets agree with what is chosen so far
     if not 0 <= number < ways:
         raise MPFLError(f"rank is out of range for {count} of {size}; is the payload damaged?")
+    if ways == 1:  # the only one; there may be millions of things
+        return [count > 0] * size
     subset = []
     for left in range(size, 0, -1):
         # As in `rank`: so many of these subsets contain the next thing, and they stand first.

@@ -63,6 +63,11 @@ def _alive_places(layout: Layout, reference: Mask, keep: Keep | None = None) -> 
     ]
 
 
+def _are_numbered(goes: list[np.ndarray]) -> bool:
+    """Whether no group is too large for the number of its choice."""
+    return all(enumerative.is_numbered(subset.size, int(subset.sum())) for subset in goes)
+
+
 def _pruned_counts(layout: Layout, places: list[np.ndarray], keep: Keep) -> list[int]:
     """How many filters of each group go if ``keep`` stay."""
     stay = _by_group(layout, keep).values()
@@ -81,8 +86,10 @@ def encode_mask(
     """A mask inside ``reference``, the shortest of PACKED, NESTED and KNOWN.
 
     KNOWN takes part if ``mask`` holds exactly the counts of ``keep``. Of equally short
-    ones KNOWN goes first, then NESTED. ``coding="packed"`` always writes PACKED. Raises
-    :class:`MPFLError` if the mask does not fit the layout or brings a filter back.
+    ones KNOWN goes first, then NESTED. Both are out if one of their groups is too large for the
+    number of a choice (:func:`~mpfl.wire.enumerative.is_numbered`). ``coding="packed"`` always
+    writes PACKED. Raises :class:`MPFLError` if the mask does not fit the layout or brings a filter
+    back.
 
     >>> from mpfl.filters import Layer, Layout
     >>> layout = Layout((Layer("conv", 40, "w", ("w",)),), {"w": (40, 1, 3, 3)})
@@ -103,12 +110,16 @@ def encode_mask(
     # KNOWN: if the mask keeps just what both ends expect, its counts need not be sent.
     if keep is not None:
         places = _alive_places(layout, reference, keep)
-        subsets = [(~bits[group]).tolist() for group in places]
-        if [sum(subset) for subset in subsets] == _pruned_counts(layout, places, keep):
+        goes = [~bits[group] for group in places]
+        pruned = [int(subset.sum()) for subset in goes]
+        if pruned == _pruned_counts(layout, places, keep) and _are_numbered(goes):
+            subsets = [subset.tolist() for subset in goes]
             bodies[Kind.KNOWN] = enumerative.encode(subsets, known=True)
     # NESTED: which of the filters alive go, layer by layer, with how many.
-    subsets = [(~bits[group]).tolist() for group in _alive_places(layout, reference)]
-    bodies[Kind.NESTED] = enumerative.encode(subsets, known=False)
+    goes = [~bits[group] for group in _alive_places(layout, reference)]
+    if _are_numbered(goes):
+        subsets = [subset.tolist() for subset in goes]
+        bodies[Kind.NESTED] = enumerative.encode(subsets, known=False)
     bodies[Kind.PACKED] = packed
     # The first of the shortest, in this order: so there is one way to write a mask.
     kind = min(bodies, key=lambda kind: len(bodies[kind]))
@@ -217,6 +228,13 @@ def limit_bits(mask: Mask, reference: Mask, keep: Keep | None = None) -> float:
     alive, stay = masks.counts(reference), masks.counts(mask)
     groups = [(name,) for name in alive] if keep is None else keep.counts
     return sum(
-        math.log2(math.comb(sum(alive[n] for n in group), sum(stay[n] for n in group)))
-        for group in groups
+        _log2_ways(sum(alive[n] for n in group), sum(stay[n] for n in group)) for group in groups
     )
+
+
+def _log2_ways(size: int, count: int) -> float:
+    """log2 C(size, count); of very many by logarithms, as the number has millions of digits."""
+    if enumerative.is_numbered(size, count):
+        return math.log2(math.comb(size, count))
+    factorials = math.lgamma(size + 1) - math.lgamma(count + 1) - math.lgamma(size - count + 1)
+    return factorials / math.log(2)

@@ -1,0 +1,68 @@
+"""What a bit stands for: the weights that it takes, and what a ballot costs and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+from mpfl.show.looks import BLUE, LOOKS
+from mpfl.show.plots.appearance import legend_below, style
+
+
+def weights_kept(panels: Mapping[str, np.ndarray]) -> Figure:
+    """A conv weight as a grid of kernels, a panel a mask: kept weights dark, pruned ones light.
+
+    ``panels[title]`` is ``bool [outputs, inputs, height, width]``; a row of kernels is a filter.
+    """
+    with style():
+        figure, axes = plt.subplots(
+            1, len(panels), figsize=(2.9 * len(panels), 3.3), layout="constrained", squeeze=False
+        )
+        for place, (title, kept) in zip(axes[0], panels.items(), strict=True):
+            outputs, _, height, _ = kept.shape
+            # A line of blank pixels between kernels.
+            tiles = np.pad(kept.astype(float), ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=-1)
+            grid = tiles.transpose(0, 2, 1, 3).reshape(outputs * (height + 1), -1)
+            image = np.ma.masked_less(grid, 0)
+            colours = ListedColormap(["#dddddd", BLUE])
+            place.imshow(image, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
+            place.set(title=title, xticks=[], yticks=[], xlabel="inputs")
+            for side in place.spines.values():
+                side.set_visible(False)
+        axes[0][0].set_ylabel("outputs: a row is a filter")
+    plt.close(figure)
+    return figure
+
+
+def accuracy_by_ballot(points: Mapping[str, Sequence[tuple[float, float, str]]]) -> Figure:
+    """Test accuracy against the bytes of a ballot, on a logarithmic axis.
+
+    ``points[method]`` are ``(bytes, accuracy in %, what a bit is)``; a control sends no ballot, and
+    stands above that of the vote with its counts.
+    """
+    with style():
+        figure, axes = plt.subplots(figsize=(6.4, 3.9), layout="constrained")
+        for method, rows in points.items():
+            colour, marker = LOOKS[method]
+            label = method.replace("mpfl", "vote").replace("-", " ")
+            sent, accuracies, _ = zip(*rows, strict=True)
+            axes.plot(
+                sent,
+                accuracies,
+                linestyle="",
+                marker=marker,
+                color=colour,
+                markersize=8,
+                label=label,
+            )
+        for x, bit in sorted({(x, bit) for rows in points.values() for x, _, bit in rows}):
+            axes.annotate(bit, (x, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom")
+        axes.set(xscale="log", xlabel="bytes a ballot", ylabel="test accuracy, %")
+        axes.margins(x=0.15)
+        legend_below(figure, axes, 3)
+    plt.close(figure)
+    return figure
