@@ -19,9 +19,9 @@ from torch import nn
 from mpfl.filters import Layer, Layout, Reader, Slices
 from mpfl.nets.follow.layers import LAYERS, rule_of_layer
 from mpfl.nets.follow.network import Inputs, example, graphs, without_numbers
-from mpfl.nets.follow.owners import ALWAYS, NEVER, Kind, Owners, Writer
+from mpfl.nets.follow.owners import ALWAYS, NEVER, Owners, UnitKind, Writer
 from mpfl.nets.follow.rules import rule_of
-from mpfl.nets.follow.walk import Place, Rule, Step, Walk, Walker
+from mpfl.nets.follow.walk import CutAxis, Step, StepRule, Walk, Walker
 from mpfl.nets.settings import Prunes, Units
 from mpfl.nets.tensors import float_state
 from mpfl.types import MPFLError, one_of
@@ -113,7 +113,7 @@ def share_walk(twin: nn.Module, module: nn.Module) -> None:
     _WALKS[twin] = _WALKS[module]
 
 
-def _rule(step: Step) -> Rule | None:
+def _rule(step: Step) -> StepRule | None:
     return rule_of_layer(step) or rule_of(step)
 
 
@@ -139,7 +139,7 @@ def _chosen(module: nn.Module, walk: Walk, units: Units | Sequence[Units] | None
     """The owners of a walk, where what is not voted on is fixed."""
     owners = walk.owners.copy()
     kinds = {writer.kind for writer, _ in owners.roots()}
-    wanted: set[Kind] = {"filters"} if "filters" in kinds else kinds
+    wanted: set[UnitKind] = {"filters"} if "filters" in kinds else kinds
     if units is not None:
         wanted = {units} if isinstance(units, str) else set(units)
         for unit in wanted:
@@ -213,7 +213,7 @@ def layout_from(module: nn.Module, walk: Walk, owners: Owners) -> Layout:
 
 
 def _reader(
-    place: Place,
+    place: CutAxis,
     names: list[str],
     writers: list[tuple[tuple[str, int], ...]],
     sizes: dict[str, int],

@@ -18,7 +18,7 @@ from mpfl.nets.tracing import share_walk
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError
 
-TOLERANCE = 1e-8
+ROUNDING = 1e-8
 """The largest difference that is rounding, in units of the largest output."""
 
 
@@ -89,6 +89,6 @@ def _outputs(module: nn.Module, shown: tuple[Any, ...], seed: int) -> list[torch
 
 def _near(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
     return all(
-        a.shape == b.shape and bool((a - b).abs().max() <= TOLERANCE * (1e-30 + a.abs().max()))
+        a.shape == b.shape and bool((a - b).abs().max() <= ROUNDING * (1e-30 + a.abs().max()))
         for a, b in zip(one, other, strict=True)
     )

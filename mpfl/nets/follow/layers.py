@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase as NormBase
 
-from mpfl.nets.follow.owners import Kind
-from mpfl.nets.follow.walk import Rule, Step
+from mpfl.nets.follow.owners import UnitKind
+from mpfl.nets.follow.walk import Step, StepRule
 from mpfl.types import MPFLError
 
 _Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -25,7 +25,7 @@ def _weights(step: Step, names: str, axis: int, labels: torch.Tensor, *, owned: 
             )
 
 
-def _written(step: Step, kind: Kind, count: int, names: str = "weight bias") -> torch.Tensor:
+def _written(step: Step, kind: UnitKind, count: int, names: str = "weight bias") -> torch.Tensor:
     """New units, which own the rows of the tensors named."""
     labels = step.owners.units(str(step.node.target), kind, count)
     _weights(step, names, 0, labels, owned=True)
@@ -54,7 +54,7 @@ def conv(step: Step) -> Any:
     return step.across(filters, 1)
 
 
-def linear(step: Step) -> Any:
+def linear_layer(step: Step) -> Any:
     """Hidden units."""
     part = step.module
     assert isinstance(part, nn.Linear)
@@ -192,11 +192,11 @@ def recurrent(step: Step) -> Any:
     return reads.expand(result.shape), labels if isinstance(last, tuple) else labels[0]
 
 
-LAYERS: dict[type, Rule] = {
+LAYERS: dict[type, StepRule] = {
     nn.Conv1d: conv,
     nn.Conv2d: conv,
     nn.Conv3d: conv,
-    nn.Linear: linear,
+    nn.Linear: linear_layer,
     **dict.fromkeys(
         (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d),
         batch_norm,
@@ -213,7 +213,7 @@ LAYERS: dict[type, Rule] = {
 """The rule of each layer with weights."""
 
 
-def rule_of_layer(step: Step) -> Rule | None:
+def rule_of_layer(step: Step) -> StepRule | None:
     """The rule of a layer with weights, if it is one."""
     return next(
         (rule for kind, rule in LAYERS.items() if isinstance(step.module, kind)),

@@ -26,7 +26,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 
-Kind: TypeAlias = Literal["filters", "hidden", "heads", "recurrent", "parameter"]
+UnitKind: TypeAlias = Literal["filters", "hidden", "heads", "recurrent", "parameter"]
 Writers: TypeAlias = tuple[int, ...]
 """Units, by number, in the order in which a sum names them; ``ALWAYS`` if nobody can prune it."""
 
@@ -42,7 +42,7 @@ class Writer:
     """A layer that has units: its path, what kind they are, the numbers of its units."""
 
     path: str
-    kind: Kind
+    kind: UnitKind
     first: int
     count: int
     why: str = ""
@@ -64,7 +64,7 @@ class Owners:
 
     # --- units and labels ----------------------------------------------------------------
 
-    def units(self, path: str, kind: Kind, count: int) -> torch.Tensor:
+    def units(self, path: str, kind: UnitKind, count: int) -> torch.Tensor:
         """Labels of a layer's units, ``[count]``: new ones, or those that it has already."""
         writer = self.writers.get(path)
         if writer is None:
@@ -239,7 +239,7 @@ class Owners:
             if own := [unit for unit in numbers if unit not in self._becomes]:
                 yield writer, own
 
-    def fix_kinds(self, kinds: Collection[Kind], why: str) -> None:
+    def fix_kinds(self, kinds: Collection[UnitKind], why: str) -> None:
         """As :meth:`fix`, for all units of some kinds."""
         for writer, units in list(self.roots()):
             if writer.kind in kinds:
@@ -281,7 +281,7 @@ def thin(labels: torch.Tensor) -> torch.Tensor:
     return labels
 
 
-def spread(labels: torch.Tensor) -> torch.Tensor:
+def thinned(labels: torch.Tensor) -> torch.Tensor:
     """The same labels, kept once along every axis on which they do not vary."""
     small = labels
     for axis, size in enumerate(labels.shape):

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from mpfl.nets.follow.network import DEPTH
 from mpfl.nets.follow.owners import KEPT, NEVER, thin
-from mpfl.nets.follow.walk import Rule, Step
+from mpfl.nets.follow.walk import Step, StepRule
 from mpfl.types import MPFLError
 
 # --- elements that move ------------------------------------------------------------------
@@ -95,7 +95,7 @@ def clamped(step: Step) -> Any:
     return same(step) if inside else not_zero(step)
 
 
-def normalised(step: Step) -> Any:
+def mixed(step: Step) -> Any:
     """What mixes elements along some axes: these must all be there."""
     labels = step.labels(step.first)
     # Of a softmax, and of a norm inside heads, heads may go; any other norm needs all channels.
@@ -331,12 +331,12 @@ _POOLS = """max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d ad
 adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d interpolate
 upsample lp_pool2d"""
 _MIXES = "softmax log_softmax layer_norm rms_norm group_norm local_response_norm"
-BY_NAME: dict[str, Rule] = {
+BY_NAME: dict[str, StepRule] = {
     **dict.fromkeys(_MOVES.split(), moved),
     **dict.fromkeys(_SAME.split(), same),
     **dict.fromkeys(_NOT_ZERO.split(), not_zero),
     **dict.fromkeys(_POOLS.split(), pooled),
-    **dict.fromkeys(_MIXES.split(), normalised),
+    **dict.fromkeys(_MIXES.split(), mixed),
     **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min"), reduced),
     **dict.fromkeys(("add", "add_", "iadd", "sub", "sub_", "isub", "subtract"), added),
     **dict.fromkeys(("mul", "mul_", "imul", "multiply"), multiplied),
@@ -350,7 +350,7 @@ BY_NAME: dict[str, Rule] = {
     "pad": padded,
     "scaled_dot_product_attention": attended,
 }
-_BY_MODULE: dict[type, Rule] = {
+_BY_MODULE: dict[type, StepRule] = {
     **dict.fromkeys(
         (nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle), moved
     ),
@@ -375,14 +375,14 @@ _BY_MODULE: dict[type, Rule] = {
     **dict.fromkeys(
         (nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d, nn.LocalResponseNorm, nn.GroupNorm,
          nn.LayerNorm, nn.RMSNorm),
-        normalised,
+        mixed,
     ),
     nn.Hardtanh: clamped,
     nn.GLU: gated,
 }  # fmt: skip
 
 
-def rule_of(step: Step) -> Rule | None:
+def rule_of(step: Step) -> StepRule | None:
     """The rule of an operation without weights, if there is one."""
     if step.module is not None:
         if type(step.module).__name__ == DEPTH:

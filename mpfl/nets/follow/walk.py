@@ -16,7 +16,7 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from mpfl.nets.follow.owners import KEPT, Owners, spread, thin
+from mpfl.nets.follow.owners import KEPT, Owners, thin, thinned
 from mpfl.types import MPFLError
 
 MOST_ELEMENTS = 20_000
@@ -89,12 +89,12 @@ class Step:
         return labels.view(shape).expand(self.result.shape)
 
 
-Rule: TypeAlias = Callable[[Step], Any]
+StepRule: TypeAlias = Callable[[Step], Any]
 """The labels of what a step gives: a tensor, or tuples and lists of them as in ``Step.result``."""
 
 
 @dataclass
-class Place:
+class CutAxis:
     """An axis of a tensor of weights, and the label of each of its indices.
 
     ``owned``: the units' own rows; else what reads their channels.
@@ -111,7 +111,7 @@ class Walk:
     """All that a walk finds: owners, which axes of which weights follow them, labels by node."""
 
     owners: Owners = field(default_factory=Owners)
-    places: dict[tuple[str, int], Place] = field(default_factory=dict)
+    places: dict[tuple[str, int], CutAxis] = field(default_factory=dict)
     norms: dict[str, str] = field(default_factory=dict)
     """The batch norms, each with the path of the layer whose units pass through it alone."""
     of_node: dict[bool, dict[fx.Node, Any]] = field(default_factory=dict)
@@ -132,7 +132,7 @@ class Walk:
         self, tensor: str, axis: int, labels: torch.Tensor, why: str, *, owned: bool = False
     ) -> None:
         """Index ``i`` of an axis of a weight goes with ``labels[i]``; if used twice, with both."""
-        place = self.places.setdefault((tensor, axis), Place(tensor, axis, labels, owned))
+        place = self.places.setdefault((tensor, axis), CutAxis(tensor, axis, labels, owned))
         if place.labels is not labels:
             self.owners.tie(place.labels, labels, f"{why} is used twice")
 
@@ -159,14 +159,18 @@ class Walk:
         for one, its in zip(flat, tree.flatten_up_to(labels), strict=True):
             if isinstance(one, torch.Tensor):
                 assert one.shape == its.shape, (one.shape, its.shape)
-                self._labels[id(one)] = one, spread(its)
+                self._labels[id(one)] = one, thinned(its)
 
 
 class Walker(fx.Interpreter):
     """Runs a traced network on tensors without numbers, and its labels beside them."""
 
     def __init__(
-        self, graph: fx.GraphModule, walk: Walk, rules: Callable[[Step], Rule | None], mode: bool
+        self,
+        graph: fx.GraphModule,
+        walk: Walk,
+        rules: Callable[[Step], StepRule | None],
+        mode: bool,
     ) -> None:
         super().__init__(graph, garbage_collect_values=False)
         self.extra_traceback = False
