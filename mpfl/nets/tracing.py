@@ -94,6 +94,7 @@ def followed(module: nn.Module, inputs: Inputs | None = None) -> Walk:
     key = (structure, shapes, shown)
     if module in _WALKS and _WALKS[module][0] == key:
         return _WALKS[module][1]
+    _refuse_two_names(module)
     walk = Walk()
     bare = without_numbers(module).float()
     count = len(inputs) if isinstance(inputs, tuple) else 1
@@ -120,6 +121,17 @@ def _rule(step: Step) -> StepRule | None:
 def _tensors(inputs: Inputs | None) -> list[torch.Tensor]:
     every = inputs if isinstance(inputs, tuple) else (inputs,)
     return [x for x in every if isinstance(x, torch.Tensor)]
+
+
+def _refuse_two_names(module: nn.Module) -> None:
+    """One tensor under two names would be cut by two masks."""
+    names: dict[int, str] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        if (first := names.setdefault(id(parameter), name)) != name:
+            raise MPFLError(
+                f"{name}: is the same tensor as {first}, so two masks would cut it; give the layer "
+                "one name, which forward may use as often as it likes"
+            )
 
 
 def _refuse_the_unused(module: nn.Module, walk: Walk) -> None:
