@@ -14,31 +14,45 @@ from torch import nn
 from torch.nn import functional as F
 
 
+WIDE = 128
+"""Sums of more channels than this are faster copied into than multiplied."""
+
+
 class Placed(nn.Module):
     """Puts the channels of one term in their places in a sum, zeros in all others.
 
     ``matrix`` is 0/1, ``[channels of the sum, channels of the term]``. Applied as a 1x1
-    convolution, or as a linear layer, such a matrix copies exactly.
+    convolution, or as a linear layer, such a matrix copies exactly. In a wide sum that takes
+    longer than copying the channels themselves to ``places``, and counts as much as a layer.
     """
 
     matrix: torch.Tensor
+    places: torch.Tensor
 
     def __init__(self, axis: int, term: np.ndarray, total: np.ndarray) -> None:
         super().__init__()
-        self.axis = axis
-        # Row i, column j is 1 if channel i of the sum is the term's j-th.
-        places = np.flatnonzero(total)[:, None] == np.flatnonzero(term)[None, :]
-        matrix = torch.from_numpy(places.astype(np.float32))
-        self.register_buffer("matrix", matrix, persistent=False)
+        self.axis, self.channels = axis, int(total.sum())
+        kept, among = np.flatnonzero(term), np.flatnonzero(total)
+        if self.channels > WIDE:
+            places = torch.from_numpy(np.searchsorted(among, kept))
+            self.register_buffer("places", places, persistent=False)
+        else:
+            # Row i, column j is 1 if channel i of the sum is the term's j-th.
+            matrix = (among[:, None] == kept[None, :]).astype(np.float32)
+            self.register_buffer("matrix", torch.from_numpy(matrix), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.channels > WIDE:
+            last = x.movedim(self.axis, -1)
+            zeros = last.new_zeros(*last.shape[:-1], self.channels)
+            return zeros.index_copy(-1, self.places, last).movedim(-1, self.axis)
         matrix = self.matrix.to(x.dtype)
         if x.dim() == 4 and self.axis == 1:
             return F.conv2d(x, matrix[:, :, None, None])
         return F.linear(x.movedim(self.axis, -1), matrix).movedim(-1, self.axis)
 
     def extra_repr(self) -> str:
-        return f"{self.matrix.shape[1]} of {self.matrix.shape[0]}, axis={self.axis}"
+        return f"to {self.channels} channels, axis={self.axis}"
 
 
 class Picked(nn.Module):

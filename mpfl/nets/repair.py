@@ -319,17 +319,32 @@ class _Repair:
                 axis = len(kept) - back
                 if len(kept[axis]) == 1 or np.array_equal(kept[axis], total[-back]):
                     continue
-                self._insert(node, new, term, Placed(axis, kept[axis], total[-back]))
+                self._place(node, new, term, axis, kept[axis], total[-back])
 
-    def _insert(self, node: fx.Node, new: fx.Node, term: fx.Node, part: nn.Module) -> None:
-        name = self._add(node, part)
-        source = self.new[term]
-        with self.left.inserting_before(new):
-            placed = self.left.call_module(name, (source,))
-        new.replace_input_with(source, placed)
-        self.new[placed] = placed
-        if self.careful:
-            self.values[placed] = self._value(placed)
+    def _place(
+        self,
+        node: fx.Node,
+        new: fx.Node,
+        term: fx.Node,
+        axis: int,
+        kept: np.ndarray,
+        total: np.ndarray,
+    ) -> None:
+        """Leave out what the result has not, as a product may; then put the rest in its places."""
+        both, source = kept & total, self.new[term]
+        steps: list[nn.Module] = []
+        if not np.array_equal(both, kept):
+            steps.append(Picked(axis, (np.cumsum(kept) - 1)[both]))
+        if not np.array_equal(both, total):
+            steps.append(Placed(axis, both, total))
+        for step in steps:
+            with self.left.inserting_before(new):
+                placed = self.left.call_module(self._add(node, step), (source,))
+            new.replace_input_with(source, placed)
+            self.new[placed] = placed
+            if self.careful:
+                self.values[placed] = self._value(placed)
+            source = placed
 
     def _add(self, node: fx.Node, part: nn.Module) -> str:
         name = f"placed_{len(self.parts)}"
