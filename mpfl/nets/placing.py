@@ -13,7 +13,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-
 WIDE = 128
 """Sums of more channels than this are faster copied into than multiplied."""
 
