@@ -48,7 +48,10 @@ class _Tracer(fx.Tracer):
             )
         if type(m).__name__ == DEPTH and m.__module__.startswith("torchvision."):
             return True
-        return not any(True for _ in m.children()) and m.__module__.startswith("torch.nn")
+        # A part of torch's, or one that this package mended, which computes the same.
+        whose = type(m).__mro__[1] if m.__module__.startswith("mpfl.") else type(m)
+        torchs = whose.__module__.startswith("torch.nn") and whose is not nn.Module
+        return torchs and not any(True for _ in m.children())
 
 
 def graphs(module: nn.Module, count: int, steps: tuple[type, ...]) -> dict[bool, fx.GraphModule]:
