@@ -186,7 +186,7 @@ def layout_from(module: nn.Module, walk: Walk, owners: Owners) -> Layout:
     for place in walk.places.values():
         writers = [
             () if found in (ALWAYS, NEVER) else tuple(unit_of[unit] for unit in found)
-            for found in map(owners.writers_of, place.labels.tolist())
+            for found in (owners.writers_of(int(label)) for label in place.labels)
         ]
         names = list(dict.fromkeys(name for each in writers for name, _ in each))
         if not names:
@@ -239,4 +239,6 @@ def _layer(name: str, filters: int, own: list[str], more: list[Slices], norm: st
 
 def _goes_with(owners: Owners, writer: Writer) -> str:
     leads = owners.writers_of(owners.label((writer.first,)))
+    if leads == ALWAYS:
+        return "goes with channels that always stay"
     return f"goes with {' and '.join(dict.fromkeys(owners.writer(unit).path for unit in leads))}"
