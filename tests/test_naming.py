@@ -73,7 +73,7 @@ def test_what_a_function_reads_counts_but_no_global_with_an_attributes_name(monk
 
     before = describe(scaled), describe(doubled)
     monkeypatch.setitem(globals(), "factor", 3.0)
-    assert all(name != then for name, then in zip(map(describe, (scaled, doubled)), before))
+    assert describe(scaled) != before[0] and describe(doubled) != before[1]
 
 
 def test_two_classes_of_one_name_are_two_experiments():

@@ -186,7 +186,7 @@ def layout_from(module: nn.Module, walk: Walk, owners: Owners) -> Layout:
     for place in walk.places.values():
         writers = [
             () if found in (ALWAYS, NEVER) else tuple(unit_of[unit] for unit in found)
-            for found in (owners.writers_of(int(label)) for label in place.labels)
+            for found in map(owners.writers_of, place.labels.int().tolist())
         ]
         names = list(dict.fromkeys(name for each in writers for name, _ in each))
         if not names:
