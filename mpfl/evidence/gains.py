@@ -46,6 +46,8 @@ def _gain(rows: dict[str, Row], suffix: str, endpoint: Endpoint) -> Gain:
     vote, norms = rows[f"vote{suffix}"], rows[f"iterated norms{suffix}"]
     lotteries = [row for label, row in rows.items() if lot.fullmatch(label)]
     drawn = mean_by_seed(lotteries, figure)
-    chosen = (Sample(tuple(paired(row.each(figure), drawn).values())) for row in (vote, norms))
+    above, norms_above = (
+        Sample(tuple(paired(row.each(figure), drawn).values())) for row in (vote, norms)
+    )
     missing = sum(len(row.missing) for row in (vote, norms, *lotteries))
-    return Gain(suffix.removeprefix(", "), *chosen, len(vote.cells), missing)
+    return Gain(suffix.removeprefix(", "), above, norms_above, len(vote.cells), missing)

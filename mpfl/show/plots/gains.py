@@ -21,7 +21,7 @@ def gains_over_lotteries(gains: Mapping[str, Gain]) -> Figure:
     with style():
         figure, axes = plt.subplots(figsize=(7.4, 1.3 + 0.42 * len(gains)), layout="constrained")
         names = []
-        for place, (name, gain) in enumerate(reversed(gains.items())):
+        for place, (name, gain) in enumerate(reversed(list(gains.items()))):
             done = gain.vote.n
             names.append(
                 name if done == gain.planned else f"{name}\n{done} of {gain.planned} seeds"
