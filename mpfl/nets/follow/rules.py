@@ -95,7 +95,7 @@ def clamped(step: Step) -> Any:
     return same(step) if inside else not_zero(step)
 
 
-def mixed(step: Step) -> Any:
+def mixing(step: Step) -> Any:
     """What mixes elements along some axes: these must all be there."""
     labels = step.labels(step.first)
     # Of a softmax, and of a norm inside heads, heads may go; any other norm needs all channels.
@@ -336,7 +336,7 @@ BY_NAME: dict[str, StepRule] = {
     **dict.fromkeys(_SAME.split(), same),
     **dict.fromkeys(_NOT_ZERO.split(), not_zero),
     **dict.fromkeys(_POOLS.split(), pooled),
-    **dict.fromkeys(_MIXES.split(), mixed),
+    **dict.fromkeys(_MIXES.split(), mixing),
     **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min"), reduced),
     **dict.fromkeys(("add", "add_", "iadd", "sub", "sub_", "isub", "subtract"), added),
     **dict.fromkeys(("mul", "mul_", "imul", "multiply"), multiplied),
@@ -375,7 +375,7 @@ _BY_MODULE: dict[type, StepRule] = {
     **dict.fromkeys(
         (nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d, nn.LocalResponseNorm, nn.GroupNorm,
          nn.LayerNorm, nn.RMSNorm),
-        mixed,
+        mixing,
     ),
     nn.Hardtanh: clamped,
     nn.GLU: gated,
