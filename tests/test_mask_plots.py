@@ -1,9 +1,17 @@
 """Figures of masks and lotteries: what is drawn is what was given, and a label stands once."""
 
 import numpy as np
+import pytest
+import torch
+from torch import nn
 
+from mpfl.evidence.gains import Gain, gains_of
+from mpfl.evidence.samples import Sample
+from mpfl.nets.tracing import layout_of
+from mpfl.show.plots.gains import gains_over_lotteries
 from mpfl.show.plots.granularity import accuracy_by_ballot, weights_kept
 from mpfl.show.plots.masks import among_lotteries, shared_by_round
+from mpfl.show.plots.units import slices_of_a_unit, taken_by
 
 
 def test_a_line_a_seed_and_a_label_once():
@@ -55,3 +63,42 @@ def test_accuracies_stand_above_the_bytes_of_their_ballot():
     assert drawn == {"vote": [[72, 70], [8021, 75]], "lottery": [[72, 69]]}
     assert axes.get_xscale() == "log"
     assert [text.get_text() for text in axes.texts] == ["filter", "kernel"]
+
+
+def test_a_line_a_network_with_its_interval_or_the_word_that_it_lacks():
+    none = Sample(())
+    gains = {
+        "ViT, heads": Gain("heads", Sample((1.0, 2.0, 3.0)), Sample((0.0, 1.0, 2.0)), 3, 0),
+        "GRU": Gain("", Sample((0.5,)), none, 10, 36),
+        "LSTM": Gain("", none, none, 10, 40),
+    }
+    [axes] = gains_over_lotteries(gains).axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == [
+        "LSTM\n0 of 10 seeds",
+        "GRU\n1 of 10 seeds",
+        "ViT, heads",
+    ]
+    assert [text.get_text() for text in axes.texts] == ["not run yet"]
+    [vote, _] = [
+        segments
+        for bars in axes.collections
+        if len(segments := bars.get_segments()) == 1  # a point of one seed has no interval
+    ]
+    low, high = sorted(vote[0][:, 0])
+    assert (low + high) / 2 == pytest.approx(2) and low < 0 < high  # t(2) / sqrt(3) is 2.48
+
+
+def test_a_gain_is_of_a_vote_over_its_own_lotteries(tmp_path):
+    names = [gain.name for gain in gains_of("granularity", results=tmp_path)]
+    assert names == ["filter", "kernel", "kernel, equal weights", "weight", "weight, equal weights"]
+    [gain] = gains_of("recurrent", results=tmp_path)
+    assert (gain.name, gain.vote.n, gain.planned, gain.missing) == ("", 0, 10, 40)
+
+
+def test_what_a_unit_takes_is_its_row_and_the_column_that_reads_it():
+    module = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    taken = taken_by(layout_of(module, inputs=torch.zeros(2, 2)), "0", 1)
+    assert taken["0.weight"].tolist() == [[0, 0], [1, 1], [0, 0]]
+    assert taken["2.weight"].tolist() == [[0, 2, 0], [0, 2, 0]]
+    [axes] = slices_of_a_unit({"a hidden unit": taken}).axes
+    assert len(axes.patches) == 12 and axes.get_title(loc="left") == "a hidden unit"

@@ -61,6 +61,21 @@ def test_two_functions_of_one_name_are_two_experiments():
     assert len(names(score(1), score(1), field="score")) == 1
 
 
+factor, layout = 2.0, object()  # nobody could tell this object from another run's
+
+
+def test_what_a_function_reads_counts_but_no_global_with_an_attributes_name(monkeypatch):
+    def scaled(update, layer, rng):
+        return factor * update.layout
+
+    def doubled(update, layer, rng):
+        return [factor * each for each in update.weights]
+
+    before = describe(scaled), describe(doubled)
+    monkeypatch.setitem(globals(), "factor", 3.0)
+    assert describe(scaled) != before[0] and describe(doubled) != before[1]
+
+
 def test_two_classes_of_one_name_are_two_experiments():
     assert len(names(rule(True)(), rule(False)(), rule(True)(0.7), field="vote")) == 3
     assert len(names(rule(True)(), rule(True)(), field="vote")) == 1

@@ -14,10 +14,10 @@ from torch.nn.modules.batchnorm import _NormBase as NormBase
 from mpfl import masks
 from mpfl.filters import Layout, cut, cut_shapes
 from mpfl.nets.follow.network import without_numbers
+from mpfl.nets.layouts import followed, untried_layout
 from mpfl.nets.placing import FewerHeads, UnevenRecurrent
 from mpfl.nets.repair import repaired
 from mpfl.nets.tensors import float_state, load_weights
-from mpfl.nets.tracing import followed, layout_of
 from mpfl.types import Mask, MPFLError
 
 
@@ -27,7 +27,7 @@ def skeleton(module: nn.Module, mask: Mask, layout: Layout | None = None) -> nn.
     Its weights are not set: :func:`~mpfl.filters.cut` gives those that belong in it. Raises
     :class:`~mpfl.types.MPFLError` if the mask is another model's or empties a layer.
     """
-    layout = layout or layout_of(module)
+    layout = layout or untried_layout(module)
     masks.check(mask, layout)
     if empty := [name for name, bits in mask.items() if not bits.any()]:
         raise MPFLError(
@@ -69,7 +69,7 @@ def compact(module: nn.Module, mask: Mask, layout: Layout | None = None) -> nn.M
     apply(weights of module, m)``. ``layout`` is that of ``module``, if it is not to be found out
     again. Raises what :func:`skeleton` raises.
     """
-    layout = layout or layout_of(module)
+    layout = layout or untried_layout(module)
     small = skeleton(module, mask, layout)
     dense = {name: tensor.cpu().numpy() for name, tensor in float_state(module).items()}
     load_weights(small, cut(dense, mask, layout))

@@ -8,23 +8,16 @@ network with its units masked, and the one with these units cut out, must comput
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, get_args
 
-import torch
 from torch import nn
 
-from mpfl.filters import Layer, Layout, Reader, Slices
-from mpfl.nets.follow.layers import LAYERS, rule_of_layer
-from mpfl.nets.follow.network import Inputs, example, graphs, without_numbers
-from mpfl.nets.follow.owners import ALWAYS, NEVER, Owners, UnitKind, Writer
-from mpfl.nets.follow.rules import rule_of
-from mpfl.nets.follow.walk import CutAxis, Step, StepRule, Walk, Walker
+from mpfl.filters import Layer, Layout
+from mpfl.nets.follow.network import Inputs
+from mpfl.nets.layouts import untried_layout
 from mpfl.nets.settings import Prunes, Units
-from mpfl.nets.tensors import float_state
-from mpfl.types import MPFLError, one_of
+from mpfl.nets.trial import check_by_trial
 
 
 def layout_of(
@@ -56,7 +49,7 @@ def layout_of(
     ...         self.b, self.head = nn.Conv2d(8, 4, 3, padding=1), nn.Linear(4, 10)
     ...     def forward(self, x):
     ...         x = self.stem(x)
-    ...         x = x + self.b(torch.relu(self.a(x)))
+    ...         x = x + self.b(self.a(x).relu())
     ...         return self.head(x.mean((2, 3)))
     >>> layout = layout_of(Block())
     >>> layout.sizes
@@ -64,12 +57,9 @@ def layout_of(
     >>> layout.readers[-1].layers  # the head reads a sum, which stays until both have pruned it
     ('b', 'stem')
     """
-    walk = followed(module, inputs)
+    layout = untried_layout(module, inputs, units)
     if verify and all(tensor.device.type != "meta" for tensor in module.state_dict().values()):
-        from mpfl.nets.trial import check_by_trial  # which cuts, and so needs this module
-
-        check_by_trial(module, layout_of(module, inputs=inputs, units=units, verify=False), inputs)
-    layout = layout_from(module, walk, _chosen(module, walk, units))
+        check_by_trial(module, layout, inputs)
     if prunes == "weight":
         alone = [_weight_alone(layer) for layer in layout.layers]
         layout = replace(layout, layers=tuple(alone), readers=())
@@ -79,176 +69,3 @@ def layout_of(
 def _weight_alone(layer: Layer) -> Layer:
     own = tuple(name for name in layer.own if name == layer.weight)
     return replace(layer, own=own, more=tuple(s for s in layer.more if s.tensor == layer.weight))
-
-
-# --- following a network, once -----------------------------------------------------------
-
-_WALKS: weakref.WeakKeyDictionary[nn.Module, tuple[Any, Walk]] = weakref.WeakKeyDictionary()
-
-
-def followed(module: nn.Module, inputs: Inputs | None = None) -> Walk:
-    """The walk through a network; a second one of the same network costs nothing."""
-    structure = [(path, type(part)) for path, part in module.named_modules()]
-    shapes = [(name, tensor.shape) for name, tensor in module.state_dict(keep_vars=True).items()]
-    shown = [tuple(x.shape) for x in _tensors(inputs)]
-    key = (structure, shapes, shown)
-    if module in _WALKS and _WALKS[module][0] == key:
-        return _WALKS[module][1]
-    _refuse_two_names(module)
-    walk = Walk()
-    bare = without_numbers(module).float()
-    count = len(inputs) if isinstance(inputs, tuple) else 1
-    walk.graphs = graphs(bare, count, tuple(LAYERS))
-    walk.example = example(bare, inputs)
-    for training, graph in walk.graphs.items():
-        with torch.no_grad():
-            Walker(graph, walk, _rule, training).run(*walk.example)
-    walk.place_parameters()
-    _refuse_the_unused(module, walk)
-    _WALKS[module] = key, walk
-    return walk
-
-
-def share_walk(twin: nn.Module, module: nn.Module) -> None:
-    """``twin`` is a copy of ``module``, and what is known of one is known of the other."""
-    _WALKS[twin] = _WALKS[module]
-
-
-def _rule(step: Step) -> StepRule | None:
-    return rule_of_layer(step) or rule_of(step)
-
-
-def _tensors(inputs: Inputs | None) -> list[torch.Tensor]:
-    every = inputs if isinstance(inputs, tuple) else (inputs,)
-    return [x for x in every if isinstance(x, torch.Tensor)]
-
-
-def _refuse_two_names(module: nn.Module) -> None:
-    """One tensor under two names would be cut by two masks."""
-    names: dict[int, str] = {}
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        if (first := names.setdefault(id(parameter), name)) != name:
-            raise MPFLError(
-                f"{name}: is the same tensor as {first}, so two masks would cut it; give the layer "
-                "one name, which forward may use as often as it likes"
-            )
-
-
-def _refuse_the_unused(module: nn.Module, walk: Walk) -> None:
-    for name, _ in module.named_parameters():
-        parents = {name.rsplit(".", cut)[0] for cut in range(name.count(".") + 1)}
-        if not parents & walk.used:
-            raise MPFLError(
-                f"{name.rpartition('.')[0] or name}: forward never uses it, so no unit of it is "
-                "read; remove it from the network"
-            )
-
-
-# --- from a walk to a layout -------------------------------------------------------------
-
-
-def _chosen(module: nn.Module, walk: Walk, units: Units | Sequence[Units] | None) -> Owners:
-    """The owners of a walk, where what is not voted on is fixed."""
-    owners = walk.owners.copy()
-    kinds = {writer.kind for writer, _ in owners.roots()}
-    wanted: set[UnitKind] = {"filters"} if "filters" in kinds else kinds
-    if units is not None:
-        wanted = {units} if isinstance(units, str) else set(units)
-        for unit in wanted:
-            one_of("units", unit, get_args(Units))
-    owners.fix_kinds(kinds - wanted, f"units are {' and '.join(sorted(wanted))} here")
-    _fix_unread(walk, owners)
-    if not any(True for _ in owners.roots()):
-        why = "; ".join(f"{w.path}: {w.why}" for w in owners.writers.values() if w.why)
-        raise MPFLError(
-            f"{type(module).__name__}: no {' or '.join(sorted(wanted)) or 'units'} of it can be "
-            f"cut out ({why or 'it has no layers'}); choose other units=, or another network"
-        )
-    return owners
-
-
-def _fix_unread(walk: Walk, owners: Owners) -> None:
-    """Layers that nothing reads for itself: their channels always stay, or nobody wants them."""
-    read: set[int] = set()
-    for place in walk.places.values():
-        if not place.owned:
-            read.update(*(owners.writers_of(int(label)) for label in place.labels.unique()))
-    for writer, units in list(owners.roots()):
-        if read.isdisjoint(units):
-            if not writer.joins:
-                raise MPFLError(
-                    f"{writer.path}: nothing reads its units; remove it, or end the network with a "
-                    "Linear"
-                )
-            writer.why = "it adds to channels that always stay"
-            owners.fix_units(units)
-
-
-def layout_from(module: nn.Module, walk: Walk, owners: Owners) -> Layout:
-    """The layout that a walk found, of the units that ``owners`` leave free."""
-    unit_of = {
-        unit: (writer.path, index)
-        for writer, units in owners.roots()
-        for index, unit in enumerate(units)
-    }
-    sizes = {writer.path: len(units) for writer, units in owners.roots()}
-    own: dict[str, list[str]] = {name: [] for name in sizes}
-    more: dict[str, list[Slices]] = {name: [] for name in sizes}
-    readers = []
-    for place in walk.places.values():
-        writers = [
-            () if found in (ALWAYS, NEVER) else tuple(unit_of[unit] for unit in found)
-            for found in map(owners.writers_of, place.labels.int().tolist())
-        ]
-        names = list(dict.fromkeys(name for each in writers for name, _ in each))
-        if not names:
-            continue
-        if place.owned and len(names) == 1 and all(len(each) <= 1 for each in writers):
-            (name,) = names
-            units = tuple(each[0][1] if each else -1 for each in writers)
-            if place.axis == 0 and units == tuple(range(sizes[name])):
-                own[name].append(place.tensor)
-            else:
-                more[name].append(Slices(place.tensor, place.axis, units))
-        else:
-            readers.append(_reader(place, names, writers, sizes))
-    layers = [
-        _layer(name, sizes[name], own[name], more[name], walk.norms.get(name)) for name in sizes
-    ]
-    shapes = {name: tuple(tensor.shape) for name, tensor in float_state(module).items()}
-    fixed = {
-        writer.path: writer.why or _goes_with(owners, writer)
-        for writer in owners.writers.values()
-        if writer.kind != "parameter" and writer.path not in sizes
-    }
-    return Layout(tuple(layers), shapes, tuple(readers), fixed, walk.example)
-
-
-def _reader(
-    place: CutAxis,
-    names: list[str],
-    writers: list[tuple[tuple[str, int], ...]],
-    sizes: dict[str, int],
-) -> Reader:
-    rows = []
-    for name in names:
-        units = [dict(each).get(name, -1) for each in writers]
-        rows.append(tuple(units))
-    # In order, as a rule: every layer writes all channels, each of them a block of indices.
-    block, rest = divmod(len(writers), sizes[names[0]])
-    in_order = tuple(index // block for index in range(len(writers))) if block else ()
-    if rest == 0 and all(row == in_order for row in rows):
-        return Reader(place.tensor, tuple(names), block, place.axis)
-    return Reader(place.tensor, tuple(names), 1, place.axis, tuple(rows))
-
-
-def _layer(name: str, filters: int, own: list[str], more: list[Slices], norm: str | None) -> Layer:
-    weight = (own or [more[0].tensor])[0]
-    scale = f"{norm}.weight" if f"{norm}.weight" in own else None
-    shift = f"{norm}.bias" if f"{norm}.bias" in own else None
-    return Layer(name, filters, weight, tuple(own), scale, shift, tuple(more))
-
-
-def _goes_with(owners: Owners, writer: Writer) -> str:
-    leads = owners.writers_of(owners.label((writer.first,)))
-    return f"goes with {' and '.join(dict.fromkeys(owners.writer(unit).path for unit in leads))}"

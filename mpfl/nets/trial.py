@@ -13,8 +13,8 @@ from torch.utils import _pytree as pytree
 from mpfl.filters import Layout, apply
 from mpfl.nets.cutting import compact
 from mpfl.nets.follow.network import Inputs
+from mpfl.nets.layouts import share_walk
 from mpfl.nets.tensors import float_state, load_weights
-from mpfl.nets.tracing import share_walk
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError
 

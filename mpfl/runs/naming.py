@@ -8,6 +8,7 @@ what it does and holds, as in ``spread@1f0c93aa``.
 from __future__ import annotations
 
 import dataclasses
+import dis
 import hashlib
 import re
 import sys
@@ -25,6 +26,7 @@ from mpfl.types import MPFLError
 
 _LIBRARIES = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "purelib", "platlib"))
 _WRITTEN_BY_DATACLASS = {"__init__", "__repr__", "__eq__", "__hash__", "__setattr__", "__delattr__"}
+_READS = ("LOAD_GLOBAL", "LOAD_NAME")
 
 
 def describe(value: Any) -> Any:
@@ -166,9 +168,13 @@ class _Reading:
 
 
 def _names_in(code: CodeType) -> set[str]:
-    """The global names that a function may use, those of the functions inside it too."""
+    """The global names that a function may use, those of the functions inside it too.
+
+    Names of attributes are none of them, also if there is a global of that name.
+    """
     inside = (part for part in code.co_consts if isinstance(part, CodeType))
-    return set(code.co_names).union(*map(_names_in, inside))
+    read = {step.argval for step in dis.get_instructions(code) if step.opname in _READS}
+    return read.union(*map(_names_in, inside))
 
 
 def _digest(array: np.ndarray) -> str:

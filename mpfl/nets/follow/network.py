@@ -49,7 +49,7 @@ class _Tracer(fx.Tracer):
         if type(m).__name__ == DEPTH and m.__module__.startswith("torchvision."):
             return True
         # A part of torch's, or one that this package mended, which computes the same.
-        whose = type(m).__mro__[1] if m.__module__.startswith("mpfl.") else type(m)
+        whose = next(kind for kind in type(m).__mro__ if not kind.__module__.startswith("mpfl."))
         torchs = whose.__module__.startswith("torch.nn") and whose is not nn.Module
         return torchs and not any(True for _ in m.children())
 
