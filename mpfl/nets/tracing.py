@@ -22,6 +22,7 @@ from mpfl.nets.follow.network import Inputs, example, graphs, without_numbers
 from mpfl.nets.follow.owners import ALWAYS, NEVER, Owners, UnitKind, Writer
 from mpfl.nets.follow.rules import rule_of
 from mpfl.nets.follow.walk import CutAxis, Step, StepRule, Walk, Walker
+from mpfl.nets.placing import FewerHeads, Picked, Placed, UnevenRecurrent
 from mpfl.nets.settings import Prunes, Units
 from mpfl.nets.tensors import float_state
 from mpfl.types import MPFLError, one_of
@@ -65,11 +66,11 @@ def layout_of(
     ('b', 'stem')
     """
     walk = followed(module, inputs)
+    layout = layout_from(module, walk, _chosen(module, walk, units))
     if verify and all(tensor.device.type != "meta" for tensor in module.state_dict().values()):
         from mpfl.nets.trial import check_by_trial  # which cuts, and so needs this module
 
-        check_by_trial(module, layout_of(module, inputs=inputs, units=units, verify=False), inputs)
-    layout = layout_from(module, walk, _chosen(module, walk, units))
+        check_by_trial(module, layout, inputs)
     if prunes == "weight":
         alone = [_weight_alone(layer) for layer in layout.layers]
         layout = replace(layout, layers=tuple(alone), readers=())
@@ -94,6 +95,12 @@ def followed(module: nn.Module, inputs: Inputs | None = None) -> Walk:
     key = (structure, shapes, shown)
     if module in _WALKS and _WALKS[module][0] == key:
         return _WALKS[module][1]
+    for path, part in module.named_modules():
+        if isinstance(part, (Placed, Picked, FewerHeads, UnevenRecurrent)):
+            raise MPFLError(
+                f"{path}: units have been cut out of this network, and what is left cannot be "
+                "followed again; cut the whole network, with a mask that keeps what both keep"
+            )
     walk = Walk()
     bare = without_numbers(module).float()
     count = len(inputs) if isinstance(inputs, tuple) else 1
@@ -184,10 +191,12 @@ def layout_from(module: nn.Module, walk: Walk, owners: Owners) -> Layout:
     more: dict[str, list[Slices]] = {name: [] for name in sizes}
     readers = []
     for place in walk.places.values():
-        writers = [
-            () if found in (ALWAYS, NEVER) else tuple(unit_of[unit] for unit in found)
-            for found in map(owners.writers_of, place.labels.tolist())
-        ]
+        units_of = {
+            label: () if found in (ALWAYS, NEVER) else tuple(unit_of[unit] for unit in found)
+            for label in place.labels.unique().tolist()
+            for found in [owners.writers_of(int(label))]
+        }
+        writers = [units_of[label] for label in place.labels.tolist()]
         names = list(dict.fromkeys(name for each in writers for name, _ in each))
         if not names:
             continue
