@@ -7,14 +7,14 @@ import pytest
 import torch
 import torchvision
 from nets import FlattenedChain, TanhChain
-from torch import nn
-from torchvision.models.resnet import BasicBlock
+from torch import fx, nn
 from toys import mask_of, random_mask, same
 
 from mpfl import masks
 from mpfl.filters import apply, cut, expand
-from mpfl.nets.cutting import JoinedBlock, compact, macs, skeleton
+from mpfl.nets.cutting import compact, macs, skeleton
 from mpfl.nets.networks import DigitsCNN, SmallVGG, build
+from mpfl.nets.placing import Placed
 from mpfl.nets.tensors import float_state, load_weights
 from mpfl.nets.tracing import layout_of
 from mpfl.nets.trainer import Trainer
@@ -140,11 +140,15 @@ def test_the_two_sides_of_a_join_may_keep_different_channels(path, shortcut, joi
     for layer, text in zip((shortcut, f"{path}.conv2"), JOINS[join], strict=True):
         mask[layer] = np.array([bit == "#" for bit in text * times])
     assert_equal_outputs(module, mask, pictures(module, "resnet18", rng))
-    block, together = compact(module, mask).get_submodule(path), mask[shortcut] | mask[layer]
-    assert isinstance(block, JoinedBlock)
-    for matrix, bits in ((block.from_shortcut, mask[shortcut]), (block.from_main, mask[layer])):
-        placed = matrix[:, :, 0, 0].numpy() @ np.flatnonzero(bits)
-        assert np.array_equal(placed, np.where(bits, np.arange(bits.size), 0)[together])
+    small, together = compact(module, mask), mask[shortcut] | mask[layer]
+    placed = iter([part for part in small.modules() if isinstance(part, Placed)])
+    for bits in (mask[f"{path}.conv2"], mask[shortcut]):  # in the order in which they are added
+        if not np.array_equal(bits, together):
+            channels = next(placed).matrix.numpy() @ np.flatnonzero(bits)
+            assert np.array_equal(channels, np.where(bits, np.arange(bits.size), 0)[together])
+    # What is left over puts the sum in its place in a later one, which keeps all channels.
+    for part in placed:
+        assert np.array_equal(part.matrix.sum(1).numpy(), together) and not together.all()
 
 
 def test_a_sum_that_is_one_channel_longer_than_a_side_adds_nothing_to_it():
@@ -153,11 +157,14 @@ def test_a_sum_that_is_one_channel_longer_than_a_side_adds_nothing_to_it():
     module = made("resnet18", rng).eval()
     mask = masks.full(layout_of(module))
     mask["layer1.0.conv2"][1] = False
-    small, seen = compact(module, mask), []
-    small.layer1[0].register_forward_hook(lambda _, x, out: seen.append((x[0], out)))
+    small, seen = compact(module, mask), {}
+    for name in ("conv1", "relu"):  # the block begins with the one and ends with the other
+        small.get_submodule(f"layer1.0.{name}").register_forward_hook(
+            lambda _, x, out, name=name: seen.update({name: (x[0].clone(), out.clone())})
+        )
     with torch.no_grad():
         small(pictures(module, "resnet18", rng))
-    ((shortcut, total),) = seen
+    shortcut, total = seen["conv1"][0], seen["relu"][1]
     assert torch.equal(total[:, 1], shortcut[:, 1].relu())
     assert not torch.equal(total[:, 0], shortcut[:, 0].relu())
 
@@ -255,9 +262,13 @@ def test_the_small_network_is_another_one_of_the_same_kind(name, train, dtype):
     assert list(small.state_dict()) == list(before)
     assert [n for n, _ in small.named_parameters()] == [n for n, _ in module.named_parameters()]
     assert all(type(each) is nn.Parameter for each in small.parameters())
+    rewritten = isinstance(small, fx.GraphModule)  # its steps are written down, not its blocks
+    assert rewritten == any(isinstance(part, Placed) for part in small.modules())
+    assert rewritten == ("resnet" in name) and type(small).__name__ == type(module).__name__
     for path, part in small.named_modules():
-        kind = JoinedBlock if parts[path] is BasicBlock else parts[path]
-        assert type(part) is kind and part.training == train, path
+        assert part.training == train, path
+        if not isinstance(part, Placed) and not (rewritten and any(part.children())):
+            assert type(part) is parts[path], path
     for tensor in (*small.parameters(), *small.buffers()):
         assert tensor.dtype in (dtype, torch.int64) and tensor.device.type == "cpu"
 
@@ -292,12 +303,12 @@ def test_a_mask_of_another_model_is_refused():
 
 
 def test_what_cannot_be_cut_out_exactly_is_refused_by_name():
-    grouped = nn.Sequential(nn.Conv2d(2, 4, 3, groups=2), nn.Flatten(), nn.Linear(4, 2))
-    with pytest.raises(MPFLError, match=r"^0 \(Conv2d\): filters cannot be cut out"):
-        compact(grouped, {"0": np.array([True, False, True, True])})
+    normed = nn.Sequential(nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(4, 2))
+    with pytest.raises(MPFLError, match=r"^Sequential: no filters .* \(0: 1 mixes channels"):
+        compact(normed, {"0": np.array([True, False, True, True])})
     module = made("resnet18", rng_for(0, "again"))
     mask = random_mask(layout_of(module), rng_for(0, "again"))
-    with pytest.raises(MPFLError, match=r"^layer1\.0 \(JoinedBlock\): filters cannot be cut out"):
+    with pytest.raises(MPFLError, match=r"^placed_0: units have been cut out .*; cut the whole"):
         compact(compact(module, mask), mask)
 
 

@@ -16,9 +16,10 @@ from mpfl import masks
 from mpfl.__main__ import main
 from mpfl.data.catalogue import load
 from mpfl.filters import apply
-from mpfl.nets.cutting import JoinedBlock, compact
+from mpfl.nets.cutting import compact
 from mpfl.nets.networks import build
 from mpfl.nets.onnx import Classifier, exported, logit_difference
+from mpfl.nets.placing import Placed
 from mpfl.nets.start import initial_weights
 from mpfl.nets.tensors import load_weights
 from mpfl.nets.tracing import layout_of
@@ -133,7 +134,7 @@ def test_a_resnet_whose_joins_keep_different_channels_and_that_sees_a_resized_pi
     }
     load_weights(module, apply(weights, mask, layout))
     small = compact(module, mask)
-    assert any(isinstance(part, JoinedBlock) for part in small.modules())
+    assert any(isinstance(part, Placed) for part in small.modules())
     whole = Classifier(small, (0.5, 0.4, 0.3), (0.2, 0.2, 0.3), pixels)
     trained_on = whole.training
     made = exported(whole, (3, 32, 32), {"a": "b"})

@@ -15,6 +15,7 @@ from mpfl.nets.follow.network import Inputs, example, graphs, without_numbers
 from mpfl.nets.follow.owners import ALWAYS, NEVER, Owners, UnitKind, Writer
 from mpfl.nets.follow.rules import rule_of
 from mpfl.nets.follow.walk import CutAxis, Step, StepRule, Walk, Walker
+from mpfl.nets.placing import FewerHeads, Picked, Placed, UnevenRecurrent
 from mpfl.nets.settings import Units
 from mpfl.nets.tensors import float_state
 from mpfl.types import MPFLError, one_of
@@ -32,6 +33,9 @@ def untried_layout(
 
 # --- following a network, once -----------------------------------------------------------
 
+MOST_REASONS = 4
+"""How many reasons an error names."""
+
 _WALKS: weakref.WeakKeyDictionary[nn.Module, tuple[Any, Walk]] = weakref.WeakKeyDictionary()
 
 
@@ -44,6 +48,12 @@ def followed(module: nn.Module, inputs: Inputs | None = None) -> Walk:
     if module in _WALKS and _WALKS[module][0] == key:
         return _WALKS[module][1]
     _refuse_two_names(module)
+    for path, part in module.named_modules():
+        if isinstance(part, Placed | Picked | FewerHeads | UnevenRecurrent):
+            raise MPFLError(
+                f"{path}: units have been cut out of this network, and what is left cannot be "
+                "followed again; cut the whole network, with a mask that keeps what both keep"
+            )
     walk = Walk()
     bare = without_numbers(module).float()
     count = len(inputs) if isinstance(inputs, tuple) else 1
@@ -98,22 +108,24 @@ def _refuse_the_unused(module: nn.Module, walk: Walk) -> None:
 
 def _chosen(module: nn.Module, walk: Walk, units: Units | Sequence[Units] | None) -> Owners:
     """The owners of a walk, where what is not voted on is fixed."""
-    owners = walk.owners.copy()
-    kinds = {writer.kind for writer, _ in owners.roots()}
-    wanted: set[UnitKind] = {"filters"} if "filters" in kinds else kinds
+    asked: list[set[UnitKind]] = [{"filters"}, {"filters", "hidden", "heads", "recurrent"}]
     if units is not None:
-        wanted = {units} if isinstance(units, str) else set(units)
-        for unit in wanted:
+        asked = [{units} if isinstance(units, str) else set(units)]
+        for unit in asked[0]:
             one_of("units", unit, get_args(Units))
-    owners.fix_kinds(kinds - wanted, f"units are {' and '.join(sorted(wanted))} here")
-    _fix_unread(walk, owners)
-    if not any(True for _ in owners.roots()):
-        why = "; ".join(f"{w.path}: {w.why}" for w in owners.writers.values() if w.why)
-        raise MPFLError(
-            f"{type(module).__name__}: no {' or '.join(sorted(wanted)) or 'units'} of it can be "
-            f"cut out ({why or 'it has no layers'}); choose other units=, or another network"
-        )
-    return owners
+    for wanted in asked:
+        owners = walk.owners.copy()
+        kinds = {writer.kind for writer, _ in owners.roots()}
+        owners.fix_kinds(kinds - wanted, f"units are {' and '.join(sorted(wanted))} here")
+        _fix_unread(walk, owners)
+        if any(True for _ in owners.roots()):
+            return owners
+    reasons = [f"{w.path}: {w.why}" for w in owners.writers.values() if w.why]
+    some = "; ".join(reasons[:MOST_REASONS]) + ("; ..." if len(reasons) > MOST_REASONS else "")
+    raise MPFLError(
+        f"{type(module).__name__}: no {' or '.join(sorted(wanted))} of it can be cut out "
+        f"({some or 'it has no layers'}); choose other units=, or another network"
+    )
 
 
 def _fix_unread(walk: Walk, owners: Owners) -> None:
@@ -145,10 +157,12 @@ def layout_from(module: nn.Module, walk: Walk, owners: Owners) -> Layout:
     more: dict[str, list[Slices]] = {name: [] for name in sizes}
     readers = []
     for place in walk.places.values():
-        writers = [
-            () if found in (ALWAYS, NEVER) else tuple(unit_of[unit] for unit in found)
-            for found in map(owners.writers_of, place.labels.int().tolist())
-        ]
+        units_of = {
+            label: () if found in (ALWAYS, NEVER) else tuple(unit_of[unit] for unit in found)
+            for label in place.labels.unique().tolist()
+            for found in [owners.writers_of(int(label))]
+        }
+        writers = [units_of[label] for label in place.labels.tolist()]
         names = list(dict.fromkeys(name for each in writers for name, _ in each))
         if not names:
             continue

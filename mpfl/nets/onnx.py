@@ -50,11 +50,11 @@ class Classifier(nn.Module):
 class Exported:
     """A network as torch runs it, and as the bytes of an ONNX file.
 
-    ``shape`` is that of one picture: channels, height, width.
+    ``shape`` is that of one input, as a rule of a picture: channels, height, width.
     """
 
     network: nn.Module
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     file: bytes
 
     def in_torch(self, pictures: np.ndarray) -> Call:
@@ -81,7 +81,7 @@ class Exported:
 
 
 def exported(
-    network: nn.Module, shape: tuple[int, int, int], facts: Mapping[str, str] | None = None
+    network: nn.Module, shape: tuple[int, ...], facts: Mapping[str, str] | None = None
 ) -> Exported:
     """``network`` in evaluation mode and its ONNX form: ``pixels [batch, *shape]`` to ``logits``.
 

@@ -18,6 +18,7 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from mpfl.filters import Layout
+from mpfl.nets.follow.network import CONSTANT
 from mpfl.nets.follow.owners import ALWAYS, NEVER, Owners, thin
 from mpfl.nets.follow.rules import BY_NAME, added, divided, moved, multiplied, rule_of, taken
 from mpfl.nets.follow.walk import Step, Walk
@@ -102,14 +103,15 @@ def _alive(walk: Walk, layout: Layout, mask: Mask) -> Callable[[torch.Tensor], n
         for unit, bits in zip(units, mask[writer.path], strict=True)
     }
 
+    left = np.array(
+        [
+            writers in (ALWAYS, NEVER) or any(bit[unit] for unit in writers)
+            for writers in owners.by_number()
+        ]
+    )
+
     def alive(labels: torch.Tensor) -> np.ndarray:
-        small = thin(labels)
-        unique, places = np.unique(small.numpy(), return_inverse=True)
-        left = []
-        for label in unique:
-            writers = owners.writers_of(int(label))
-            left.append(writers in (ALWAYS, NEVER) or any(bit[unit] for unit in writers))
-        return np.array(left, bool)[places].reshape(small.shape)
+        return np.asarray(left[thin(labels).numpy().astype(np.int64) // 2])
 
     return alive
 
@@ -153,18 +155,33 @@ class _Repair:
                 self._demand(node)
                 self.left.output(fx.map_arg(node.args[0], self.new.__getitem__))
             else:
+                self._refuse_the_empty(node)
                 self._step(node)
 
     def module(self) -> nn.Module:
         """What is left, as a module of these steps."""
         for name, part in self.parts.items():
-            self.small.add_module(name, part)
+            self.small.add_module(name, part.train(self.small.training))
+        for node in self.left.nodes:
+            name = str(node.target)
+            if name.startswith(CONSTANT):
+                self.small.register_buffer(name, getattr(self.whole, name), persistent=False)
         modes = {path: part.training for path, part in self.small.named_modules()}
         module = fx.GraphModule(self.small, self.left, type(self.small).__name__)
         for path, part in module.named_modules():
             part.training = modes.get(path, part.training)
         module.graph.eliminate_dead_code()
         module.recompile()
+        # It has its parts in the order of the steps; they keep that in which they were named.
+        for path, part in module.named_modules():
+            named = self.small.get_submodule(path)
+            for own, order in (
+                (part._modules, named._modules),
+                (part._parameters, named._parameters),
+                (part._buffers, named._buffers),
+            ):
+                for name in [name for name in order if name in own]:
+                    own[name] = own.pop(name)
         return module
 
     # --- one step ------------------------------------------------------------------------
@@ -268,9 +285,10 @@ class _Repair:
         known = {self.new[node]: value for node, value in self.values.items()}
         args, kwargs = fx.map_arg((new.args, new.kwargs), known.__getitem__)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), torch.device("meta"):
                 if new.op == "get_attr":
-                    return operator.attrgetter(str(new.target))(self.small)
+                    root = self.whole if str(new.target).startswith(CONSTANT) else self.small
+                    return operator.attrgetter(str(new.target))(root).to("meta")
                 if new.op == "call_module":
                     name = str(new.target)
                     if name in self.parts:
@@ -283,6 +301,16 @@ class _Repair:
                 return new.target(*args, **kwargs)
         except (RuntimeError, IndexError, ValueError, TypeError):
             return None
+
+    def _refuse_the_empty(self, node: fx.Node) -> None:
+        """A step that takes some channels of a layer may find none; torch's convs need one."""
+        for labels in _tensors(self.labels[node]):
+            if labels.numel() and not self.alive(labels).any():
+                raise MPFLError(
+                    f"{node.name} ({node.target}): the mask leaves none of the channels that this "
+                    "step takes, so nothing comes through it; keep one of them, or take another "
+                    "mask"
+                )
 
     # --- what should come out ------------------------------------------------------------
 

@@ -31,14 +31,14 @@ def check_by_trial(module: nn.Module, layout: Layout, inputs: Inputs | None = No
     rng = rng_for(0, "trial")
     shown = _inputs(layout, inputs, rng)
     mask = {name: rng.permutation(size) < max(1, size // 2) for name, size in layout.sizes.items()}
+    whole = copy.deepcopy(module).double()
+    share_walk(whole, module)
+    _randomise(whole, rng)
+    small = compact(whole, mask, layout)
+    dense = {name: tensor.numpy() for name, tensor in float_state(whole).items()}
+    load_weights(whole, apply(dense, mask, layout))
     for training in (False, True):
-        whole = copy.deepcopy(module).double().train(training)
-        share_walk(whole, module)
-        _randomise(whole, rng)
-        small = compact(whole, mask, layout)
-        dense = {name: tensor.numpy() for name, tensor in float_state(whole).items()}
-        load_weights(whole, apply(dense, mask, layout))
-        first, second = _outputs(whole, shown, 0), _outputs(small, shown, 0)
+        first, second = (_outputs(each.train(training), shown, 0) for each in (whole, small))
         if training and not _near(first, _outputs(whole, shown, 1)):
             continue  # it draws random numbers of its own, and no two runs of it are alike
         if not _near(first, second):
@@ -69,8 +69,8 @@ def _randomise(module: nn.Module, rng: np.random.Generator) -> None:
             if name.endswith("running_var"):
                 drawn = rng.uniform(0.5, 2, tuple(tensor.shape))
             else:
-                drawn = rng.standard_normal(tuple(tensor.shape))
-                drawn /= np.sqrt(max(1, tensor[:1].numel()))
+                drawn = rng.standard_normal(tuple(tensor.shape), np.float32)
+                drawn /= np.sqrt(max(1, tensor[:1].numel()), dtype=np.float32)
             tensor.copy_(torch.from_numpy(np.asarray(drawn)))
     for part in module.modules():
         # p of dropout and of torchvision's depth, dropout of attention and recurrent layers
@@ -82,7 +82,8 @@ def _randomise(module: nn.Module, rng: np.random.Generator) -> None:
 def _outputs(module: nn.Module, shown: tuple[Any, ...], seed: int) -> list[torch.Tensor]:
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = copy.deepcopy(module)  # batch norm moves in training
+        # Batch norm moves in training; the weights, which do not, can be hundreds of megabytes.
+        module = copy.deepcopy(module, {id(each): each for each in module.parameters()})
         leaves = pytree.tree_leaves(module(*shown))
     return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
 

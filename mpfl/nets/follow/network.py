@@ -32,6 +32,10 @@ DEPTH = "StochasticDepth"
 takes a second to import."""
 
 
+CONSTANT = "_tensor_constant"
+"""How torch.fx names a tensor that forward makes of numbers in its text."""
+
+
 class _Tracer(fx.Tracer):
     """Takes a module as one step if there is a rule for it; looks inside every other one."""
 
@@ -87,8 +91,10 @@ def _trace(module: nn.Module, count: int, steps: tuple[type, ...]) -> fx.GraphMo
             f"{type(module).__name__}: forward cannot be traced ({_first_line(error)}); it may not "
             "decide by the numbers in a tensor: move such a decision out of forward"
         ) from error
-    # A module that forward never calls has no step, and the graph would lose it.
-    return fx.GraphModule(tracer.root, graph)
+    traced = fx.GraphModule(tracer.root, graph)
+    for name in [name for name in vars(module) | module._buffers if name.startswith(CONSTANT)]:
+        delattr(module, name)  # the next trace gives it the same name
+    return traced
 
 
 def _unwrap(part: nn.Module) -> None:
@@ -147,7 +153,7 @@ def example(module: nn.Module, inputs: Inputs | None) -> tuple[Any, ...]:
             ) from error
         return shown
     convs = [part for part in module.modules() if isinstance(part, nn.Conv2d)]
-    reason: object = "it has no Conv2d"
+    reasons = [] if convs else ["it has no Conv2d"]
     for channels in dict.fromkeys(
         [*(conv.in_channels for conv in convs[:1]), 3, 1] if convs else ()
     ):
@@ -156,11 +162,11 @@ def example(module: nn.Module, inputs: Inputs | None) -> tuple[Any, ...]:
             try:
                 _run(module, (pictures,))
             except Exception as error:
-                reason = _first_line(error)
+                reasons.append(_first_line(error))
             else:
                 return (pictures,)
     raise MPFLError(
-        f"{name}: what it reads is not known ({reason}); give inputs=, an example batch of two"
+        f"{name}: what it reads is not known ({reasons[0]}); give inputs=, an example batch of two"
     )
 
 
@@ -172,5 +178,6 @@ def _on_meta(value: Any) -> Any:
 
 
 def _run(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-    with torch.no_grad(), _mode(module, False):
+    # A tensor that forward makes itself is without numbers, too.
+    with torch.no_grad(), _mode(module, False), torch.device("meta"):
         without_numbers(module).float().eval()(*inputs)

@@ -90,6 +90,10 @@ class Owners:
             found = self._found[number] = self._resolved(self._sets[number])
         return found
 
+    def by_number(self) -> list[Writers]:
+        """Whose every label is: those of labels ``2 * i`` and ``2 * i + 1`` are the ``i``-th."""
+        return [self.writers_of(2 * number) for number in range(len(self._sets))]
+
     def _turn(self, unit: int, into: Writers) -> None:
         """From now on ``unit`` is another name for ``into``."""
         self._becomes[unit] = into
@@ -137,10 +141,11 @@ class Owners:
 
     def fix_parameters(self, labels: torch.Tensor, why: str) -> None:
         """As :meth:`fix`, for the elements of bare parameters alone."""
-        for label in np.unique(thin(labels).numpy()):
-            writers = self.writers_of(int(label))
-            if all(self._is_parameter(unit) for unit in writers):
-                self._fix(writers, why)
+        if any(writer.kind == "parameter" for writer in self.writers.values()):
+            for label in np.unique(thin(labels).numpy()):
+                writers = self.writers_of(int(label))
+                if all(self._is_parameter(unit) for unit in writers):
+                    self._fix(writers, why)
 
     def _fix(self, writers: Writers, why: str) -> None:
         for unit in writers:

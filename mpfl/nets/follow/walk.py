@@ -184,8 +184,10 @@ class Walker(fx.Interpreter):
             self._keep_outputs(args)
             return args[0]
         try:
+            with torch.device("meta"):  # a tensor that forward makes itself is without numbers, too
+                result = pytree.tree_map_only(torch.Tensor, _on_meta, super().run_node(n))
             # Some operations give back the very tensor that they read: it gets a name of its own.
-            result = _renamed(super().run_node(n), args, kwargs)
+            result = _renamed(result, args, kwargs)
         except Exception as error:
             raise MPFLError(f"{n.name}: {n.target} fails in forward ({error})") from error
         module = self.module.get_submodule(str(n.target)) if n.op == "call_module" else None
@@ -239,6 +241,10 @@ class Walker(fx.Interpreter):
 def _kept(value: Any) -> Any:
     zero = torch.zeros((), dtype=torch.float64)
     return pytree.tree_map_only(torch.Tensor, lambda t: zero.expand(t.shape), value)
+
+
+def _on_meta(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor if tensor.device.type == "meta" else tensor.to("meta")
 
 
 def _renamed(result: Any, args: Any, kwargs: Any) -> Any:

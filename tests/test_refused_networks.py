@@ -1,0 +1,202 @@
+"""What cannot be followed is refused in one line: what, where, and what to do about it."""
+
+import numpy as np
+import pytest
+import torch
+from any_networks import (
+    PICTURES,
+    SMALL,
+    Net,
+    conv,
+    last_state,
+    mean,
+    mlp,
+    own_residual,
+    recurrent,
+    slices,
+    squeeze_and_excite,
+)
+from torch import nn
+from torch.nn import functional as F
+
+from mpfl import masks
+from mpfl.nets.cutting import compact, skeleton
+from mpfl.nets.tracing import layout_of
+from mpfl.types import MPFLError
+
+WORDS = torch.zeros(2, 7, 12)
+
+
+def picture_net(compute, **parts):
+    """What follows a stem of 8 filters, and a head."""
+    return Net(
+        lambda net, x: net.head(mean(compute(net, net.a(x)))),
+        a=conv(3, 8),
+        **parts,
+        head=nn.Linear(8, 5),
+    )
+
+
+def decides(net, x):
+    return x + 1 if x.sum() > 0 else x
+
+
+def calls_and_forgets(net, x):
+    net.lost(x)
+    return x
+
+
+def first_state_given(net, x):
+    return net.head(net.cells(x, torch.zeros(1, 2, 8))[0].mean(1))
+
+
+REFUSED = {
+    "it decides by numbers": (
+        lambda: layout_of(picture_net(decides)),
+        r"^Net: forward cannot be traced \(.*control flow\); it may not decide by the numbers in a "
+        r"tensor: move such a decision out of forward$",
+    ),
+    "tracing fails": (
+        lambda: layout_of(picture_net(lambda net, x: torch.from_numpy(x.numpy()))),
+        r"^Net: forward cannot be traced \(.*\); .* move such a decision out of forward$",
+    ),
+    "an operation that mixes channels": (
+        lambda: layout_of(picture_net(lambda net, x: x.cumsum(1))),
+        r"^cumsum \(cumsum\): units cannot be followed through this \(cumsum\); write it with "
+        r"operations that keep channels apart, or name the units to vote on with units=$",
+    ),
+    "a layer without a rule": (
+        lambda: layout_of(picture_net(lambda net, x: net.up(x), up=nn.ConvTranspose2d(8, 8, 3))),
+        r"^up: units cannot be followed through this \(up\); write it with operations",
+    ),
+    "no inputs": (
+        lambda: layout_of(mlp()),
+        r"^Sequential: what it reads is not known \(it has no Conv2d\); give inputs=, an example "
+        r"batch of two$",
+    ),
+    "no pictures fit": (
+        lambda: layout_of(nn.Sequential(conv(3, 8), nn.Flatten(), nn.Linear(7, 5))),
+        r"^Sequential: what it reads is not known \(.*shapes.*\); give inputs=",
+    ),
+    "inputs on which forward fails": (
+        lambda: layout_of(mlp(), inputs=torch.zeros(2, 13)),
+        r"^Sequential: forward fails on the inputs given \(.*\); give an example batch of two that "
+        r"it takes$",
+    ),
+    "a layer whose outputs nobody reads": (
+        lambda: layout_of(picture_net(calls_and_forgets, lost=conv(8, 4))),
+        r"^lost: nothing reads its units; remove it, or end the network with a Linear$",
+    ),
+    "a layer that is never used": (
+        lambda: layout_of(picture_net(lambda net, x: x, spare=conv(8, 4))),
+        r"^spare: forward never uses it, so no unit of it is read; remove it from the network$",
+    ),
+    "nothing but a head": (
+        lambda: layout_of(nn.Sequential(nn.Linear(12, 5)), inputs=torch.zeros(2, 12)),
+        r"^Sequential: no units of it can be cut out \(0: it is what the network puts out\); "
+        r"choose other units=, or another network$",
+    ),
+    "units that the network has not": (
+        lambda: layout_of(own_residual(), units="recurrent"),
+        r"^Net: no recurrent of it can be cut out \(.*units are recurrent here.*\); choose other "
+        r"units=, or another network$",
+    ),
+    "an LSTM with a projection": (
+        lambda: layout_of(nn.Sequential(nn.LSTM(12, 8, proj_size=4)), inputs=WORDS),
+        r"^0: units cannot be cut out of an LSTM with proj_size; leave it at 0$",
+    ),
+    "a first state": (
+        lambda: layout_of(
+            Net(first_state_given, cells=nn.GRU(12, 8, batch_first=True), head=nn.Linear(8, 5)),
+            inputs=WORDS,
+        ),
+        r"^cells: units cannot be cut out if forward gives the first state, .*; let it begin at "
+        r"zero$",
+    ),
+    "attention with other widths": (
+        lambda: layout_of(
+            Net(
+                lambda net, x: net.head(net.attention(x, x, x, need_weights=False)[0].mean(1)),
+                attention=nn.MultiheadAttention(12, 3, add_zero_attn=True, batch_first=True),
+                head=nn.Linear(12, 5),
+            ),
+            inputs=WORDS,
+        ),
+        r"^attention: heads cannot be cut out of attention with kdim, .*; leave them at their "
+        r"defaults$",
+    ),
+    "functional dropout before a sum": (
+        lambda: layout_of(
+            picture_net(
+                lambda net, x: x + F.dropout(net.b(torch.relu(x)), 0.3, net.training), b=conv(8, 8)
+            )
+        ),
+        r"^add: the smaller network needs another step here, but forward differs between training "
+        r"and evaluation; write what differs as a module, such as nn.Dropout$",
+    ),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_refused_in_one_line(why):
+    asked, says = REFUSED[why]
+    with pytest.raises(MPFLError, match=says) as refused:
+        asked()
+    assert "\n" not in str(refused.value)
+
+
+def test_an_unknown_kind_of_units(types_unchecked):
+    with pytest.raises(MPFLError, match=r"units.*'filter'; did you mean 'filters'"):
+        layout_of(own_residual(), units="filter")
+
+
+@pytest.mark.parametrize("name", ["own residual block", "grouped", "torch's attention"])
+@pytest.mark.parametrize("cut_out", [skeleton, compact], ids=["skeleton", "compact"])
+def test_a_mask_that_empties_a_layer(name, cut_out):
+    make, shape = SMALL[name]
+    module = make()
+    layout = layout_of(module, inputs=torch.zeros(2, *shape), verify=False)
+    for layer in layout.sizes:
+        mask = masks.full(layout)
+        mask[layer] = np.zeros_like(mask[layer])
+        says = f"leaves layer '{layer}' without a filter, so nothing comes .*; raise the floor"
+        with pytest.raises(MPFLError, match=says):
+            cut_out(module, mask, layout)
+
+
+def test_a_mask_that_leaves_nothing_of_a_slice():
+    module = slices()
+    layout = layout_of(module, verify=False)
+    mask = masks.full(layout)
+    mask["a"][:4] = False
+    with pytest.raises(MPFLError, match=r"^getitem .*leaves none of the channels.*; keep one"):
+        compact(module, mask, layout)
+
+
+def test_a_mask_for_a_layer_that_goes_with_another_one():
+    """Its units are tied to those of the layer that leads, which has the one mask of both."""
+    module = squeeze_and_excite()
+    layout = layout_of(module)
+    assert layout.sizes == {"stem": 8} and layout.fixed["gate"] == "goes with stem"
+    both = masks.full(layout) | {"gate": np.ones(8, bool)}
+    with pytest.raises(MPFLError, match="was it made for another model"):
+        compact(module, both, layout)
+
+
+def test_last_states_that_are_taken_together():
+    module = last_state()
+    module.compute = lambda net, x: net.head(net.cells(x)[1].flip(0)[0])
+    layout = layout_of(module, inputs=WORDS, verify=False)
+    mask = masks.full(layout)
+    mask["cells.l0"][0] = False
+    with pytest.raises(MPFLError, match=r"last states of recurrent layers together; .* h\[-1\]"):
+        compact(module, mask, layout)
+
+
+def test_what_is_refused_stays_as_it_was():
+    module = recurrent(nn.GRU, both_ways=False, layers=1).train()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    with pytest.raises(MPFLError):
+        layout_of(module, inputs=torch.zeros(2, *PICTURES))
+    assert module.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
