@@ -6,7 +6,7 @@ import numpy as np
 
 from mpfl.filters import apply
 from mpfl.nets.tensors import float_state, load_weights
-from mpfl.nets.tracing import share_walk
+from mpfl.nets.layouts import share_walk
 
 
 def arrays(module):

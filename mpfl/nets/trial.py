@@ -66,11 +66,11 @@ def _inputs(layout: Layout, inputs: Inputs | None, rng: np.random.Generator) -> 
 def _randomise(module: nn.Module, rng: np.random.Generator) -> None:
     with torch.no_grad():
         for name, tensor in float_state(module).items():
+            shape = tuple(tensor.shape)
+            drawn = rng.standard_normal(shape, np.float32)
+            drawn /= np.sqrt(max(1, tensor[:1].numel()), dtype=np.float32)
             if name.endswith("running_var"):
-                drawn = rng.uniform(0.5, 2, tuple(tensor.shape))
-            else:
-                drawn = rng.standard_normal(tuple(tensor.shape), np.float32)
-                drawn /= np.sqrt(max(1, tensor[:1].numel()), dtype=np.float32)
+                drawn = rng.uniform(0.5, 2, shape).astype(np.float32)
             tensor.copy_(torch.from_numpy(np.asarray(drawn)))
     for part in module.modules():
         # p of dropout and of torchvision's depth, dropout of attention and recurrent layers
