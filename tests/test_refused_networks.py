@@ -76,7 +76,7 @@ REFUSED = {
     ),
     "no pictures fit": (
         lambda: layout_of(nn.Sequential(conv(3, 8), nn.Flatten(), nn.Linear(7, 5))),
-        r"^Sequential: what it reads is not known \(.*shapes.*\); give inputs=",
+        r"^Sequential: what it reads is not known \(.*8192.*\); give inputs=",
     ),
     "inputs on which forward fails": (
         lambda: layout_of(mlp(), inputs=torch.zeros(2, 13)),

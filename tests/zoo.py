@@ -80,9 +80,7 @@ TORCHVISION: dict[str, Made] = {
 FULL = {
     "alexnet": ((3, 64, 64), 5),
     "vgg16_bn": ((3, 32, 32), 13),
-    "resnet50": ((3, 32, 32), 53),
     "wide_resnet50_2": ((3, 32, 32), 53),
-    "densenet121": ((3, 32, 32), 120),
     "convnext_tiny": ((3, 32, 32), 18),
     "vit_b_16": ((3, 32, 32), 24),
 }

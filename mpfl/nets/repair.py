@@ -162,14 +162,15 @@ class _Repair:
         """What is left, as a module of these steps."""
         for name, part in self.parts.items():
             self.small.add_module(name, part.train(self.small.training))
-        for node in self.left.nodes:
-            name = str(node.target)
-            if name.startswith(CONSTANT):
-                self.small.register_buffer(name, getattr(self.whole, name), persistent=False)
+        constants = {str(n.target) for n in self.left.nodes if str(n.target).startswith(CONSTANT)}
+        for name in constants:
+            self.small.register_buffer(name, getattr(self.whole, name), persistent=False)
         modes = {path: part.training for path, part in self.small.named_modules()}
         module = fx.GraphModule(self.small, self.left, type(self.small).__name__)
         for path, part in module.named_modules():
             part.training = modes.get(path, part.training)
+        for name in constants:  # which are no part of its state
+            module.register_buffer(name, getattr(self.whole, name), persistent=False)
         module.graph.eliminate_dead_code()
         module.recompile()
         # It has its parts in the order of the steps; they keep that in which they were named.
@@ -299,7 +300,7 @@ class _Repair:
                     return getattr(args[0], str(new.target))(*args[1:], **kwargs)
                 assert callable(new.target)
                 return new.target(*args, **kwargs)
-        except (RuntimeError, IndexError, ValueError, TypeError):
+        except (RuntimeError, IndexError, ValueError, TypeError, AttributeError):
             return None
 
     def _refuse_the_empty(self, node: fx.Node) -> None:

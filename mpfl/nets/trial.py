@@ -64,6 +64,7 @@ def _inputs(layout: Layout, inputs: Inputs | None, rng: np.random.Generator) -> 
 
 
 def _randomise(module: nn.Module, rng: np.random.Generator) -> None:
+    drawn: np.ndarray
     with torch.no_grad():
         for name, tensor in float_state(module).items():
             shape = tuple(tensor.shape)
