@@ -121,9 +121,10 @@ def _chosen(module: nn.Module, walk: Walk, units: Units | Sequence[Units] | None
         if any(True for _ in owners.roots()):
             return owners
     reasons = [f"{w.path}: {w.why}" for w in owners.writers.values() if w.why]
+    what = " or ".join(sorted(wanted)) if units is not None else "units"
     some = "; ".join(reasons[:MOST_REASONS]) + ("; ..." if len(reasons) > MOST_REASONS else "")
     raise MPFLError(
-        f"{type(module).__name__}: no {' or '.join(sorted(wanted))} of it can be cut out "
+        f"{type(module).__name__}: no {what} of it can be cut out "
         f"({some or 'it has no layers'}); choose other units=, or another network"
     )
 
