@@ -9,28 +9,23 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import fx, nn
-from torch.utils import _pytree as pytree
 
 from mpfl.filters import Layout
+from mpfl.nets.follow.elements import moved, taken
 from mpfl.nets.follow.network import CONSTANT
-from mpfl.nets.follow.owners import ALWAYS, NEVER, Owners, thin
-from mpfl.nets.follow.rules import BY_NAME, added, divided, moved, multiplied, rule_of, taken
+from mpfl.nets.follow.rules import rule_of
+from mpfl.nets.follow.sums import added, divided, multiplied
 from mpfl.nets.follow.walk import Step, Walk
+from mpfl.nets.left import Left, Shape, left_of, shapes_in, tensors_in
 from mpfl.nets.placing import Picked, Placed
+from mpfl.nets.suspects import BINARY, operation, suspects_of
+from mpfl.nets.waiting import Waiting, done_alike
 from mpfl.types import Mask, MPFLError
-
-_BINARY = {name for name, rule in BY_NAME.items() if rule in (added, multiplied, divided)}
-
-Kept = list[np.ndarray]
-"""For each axis of a tensor, which of its indices are left."""
-
-Shape = tuple[int, ...] | None
 
 
 def repaired(small: nn.Module, walk: Walk, layout: Layout, mask: Mask) -> nn.Module:
@@ -39,12 +34,12 @@ def repaired(small: nn.Module, walk: Walk, layout: Layout, mask: Mask) -> nn.Mod
     Raises :class:`~mpfl.types.MPFLError`, naming the step, if one cannot be repaired.
     """
     if walk.suspects is None:
-        walk.suspects = frozenset().union(*(_suspects(walk, mode) for mode in walk.graphs))
+        walk.suspects = frozenset().union(*(suspects_of(walk, mode) for mode in walk.graphs))
     if not walk.suspects:
         return small
-    alive = _alive(walk, layout, mask)
+    left = Left(walk, layout, mask)
     for training, graph in walk.graphs.items():
-        repair = _Repair(small, graph, walk, alive, training, careful=not walk.suspects <= _BINARY)
+        repair = _Repair(small, graph, walk, left, training, careful=not walk.suspects <= BINARY)
         repair.run()
         if repair.changes:
             if len(walk.graphs) > 1:
@@ -55,65 +50,6 @@ def repaired(small: nn.Module, walk: Walk, layout: Layout, mask: Mask) -> nn.Mod
                 )
             return repair.module()
     return small
-
-
-_SIZED = """view reshape expand unflatten chunk split split_with_sizes tensor_split getitem narrow
-select channel_shuffle repeat tile unfold view_as reshape_as expand_as roll squeeze flip
-ChannelShuffle Unflatten LSTM GRU RNN"""
-"""Movements that may name a size, or a place, along an axis that is cut."""
-
-
-def _suspects(walk: Walk, training: bool) -> set[str]:
-    """Which operations may need a repair, whatever the mask."""
-    labels, suspects = walk.of_node[training], set()
-    for node in walk.graphs[training].graph.nodes:
-        name = _name(node, walk.graphs[training])
-        if name in _SIZED.split() and _tensors(labels[node]):
-            suspects.add(name)
-        if name in _BINARY and isinstance(labels[node], torch.Tensor):
-            total = walk.owners.settled(labels[node])
-            for term in node.all_input_nodes:
-                its = labels.get(term)
-                if isinstance(its, torch.Tensor) and its.shape == labels[node].shape:
-                    if not np.array_equal(walk.owners.settled(its) // 2, total // 2):
-                        suspects.add(name)
-                elif isinstance(its, torch.Tensor) and not walk.owners.is_kept(its):
-                    suspects.add(name)
-    return suspects
-
-
-def _name(node: fx.Node, whole: nn.Module) -> str:
-    """The operation of a step, without the underscore of one that works in place."""
-    if node.op == "call_module":
-        return type(whole.get_submodule(str(node.target))).__name__
-    if node.op == "call_method":
-        return str(node.target).rstrip("_")
-    return str(getattr(node.target, "__name__", "")) if node.op == "call_function" else node.op
-
-
-def _alive(walk: Walk, layout: Layout, mask: Mask) -> Callable[[torch.Tensor], np.ndarray]:
-    """Which elements of a tensor are left, by their labels; size 1 where that does not vary."""
-    owners: Owners = walk.owners.copy()
-    for writer, units in list(owners.roots()):
-        if writer.path not in layout.sizes:
-            owners.fix_units(units)
-    bit = {
-        unit: bool(bits)
-        for writer, units in owners.roots()
-        for unit, bits in zip(units, mask[writer.path], strict=True)
-    }
-
-    left = np.array(
-        [
-            writers in (ALWAYS, NEVER) or any(bit[unit] for unit in writers)
-            for writers in owners.by_number()
-        ]
-    )
-
-    def alive(labels: torch.Tensor) -> np.ndarray:
-        return np.asarray(left[thin(labels).numpy().astype(np.int64) // 2])
-
-    return alive
 
 
 class _Repair:
@@ -129,18 +65,18 @@ class _Repair:
         small: nn.Module,
         graph: fx.GraphModule,
         walk: Walk,
-        alive: Callable[[torch.Tensor], np.ndarray],
+        left: Left,
         training: bool,
         *,
         careful: bool,
     ) -> None:
         self.small, self.whole, self.careful = small, graph, careful
         self.labels, self.before = walk.of_node[training], walk.shapes[training]
-        self.walk, self.alive = walk, alive
-        self.left = fx.Graph()
+        self.walk, self.remains, self.axes = walk, left, left.axes
+        self.steps = fx.Graph()
         self.new: dict[fx.Node, fx.Node] = {}
         self.values: dict[fx.Node, Any] = {}
-        self.waiting: dict[fx.Node, _Waiting] = {}
+        self.waiting: dict[fx.Node, Waiting] = {}
         self.states: set[fx.Node] = set()
         self.changes: list[str] = []
         self.parts: dict[str, nn.Module] = {}
@@ -153,7 +89,7 @@ class _Repair:
                 self.values[node] = self._in_precision(next(inputs, None))
             elif node.op == "output":
                 self._demand(node)
-                self.left.output(fx.map_arg(node.args[0], self.new.__getitem__))
+                self.steps.output(fx.map_arg(node.args[0], self.new.__getitem__))
             else:
                 self._refuse_the_empty(node)
                 self._step(node)
@@ -162,11 +98,11 @@ class _Repair:
         """What is left, as a module of these steps."""
         for name, part in self.parts.items():
             self.small.add_module(name, part.train(self.small.training))
-        constants = {str(n.target) for n in self.left.nodes if str(n.target).startswith(CONSTANT)}
+        constants = {str(n.target) for n in self.steps.nodes if str(n.target).startswith(CONSTANT)}
         for name in constants:
             self.small.register_buffer(name, getattr(self.whole, name), persistent=False)
         modes = {path: part.training for path, part in self.small.named_modules()}
-        module = fx.GraphModule(self.small, self.left, type(self.small).__name__)
+        module = fx.GraphModule(self.small, self.steps, type(self.small).__name__)
         for path, part in module.named_modules():
             part.training = modes.get(path, part.training)
         for name in constants:  # which are no part of its state
@@ -209,8 +145,8 @@ class _Repair:
             if movement:
                 self._rename_sizes(node, new)
             if not self._fits(node, new):
-                shapes = _shapes(self.values.pop(node))
-                self.left.erase_node(self.new.pop(node))
+                shapes = shapes_in(self.values.pop(node))
+                self.steps.erase_node(self.new.pop(node))
                 if not movement or not self._starts_to_wait(node):
                     raise MPFLError(
                         f"{node.name} ({node.target}): the smaller network cannot do this step, as "
@@ -222,7 +158,7 @@ class _Repair:
         """Whether what comes has the shapes that are due and, if moved, the elements."""
         if not (expected := self._expected(node)):
             return True  # no tensor, but a size
-        if _shapes(self.values[node]) != expected:
+        if shapes_in(self.values[node]) != expected:
             return False
         source = self._source(node)
         part = self.whole.get_submodule(str(node.target)) if node.op == "call_module" else None
@@ -230,18 +166,20 @@ class _Repair:
         if rule not in (moved, taken) or source is None:
             return True
         kept = self.labels.get(source)
-        kept = self._kept(kept) if isinstance(kept, torch.Tensor) else None
+        kept = self.axes(kept) if isinstance(kept, torch.Tensor) else None
         if kept is None:
             return True
         # Every element has its number; the smaller network must move those that are left alike.
         shape = self.before[source]
         numbers = torch.arange(shape.numel()).view(shape)
-        whole = _done(node, self.whole, numbers, self.before)
+        whole = done_alike(node, self.whole, numbers, self.before)
         after = {self.new[each]: value for each, value in self.values.items()}
-        small = _done(new, self.small, _left(numbers, kept), after)
-        pairs = zip(_tensors(whole), _tensors(small), _tensors(self.labels[node]), strict=True)
+        small = done_alike(new, self.small, left_of(numbers, kept), after)
+        pairs = zip(
+            tensors_in(whole), tensors_in(small), tensors_in(self.labels[node]), strict=True
+        )
         return all(
-            (axes := self._kept(labels)) is not None and torch.equal(_left(full, axes), mine)
+            (axes := self.axes(labels)) is not None and torch.equal(left_of(full, axes), mine)
             for full, mine, labels in pairs
         )
 
@@ -252,7 +190,7 @@ class _Repair:
         """
         expected = self._expected(node)
         if expected and None not in expected and len(expected) == 1:
-            if _shapes(self.values[node]) == expected:
+            if shapes_in(self.values[node]) == expected:
                 return
         elif (
             node.op == "call_module" or rule_of(Step(self.walk, node, (), {}, None, None)) is taken
@@ -271,7 +209,7 @@ class _Repair:
         return value
 
     def _copied(self, node: fx.Node) -> fx.Node:
-        return self.left.node_copy(node, self.new.__getitem__)
+        return self.steps.node_copy(node, self.new.__getitem__)
 
     def _demand(self, node: fx.Node) -> None:
         for given in node.all_input_nodes:
@@ -305,43 +243,28 @@ class _Repair:
 
     def _refuse_the_empty(self, node: fx.Node) -> None:
         """A step that takes some channels of a layer may find none; torch's convs need one."""
-        for labels in _tensors(self.labels[node]):
-            if labels.numel() and not self.alive(labels).any():
+        for labels in tensors_in(self.labels[node]):
+            if labels.numel() and not self.remains.alive(labels).any():
                 raise MPFLError(
                     f"{node.name} ({node.target}): the mask leaves none of the channels that this "
                     "step takes, so nothing comes through it; keep one of them, or take another "
                     "mask"
                 )
 
-    # --- what should come out ------------------------------------------------------------
-
-    def _kept(self, labels: torch.Tensor) -> Kept | None:
-        """What is left along each axis; None if no axis can be cut by itself."""
-        alive = self.alive(labels)
-        axes = []
-        box = np.ones((), bool)
-        for axis, size in enumerate(labels.shape):
-            others = tuple(each for each in range(alive.ndim) if each != axis)
-            left = alive.any(axis=others)
-            box = np.multiply.outer(box, left)
-            axes.append(np.broadcast_to(left, (size,)))
-        return axes if np.array_equal(box, alive) else None
-
     def _expected(self, node: fx.Node) -> list[Shape]:
-        """The shape of each tensor that should come out; None if it cannot be cut."""
-        kept = map(self._kept, _tensors(self.labels[node]))
-        return [axes if axes is None else tuple(int(axis.sum()) for axis in axes) for axes in kept]
+        """The shape of every tensor that should come out."""
+        return self.remains.shapes(self.labels[node])
 
     # --- sums and products ---------------------------------------------------------------
 
     def _place_terms(self, node: fx.Node, new: fx.Node) -> None:
         """Put each term's channels where the result has them."""
-        total = self._kept(self.labels[node])
+        total = self.axes(self.labels[node])
         if total is None:
             return
         for term in dict.fromkeys(node.all_input_nodes):
             labels = self.labels.get(term)
-            kept = self._kept(labels) if isinstance(labels, torch.Tensor) else None
+            kept = self.axes(labels) if isinstance(labels, torch.Tensor) else None
             if kept is None:
                 continue
             for back in range(1, len(kept) + 1):
@@ -367,8 +290,8 @@ class _Repair:
         if not np.array_equal(both, total):
             steps.append(Placed(axis, both, total))
         for step in steps:
-            with self.left.inserting_before(new):
-                placed = self.left.call_module(self._add(node, step), (source,))
+            with self.steps.inserting_before(new):
+                placed = self.steps.call_module(self._add(node, step), (source,))
             new.replace_input_with(source, placed)
             self.new[placed] = placed
             if self.careful:
@@ -389,7 +312,7 @@ class _Repair:
 
     def _rename_sizes(self, node: fx.Node, new: fx.Node) -> None:
         """The same movement with the sizes of what is left, if that is how it is said."""
-        name = _name(node, self.whole)
+        name = operation(node, self.whole)
         expected: list[Any] = list(self._expected(node))
         if None in expected:
             return
@@ -416,95 +339,33 @@ class _Repair:
         source = self._source(node)
         if source is None or not isinstance(self.labels.get(source), torch.Tensor):
             return False
-        kept = self._kept(self.labels[source])
+        kept = self.axes(self.labels[source])
         if kept is None:
             return False
         cut = [axis for axis, left in enumerate(kept) if not left.all()]
         if len(cut) != 1:
             return False
-        self._wait(node, _Waiting.at(source, cut[0], self.before[source]))
+        self._wait(node, Waiting.at(source, cut[0], self.before[source]))
         return True
 
-    def _wait(self, node: fx.Node, waiting: _Waiting) -> None:
+    def _wait(self, node: fx.Node, waiting: Waiting) -> None:
         """Follow a movement by positions; as soon as channels are in line, they are chosen."""
         waiting = waiting.moved(node, self.whole, self.before)
         places = waiting.choice()
         labels = self.labels[node]
-        kept = self._kept(labels) if isinstance(labels, torch.Tensor) else None
+        kept = self.axes(labels) if isinstance(labels, torch.Tensor) else None
         if places is None or kept is None:
             self.waiting[node] = waiting
             return
-        whole = self._kept(self.labels[waiting.source])
+        whole = self.axes(self.labels[waiting.source])
         assert whole is not None
         left = whole[waiting.axis]
         rank = np.cumsum(left) - 1  # where a channel of the source is among those left
         chosen = places[kept[waiting.axis]]
         name = self._add(node, Picked(waiting.axis, rank[chosen]))
-        self.new[node] = self.left.call_module(name, (self.new[waiting.source],))
+        self.new[node] = self.steps.call_module(name, (self.new[waiting.source],))
         self.values[node] = self._value(self.new[node])
-        if not left[chosen].all() or _shapes(self.values[node]) != self._expected(node):
+        if not left[chosen].all() or shapes_in(self.values[node]) != self.remains.shapes(
+            self.labels[node]
+        ):
             raise MPFLError(f"{node.name} ({node.target}): channels cannot be followed here")
-
-
-class _Waiting:
-    """Where each element came from: its index along the axis that is cut, and all its others."""
-
-    def __init__(self, source: fx.Node, axis: int, size: int, index: Any, rest: Any) -> None:
-        self.source, self.axis, self.size = source, axis, size
-        self.index, self.rest = index, rest
-
-    @classmethod
-    def at(cls, source: fx.Node, axis: int, shape: torch.Size) -> _Waiting:
-        """At the source itself."""
-        index = torch.arange(shape[axis], dtype=torch.float64)
-        index = index.view([-1 if each == axis else 1 for each in range(len(shape))]).expand(shape)
-        others = [1 if each == axis else size for each, size in enumerate(shape)]
-        rest = torch.arange(int(np.prod(others)), dtype=torch.float64).view(others).expand(shape)
-        return cls(source, axis, shape[axis], index, rest)
-
-    def moved(self, node: fx.Node, whole: nn.Module, before: dict[fx.Node, Any]) -> _Waiting:
-        """After one more movement, done as the whole network does it."""
-        index = _done(node, whole, self.index, before)
-        rest = _done(node, whole, self.rest, before)
-        return _Waiting(self.source, self.axis, self.size, index, rest)
-
-    def choice(self) -> np.ndarray | None:
-        """Which channels of the source these are, if all else is where it was."""
-        if not isinstance(self.index, torch.Tensor) or self.index.dim() <= self.axis:
-            return None
-        places = self.index.movedim(self.axis, 0).flatten(1)[:, 0]
-        shape = [1] * self.index.dim()
-        shape[self.axis] = -1
-        one = self.rest.narrow(self.axis, 0, 1)
-        in_place = torch.arange(one.numel(), dtype=torch.float64).view(one.shape)
-        if not torch.equal(self.index, places.view(shape).expand(self.index.shape)):
-            return None
-        if not torch.equal(self.rest, in_place.expand(self.rest.shape)):
-            return None
-        return places.numpy().astype(int)
-
-
-def _done(node: fx.Node, root: nn.Module, start: Any, values: dict[fx.Node, Any]) -> Any:
-    """A movement of ``start``, with its other arguments taken from ``values``."""
-    if node.op == "call_module":
-        return root.get_submodule(str(node.target))(start)
-    args, kwargs = fx.map_arg((node.args[1:], node.kwargs), values.__getitem__)
-    if node.op == "call_method":
-        return getattr(start, str(node.target))(*args, **kwargs)
-    assert callable(node.target)
-    return node.target(start, *args, **kwargs)
-
-
-def _left(numbers: torch.Tensor, kept: Kept) -> torch.Tensor:
-    """What is left of a tensor."""
-    for axis, left in enumerate(kept):
-        numbers = numbers.index_select(axis, torch.from_numpy(np.flatnonzero(left)))
-    return numbers
-
-
-def _tensors(value: Any) -> list[torch.Tensor]:
-    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
-
-
-def _shapes(value: Any) -> list[Shape]:
-    return [tuple(tensor.shape) for tensor in _tensors(value)]
