@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mpfl.nets.follow.axes import together
+from mpfl.nets.follow.elements import not_zero, same
 from mpfl.nets.follow.owners import KEPT, thin
 from mpfl.nets.follow.walk import Step
 from mpfl.types import MPFLError
