@@ -5,8 +5,8 @@ import copy
 import numpy as np
 
 from mpfl.filters import apply
-from mpfl.nets.tensors import float_state, load_weights
 from mpfl.nets.layouts import share_walk
+from mpfl.nets.tensors import float_state, load_weights
 
 
 def arrays(module):
