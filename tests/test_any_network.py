@@ -29,6 +29,10 @@ NETWORKS = {
 THOROUGH = [name for name in NETWORKS if not name.startswith("torchvision")]
 SHARES = {"half": (0.5, 0.5), "one a layer": (0.0, 0.0), "uneven": (0.1, 1.0)}
 
+SENSITIVE = {"mpfl: resnet50": 1e-6, "mpfl: mobilenet": 1e-6}
+"""Deep, with batch norm: where a mask leaves hardly a channel, and one that hardly varies, the last
+bit of a weight alone moves gradients by as much."""
+
 in_both_modes = pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
 every_network = pytest.mark.parametrize("name", NETWORKS)
 
@@ -92,7 +96,8 @@ def test_outputs_and_gradients_of_what_is_kept_are_equal(name, train):
         (out, gradient, state), (small_out, small_gradient, small_state) = results
         assert out.std() > 1e-6, "nothing comes through: the test compares zeros"
         assert_near({"out": small_out}, {"out": out})
-        assert_near(small_gradient, cut(gradient, mask, layout))
+        near = SENSITIVE.get(name, 1e-10) if train else 1e-10
+        assert_near(small_gradient, cut(gradient, mask, layout), near)
         assert_near(small_state, cut(state, mask, layout))  # batch norm has moved, alike
         assert max(np.abs(array).max() for array in small_gradient.values()) > 1e-6
 
@@ -113,7 +118,7 @@ def test_steps_of_the_small_network_are_those_of_the_masked_one(name):
                 nn.functional.cross_entropy(each(x), labels).backward()
                 optimiser.step()
             hold(held)
-        assert_near(expand(arrays(small), mask, layout), arrays(whole), 1e-9)
+        assert_near(expand(arrays(small), mask, layout), arrays(whole), SENSITIVE.get(name, 1e-9))
         assert any(np.abs(array - start[n]).max() > 1e-4 for n, array in arrays(small).items())
 
 

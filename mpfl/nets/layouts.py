@@ -54,6 +54,14 @@ def followed(module: nn.Module, inputs: Inputs | None = None) -> Walk:
                 f"{path}: units have been cut out of this network, and what is left cannot be "
                 "followed again; cut the whole network, with a mask that keeps what both keep"
             )
+    with torch.device("cpu"):  # labels are numbers, whatever device new tensors go to by default
+        walk = _walked(module, inputs)
+    _refuse_the_unused(module, walk)
+    _WALKS[module] = key, walk
+    return walk
+
+
+def _walked(module: nn.Module, inputs: Inputs | None) -> Walk:
     walk = Walk()
     bare = without_numbers(module).float()
     count = len(inputs) if isinstance(inputs, tuple) else 1
@@ -63,8 +71,6 @@ def followed(module: nn.Module, inputs: Inputs | None = None) -> Walk:
         with torch.no_grad():
             Walker(graph, walk, _rule, training).run(*walk.example)
     walk.place_parameters()
-    _refuse_the_unused(module, walk)
-    _WALKS[module] = key, walk
     return walk
 
 

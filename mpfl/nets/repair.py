@@ -17,7 +17,7 @@ from torch import fx, nn
 
 from mpfl.filters import Layout
 from mpfl.nets.follow.elements import moved, taken
-from mpfl.nets.follow.network import CONSTANT
+from mpfl.nets.follow.network import CONSTANT, NORMS
 from mpfl.nets.follow.rules import rule_of
 from mpfl.nets.follow.sums import added, divided, multiplied
 from mpfl.nets.follow.walk import Step, Walk
@@ -233,7 +233,7 @@ class _Repair:
                     if name in self.parts:
                         return copy.deepcopy(self.parts[name]).to("meta")(*args, **kwargs)
                     part = self.small.get_submodule(name)
-                    return part(*args, **kwargs)
+                    return args[0] if type(part).forward in NORMS else part(*args, **kwargs)
                 if new.op == "call_method":
                     return getattr(args[0], str(new.target))(*args[1:], **kwargs)
                 assert callable(new.target)

@@ -23,7 +23,7 @@ from mpfl.types import MPFLError
 Inputs = torch.Tensor | tuple[Any, ...]
 """An example batch, or all arguments of ``forward``."""
 
-PIXELS = (32, 64, 224)
+PIXELS = tuple(dict.fromkeys((32, 64, 224, 28, 96, 128, 299, *range(1, 65))))
 """How wide the example pictures are that are tried in turn, if nobody gives any."""
 
 
@@ -34,6 +34,10 @@ takes a second to import."""
 
 CONSTANT = "_tensor_constant"
 """How torch.fx names a tensor that forward makes of numbers in its text."""
+
+
+NORMS = (nn.BatchNorm2d.forward, nn.InstanceNorm2d.forward)
+"""They change no shape; without numbers, torch would load its compiler for them, in two seconds."""
 
 
 class _Tracer(fx.Tracer):
@@ -84,6 +88,8 @@ def _trace(module: nn.Module, count: int, steps: tuple[type, ...]) -> fx.GraphMo
     tracer = _Tracer(steps)
     for part in module.modules():
         _unwrap(part)
+        if type(part).forward in NORMS:
+            part.forward = _unchanged
     try:
         graph = tracer.trace(module, concrete_args=rest)
     except Exception as error:  # whatever a forward may raise
@@ -103,6 +109,10 @@ def _unwrap(part: nn.Module) -> None:
     if forward is not type(part).forward:
         own = {"forward": forward, "__module__": type(part).__module__}
         part.__class__ = type(type(part).__name__, (type(part),), own)
+
+
+def _unchanged(x: torch.Tensor) -> torch.Tensor:
+    return x
 
 
 def _first_line(error: Exception) -> str:
