@@ -11,7 +11,7 @@ from torch import nn
 
 from mpfl.filters import Layer, Layout, Reader, Slices
 from mpfl.nets.follow.layers import LAYERS, rule_of_layer
-from mpfl.nets.follow.network import Inputs, example, graphs, without_numbers
+from mpfl.nets.follow.network import Inputs, example, graphs, without_hooks, without_numbers
 from mpfl.nets.follow.owners import ALWAYS, NEVER, Owners, UnitKind, Writer
 from mpfl.nets.follow.rules import rule_of
 from mpfl.nets.follow.walk import CutAxis, Step, StepRule, Walk, Walker
@@ -64,9 +64,7 @@ def followed(module: nn.Module, inputs: Inputs | None = None) -> Walk:
 def _walked(module: nn.Module, inputs: Inputs | None) -> Walk:
     walk = Walk()
     bare = without_numbers(module).float()
-    for part in bare.modules():  # what listens to the network shall not hear of this
-        part._forward_hooks.clear()
-        part._forward_pre_hooks.clear()
+    without_hooks(bare)
     count = len(inputs) if isinstance(inputs, tuple) else 1
     walk.graphs = graphs(bare, count, tuple(LAYERS))
     walk.example = example(bare, inputs)

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from mpfl.filters import Layout, apply
 from mpfl.nets.cutting import compact
-from mpfl.nets.follow.network import Inputs
+from mpfl.nets.follow.network import Inputs, without_hooks
 from mpfl.nets.layouts import share_walk
 from mpfl.nets.tensors import float_state, load_weights
 from mpfl.seeds import rng_for
@@ -31,7 +31,7 @@ def check_by_trial(module: nn.Module, layout: Layout, inputs: Inputs | None = No
     rng = rng_for(0, "trial")
     shown = _inputs(layout, inputs, rng)
     mask = {name: rng.permutation(size) < max(1, size // 2) for name, size in layout.sizes.items()}
-    whole = copy.deepcopy(module).double()
+    whole = without_hooks(copy.deepcopy(module)).double()
     share_walk(whole, module)
     _randomise(whole, rng)
     small = compact(whole, mask, layout)

@@ -137,6 +137,14 @@ def without_numbers(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, {id(t): _empty(t) for t in tensors})
 
 
+def without_hooks(module: nn.Module) -> nn.Module:
+    """``module``, a copy, to which nobody listens any more."""
+    for part in module.modules():
+        part._forward_hooks.clear()
+        part._forward_pre_hooks.clear()
+    return module
+
+
 def _empty(tensor: torch.Tensor) -> torch.Tensor:
     empty = torch.empty_like(tensor, device="meta")
     if isinstance(tensor, nn.Parameter):
