@@ -22,7 +22,9 @@ from mpfl.node import Plan
 from mpfl.types import Mask, MPFLError, at_least, one_of
 from mpfl.wire import frame
 
-Way: TypeAlias = Literal["mpfl", "lottery", "w0-norms", "pruning-fl", "fedavg", "one-bit"]
+Way: TypeAlias = Literal[
+    "mpfl", "lottery", "w0-norms", "iterated-norms", "pruning-fl", "fedavg", "one-bit"
+]
 """A way to learn a model between nodes: the federated methods of mpfl, and ``one-bit``."""
 
 
