@@ -23,7 +23,8 @@ def finer(layout: Layout, granularity: Granularity) -> Layout:
 
     Biases, norms and the last linear layer are not masked, and nobody reads a kernel: so there are
     no readers. ``"filter"`` gives the layout itself. Raises :class:`~mpfl.types.MPFLError` for
-    units that are no filters, such as attention heads.
+    units that are not the filters of one weight, such as attention heads, or filters that a
+    depthwise convolution goes with.
 
     >>> layout = Layout((Layer("conv", 4, "w", ("w", "b")),), {"w": (4, 2, 3, 3), "b": (4,)})
     >>> [finer(layout, granularity).filters for granularity in ("filter", "kernel", "weight")]
@@ -36,7 +37,8 @@ def finer(layout: Layout, granularity: Granularity) -> Layout:
         return layout
     layers = []
     for layer in layout.layers:
-        if layer.more or layer.grid:
+        matrices = [name for name in layer.own if len(layout.shapes[name]) > 1]
+        if layer.more or layer.grid or matrices != [layer.weight]:
             raise MPFLError(
                 f"granularity {granularity!r}: the units of layer {layer.name!r} are not the "
                 "filters of one weight; leave granularity at filter"

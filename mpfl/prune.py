@@ -147,6 +147,10 @@ def taylor(update: Update, layer: Layer, rng: Rng) -> Float[np.ndarray, " filter
     for name in gates:
         product = np.asarray(update.gradients[name], np.float64) * update.weights[name]
         total += product.reshape(layer.filters, -1).sum(axis=1)
+    for slices in layer.more if layer.scale is None else ():
+        if (name := slices.tensor) in update.gradients:
+            product = np.asarray(update.gradients[name], np.float64) * update.weights[name]
+            total += slices.by_unit(product, layer.filters).sum(axis=1)
     return np.square(total)
 
 

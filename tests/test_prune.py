@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from toys import TOY, draw_weights, mask_of
 
 from mpfl import prune
-from mpfl.filters import Layer, Layout, apply
+from mpfl.filters import Layer, Layout, Slices, apply
 from mpfl.prune import (
     SCORES,
     bn_scale,
@@ -214,6 +214,29 @@ def test_rms_weight_does_not_count_inputs_that_are_gone():
     layer = Layer("two", 2, "w", ("w",))
     scores = rms_weight(Update({"w": rows}), layer, rng_for(0))
     assert scores == pytest.approx([5 / math.sqrt(2), 1 / math.sqrt(2)])
+
+
+def test_taylor_of_units_with_slices_of_their_own_order_is_taken_over_all_of_them():
+    """As attention heads have them: the rows of a fused weight, in three places, and its bias."""
+    units = (0, 0, 1, 1) * 3
+    layer = Layer("heads", 2, "w", (), more=(Slices("w", 0, units), Slices("b", 0, units)))
+    rng = rng_for(0, "heads")
+    weights, gradients = (
+        {"w": rng.standard_normal((12, 5)), "b": rng.standard_normal(12)} for _ in range(2)
+    )
+    expected = [
+        sum(
+            float(weights[name][row].ravel() @ gradients[name][row].ravel())
+            for name in ("w", "b")
+            for row in range(12)
+            if units[row] == unit
+        )
+        ** 2
+        for unit in range(2)
+    ]
+    assert min(expected) > 0
+    found = taylor(Update(weights, gradients), layer, rng)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_taylor_without_batch_norm_takes_only_what_has_a_gradient():
