@@ -159,6 +159,23 @@ def shortcut_padded_with_zeros() -> nn.Module:
     return Net(compute, a=conv(3, 8), b=conv(8, 16, stride=2), head=nn.Linear(16, 5))
 
 
+def summed_with(change: Callable[[torch.Tensor], torch.Tensor]) -> nn.Module:
+    """A sum of two convs, of which one is changed first, so that what is pruned is not zero."""
+
+    def compute(net: Any, x: torch.Tensor) -> torch.Tensor:
+        return change(net.a(x)) + net.b(x)
+
+    return then(compute, a=conv(3, 8), b=conv(3, 8))
+
+
+def bounded_above_zero(x: torch.Tensor) -> torch.Tensor:
+    return F.hardtanh(x, min_val=0.5, max_val=2.0)
+
+
+def framed_with_ones(x: torch.Tensor) -> torch.Tensor:
+    return F.pad(x[:, :, 1:-1, 1:-1], (1, 1, 1, 1), value=1.0)
+
+
 def slices() -> nn.Module:
     def compute(net: Any, x: torch.Tensor) -> torch.Tensor:
         x = net.a(x)
@@ -340,6 +357,8 @@ SMALL: dict[str, Made] = {
     "layer scale": (layer_scale, PICTURES),
     "shortcut padded with zeros": (shortcut_padded_with_zeros, PICTURES),
     "slices": (slices, PICTURES),
+    "a sum with what lies above zero": (partial(summed_with, bounded_above_zero), PICTURES),
+    "a sum with what is framed with ones": (partial(summed_with, framed_with_ones), PICTURES),
     "constants in its text": (constants_in_its_text, PICTURES),
     **{
         f"attention by hand, {how}": (partial(attention_by_hand, **settings), WORDS)

@@ -1,5 +1,7 @@
 """What cannot be followed is refused in one line: what, where, and what to do about it."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -50,7 +52,42 @@ def first_state_given(net, x):
     return net.head(net.cells(x, torch.zeros(1, 2, 8))[0].mean(1))
 
 
+NOT_STORED = r"^a\.weight: is not stored but worked out, .*remove_parametrizations"
+
+
+def normed(weight_norm):
+    """A head behind a conv whose weight is worked out from two others."""
+    return Net(
+        lambda net, x: net.head(mean(net.a(x))), a=weight_norm(conv(3, 8)), head=nn.Linear(8, 5)
+    )
+
+
+def hooked_weight_norm(part):
+    with warnings.catch_warnings():  # torch has a newer one, and says so
+        warnings.simplefilter("ignore")
+        return nn.utils.weight_norm(part)
+
+
+def one_norm_twice():
+    net = picture_net(lambda net, x: net.other(net.b(net.norm(x))), b=conv(8, 8))
+    net.norm = net.other = nn.BatchNorm2d(8, affine=False)
+    return net
+
+
 REFUSED = {
+    "dropout that puts out no zeros": (
+        lambda: layout_of(picture_net(lambda net, x: F.alpha_dropout(x, 0.5, net.training))),
+        r"^alpha_dropout \(alpha_dropout\): units cannot be followed through this .*units=$",
+    ),
+    "weight norm, as a parametrization": (
+        lambda: layout_of(normed(nn.utils.parametrizations.weight_norm)),
+        NOT_STORED,
+    ),
+    "weight norm, as a hook": (lambda: layout_of(normed(hooked_weight_norm)), NOT_STORED),
+    "statistics under two names": (
+        lambda: layout_of(one_norm_twice()),
+        r"^other\.running_mean: is the same tensor as norm\.running_mean, .*one name",
+    ),
     "it decides by numbers": (
         lambda: layout_of(picture_net(decides)),
         r"^Net: forward cannot be traced \(.*control flow\); it may not decide by the numbers in a "

@@ -17,7 +17,7 @@ from mpfl.nets.follow.rules import rule_of
 from mpfl.nets.follow.walk import CutAxis, Step, StepRule, Walk, Walker
 from mpfl.nets.placing import FewerHeads, Picked, Placed, UnevenRecurrent
 from mpfl.nets.settings import Units
-from mpfl.nets.tensors import float_state
+from mpfl.nets.tensors import float_state, tensors_in
 from mpfl.types import MPFLError, one_of
 
 
@@ -43,11 +43,12 @@ def followed(module: nn.Module, inputs: Inputs | None = None) -> Walk:
     """The walk through a network; a second one of the same network costs nothing."""
     structure = [(path, type(part)) for path, part in module.named_modules()]
     shapes = [(name, tensor.shape) for name, tensor in module.state_dict(keep_vars=True).items()]
-    shown = [tuple(x.shape) for x in _tensors(inputs)]
+    shown = [tuple(x.shape) for x in tensors_in(inputs)]
     key = (structure, shapes, shown)
     if module in _WALKS and _WALKS[module][0] == key:
         return _WALKS[module][1]
     _refuse_two_names(module)
+    _refuse_hooked_weights(module)
     for path, part in module.named_modules():
         if isinstance(part, Placed | Picked | FewerHeads | UnevenRecurrent):
             raise MPFLError(
@@ -57,6 +58,7 @@ def followed(module: nn.Module, inputs: Inputs | None = None) -> Walk:
     with torch.device("cpu"):  # labels are numbers, whatever device new tensors go to by default
         walk = _walked(module, inputs)
     _refuse_the_unused(module, walk)
+    _refuse_the_unstored(module, walk)
     _WALKS[module] = key, walk
     return walk
 
@@ -81,19 +83,18 @@ def share_walk(twin: nn.Module, module: nn.Module) -> None:
 
 
 def _rule(step: Step) -> StepRule | None:
-    return rule_of_layer(step) or rule_of(step)
-
-
-def _tensors(inputs: Inputs | None) -> list[torch.Tensor]:
-    every = inputs if isinstance(inputs, tuple) else (inputs,)
-    return [x for x in every if isinstance(x, torch.Tensor)]
+    return rule_of_layer(step) or rule_of(step.node, step.module)
 
 
 def _refuse_two_names(module: nn.Module) -> None:
     """One tensor under two names would be cut by two masks."""
     names: dict[int, str] = {}
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        if (first := names.setdefault(id(parameter), name)) != name:
+    every = [
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    ]
+    for name, tensor in every:
+        if (first := names.setdefault(id(tensor), name)) != name:
             raise MPFLError(
                 f"{name}: is the same tensor as {first}, so two masks would cut it; give the layer "
                 "one name, which forward may use as often as it likes"
@@ -108,6 +109,30 @@ def _refuse_the_unused(module: nn.Module, walk: Walk) -> None:
                 f"{name.rpartition('.')[0] or name}: forward never uses it, so no unit of it is "
                 "read; remove it from the network"
             )
+
+
+def _refuse_hooked_weights(module: nn.Module) -> None:
+    """A weight that a hook works out before every forward, as the old weight norm does."""
+    for path, part in module.named_modules():
+        for name, value in vars(part).items():
+            if isinstance(value, torch.Tensor) and value.grad_fn is not None:
+                raise _worked_out(f"{path}.{name}".lstrip("."))
+
+
+def _refuse_the_unstored(module: nn.Module, walk: Walk) -> None:
+    """A weight that is worked out from others is nothing to cut."""
+    stored = module.state_dict()
+    for place in walk.places.values():
+        if place.tensor not in stored:
+            raise _worked_out(place.tensor)
+
+
+def _worked_out(tensor: str) -> MPFLError:
+    return MPFLError(
+        f"{tensor}: is not stored but worked out, by a parametrization or a hook; make it a "
+        "parameter first, with torch.nn.utils.parametrize.remove_parametrizations or "
+        "torch.nn.utils.remove_weight_norm"
+    )
 
 
 # --- from a walk to a layout -------------------------------------------------------------
@@ -149,8 +174,7 @@ def _fix_unread(walk: Walk, owners: Owners) -> None:
                     f"{writer.path}: nothing reads its units; remove it, or end the network with a "
                     "Linear"
                 )
-            writer.why = "it adds to channels that always stay"
-            owners.fix_units(units)
+            owners.fix_units(units, "it adds to channels that always stay")
 
 
 def layout_from(module: nn.Module, walk: Walk, owners: Owners) -> Layout:

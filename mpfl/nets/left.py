@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils import _pytree as pytree
 
 from mpfl.filters import Layout
 from mpfl.nets.follow.owners import ALWAYS, NEVER, thin
 from mpfl.nets.follow.walk import Walk
+from mpfl.nets.tensors import tensors_in
 from mpfl.types import Mask
 
 Kept = list[np.ndarray]
@@ -27,7 +27,7 @@ class Left:
         owners = walk.owners.copy()
         for writer, units in list(owners.roots()):
             if writer.path not in layout.sizes:
-                owners.fix_units(units)
+                owners.fix_units(units, "it has no bit in this layout")
         bit = {
             unit: bool(bits)
             for writer, units in owners.roots()
@@ -69,11 +69,6 @@ def left_of(numbers: torch.Tensor, kept: Kept) -> torch.Tensor:
     return numbers
 
 
-def tensors_in(value: Any) -> list[torch.Tensor]:
-    """Every tensor in a tuple of tuples, in order."""
-    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
-
-
 def shapes_in(value: Any) -> list[Shape]:
-    """The shape of each of them."""
+    """The shape of every tensor in it."""
     return [tuple(tensor.shape) for tensor in tensors_in(value)]

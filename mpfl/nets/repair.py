@@ -17,13 +17,14 @@ from torch import fx, nn
 
 from mpfl.filters import Layout
 from mpfl.nets.follow.elements import moved, taken
-from mpfl.nets.follow.network import CONSTANT, NORMS
+from mpfl.nets.follow.network import CONSTANT, NORMS, operation, part_of
 from mpfl.nets.follow.rules import rule_of
 from mpfl.nets.follow.sums import added, divided, multiplied
-from mpfl.nets.follow.walk import Step, Walk
-from mpfl.nets.left import Left, Shape, left_of, shapes_in, tensors_in
+from mpfl.nets.follow.walk import Walk
+from mpfl.nets.left import Left, Shape, left_of, shapes_in
 from mpfl.nets.placing import Picked, Placed
-from mpfl.nets.suspects import BINARY, operation, suspects_of
+from mpfl.nets.suspects import BINARY, suspects_of
+from mpfl.nets.tensors import tensors_in
 from mpfl.nets.waiting import Waiting, done_alike
 from mpfl.types import Mask, MPFLError
 
@@ -72,7 +73,7 @@ class _Repair:
     ) -> None:
         self.small, self.whole, self.careful = small, graph, careful
         self.labels, self.before = walk.of_node[training], walk.shapes[training]
-        self.walk, self.remains, self.axes = walk, left, left.axes
+        self.example, self.remains, self.axes = walk.example, left, left.axes
         self.steps = fx.Graph()
         self.new: dict[fx.Node, fx.Node] = {}
         self.values: dict[fx.Node, Any] = {}
@@ -82,11 +83,11 @@ class _Repair:
         self.parts: dict[str, nn.Module] = {}
 
     def run(self) -> None:
-        inputs = iter(self.walk.example)
+        inputs = iter(self.example)
         for node in self.whole.graph.nodes:
             if node.op == "placeholder":
-                self.new[node] = self._copied(node)
-                self.values[node] = self._in_precision(next(inputs, None))
+                new = self.new[node] = self._copied(node)
+                self.values[new] = self._in_precision(next(inputs, None))
             elif node.op == "output":
                 self._demand(node)
                 self.steps.output(fx.map_arg(node.args[0], self.new.__getitem__))
@@ -124,10 +125,9 @@ class _Repair:
     # --- one step ------------------------------------------------------------------------
 
     def _step(self, node: fx.Node) -> None:
-        part = self.whole.get_submodule(str(node.target)) if node.op == "call_module" else None
-        rule = rule_of(Step(self.walk, node, (), {}, None, part)) if node.op != "get_attr" else None
+        part = part_of(node, self.whole)
+        rule, source = rule_of(node, part), self._source(node)
         movement = rule in (moved, taken)
-        source = self._source(node)
         if movement and source is not None and source in self.waiting:
             self._wait(node, self.waiting[source])
             return
@@ -138,14 +138,14 @@ class _Repair:
         if not self.careful:  # only terms of sums need their places
             self.new[node] = new
             return
-        self.new[node], self.values[node] = new, self._value(new)
-        if isinstance(part, nn.RNNBase) or self._source(node) in self.states:
-            self._take_state(node)
-        elif not self._fits(node, new):
+        self.new[node], self.values[new] = new, self._value(new)
+        if isinstance(part, nn.RNNBase) or source in self.states:
+            self._take_state(node, new, picks=part is not None or rule is taken)
+        elif not self._fits(node, new, movement=movement):
             if movement:
                 self._rename_sizes(node, new)
-            if not self._fits(node, new):
-                shapes = shapes_in(self.values.pop(node))
+            if not self._fits(node, new, movement=movement):
+                shapes = shapes_in(self.values.pop(new))
                 self.steps.erase_node(self.new.pop(node))
                 if not movement or not self._starts_to_wait(node):
                     raise MPFLError(
@@ -154,16 +154,14 @@ class _Repair:
                         "fixed sizes"
                     )
 
-    def _fits(self, node: fx.Node, new: fx.Node) -> bool:
+    def _fits(self, node: fx.Node, new: fx.Node, *, movement: bool) -> bool:
         """Whether what comes has the shapes that are due and, if moved, the elements."""
         if not (expected := self._expected(node)):
             return True  # no tensor, but a size
-        if shapes_in(self.values[node]) != expected:
+        if shapes_in(self.values[new]) != expected:
             return False
         source = self._source(node)
-        part = self.whole.get_submodule(str(node.target)) if node.op == "call_module" else None
-        rule = rule_of(Step(self.walk, node, (), {}, None, part))
-        if rule not in (moved, taken) or source is None:
+        if not movement or source is None:
             return True
         kept = self.labels.get(source)
         kept = self.axes(kept) if isinstance(kept, torch.Tensor) else None
@@ -173,8 +171,7 @@ class _Repair:
         shape = self.before[source]
         numbers = torch.arange(shape.numel()).view(shape)
         whole = done_alike(node, self.whole, numbers, self.before)
-        after = {self.new[each]: value for each, value in self.values.items()}
-        small = done_alike(new, self.small, left_of(numbers, kept), after)
+        small = done_alike(new, self.small, left_of(numbers, kept), self.values)
         pairs = zip(
             tensors_in(whole), tensors_in(small), tensors_in(self.labels[node]), strict=True
         )
@@ -183,18 +180,16 @@ class _Repair:
             for full, mine, labels in pairs
         )
 
-    def _take_state(self, node: fx.Node) -> None:
+    def _take_state(self, node: fx.Node, new: fx.Node, *, picks: bool) -> None:
         """Last states of recurrent layers: one of them is taken, wherever they are kept.
 
         Layers may have different sizes, so no axis of all states together can be cut by itself.
         """
         expected = self._expected(node)
-        if expected and None not in expected and len(expected) == 1:
-            if shapes_in(self.values[node]) == expected:
+        if len(expected) == 1 and None not in expected:
+            if shapes_in(self.values[new]) == expected:
                 return
-        elif (
-            node.op == "call_module" or rule_of(Step(self.walk, node, (), {}, None, None)) is taken
-        ):
+        elif picks:
             self.states.add(node)
             return
         raise MPFLError(
@@ -221,8 +216,7 @@ class _Repair:
 
     def _value(self, new: fx.Node) -> Any:
         """What a step gives, without numbers; None if it fails."""
-        known = {self.new[node]: value for node, value in self.values.items()}
-        args, kwargs = fx.map_arg((new.args, new.kwargs), known.__getitem__)
+        args, kwargs = fx.map_arg((new.args, new.kwargs), self.values.__getitem__)
         try:
             with torch.no_grad(), torch.device("meta"):
                 if new.op == "get_attr":
@@ -293,7 +287,6 @@ class _Repair:
             with self.steps.inserting_before(new):
                 placed = self.steps.call_module(self._add(node, step), (source,))
             new.replace_input_with(source, placed)
-            self.new[placed] = placed
             if self.careful:
                 self.values[placed] = self._value(placed)
             source = placed
@@ -312,7 +305,7 @@ class _Repair:
 
     def _rename_sizes(self, node: fx.Node, new: fx.Node) -> None:
         """The same movement with the sizes of what is left, if that is how it is said."""
-        name = operation(node, self.whole)
+        name = operation(node, part_of(node, self.whole)).rstrip("_")
         expected: list[Any] = list(self._expected(node))
         if None in expected:
             return
@@ -328,7 +321,7 @@ class _Repair:
             return
         new.kwargs = {}
         self.changes.append(node.name)
-        self.values[node] = self._value(new)
+        self.values[new] = self._value(new)
 
     @staticmethod
     def _cut_axis(expected: list[Any]) -> int:
@@ -363,9 +356,7 @@ class _Repair:
         rank = np.cumsum(left) - 1  # where a channel of the source is among those left
         chosen = places[kept[waiting.axis]]
         name = self._add(node, Picked(waiting.axis, rank[chosen]))
-        self.new[node] = self.steps.call_module(name, (self.new[waiting.source],))
-        self.values[node] = self._value(self.new[node])
-        if not left[chosen].all() or shapes_in(self.values[node]) != self.remains.shapes(
-            self.labels[node]
-        ):
+        new = self.new[node] = self.steps.call_module(name, (self.new[waiting.source],))
+        self.values[new] = self._value(new)
+        if not left[chosen].all() or shapes_in(self.values[new]) != self._expected(node):
             raise MPFLError(f"{node.name} ({node.target}): channels cannot be followed here")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import fx, nn
 
+from mpfl.nets.follow.network import operation, part_of
 from mpfl.nets.follow.rules import BY_NAME
 from mpfl.nets.follow.sums import added, divided, multiplied
 from mpfl.nets.follow.walk import Walk
-from mpfl.nets.left import tensors_in
+from mpfl.nets.tensors import tensors_in
 
 BINARY = {name for name, rule in BY_NAME.items() if rule in (added, multiplied, divided)}
 """Operations of two terms, which may keep different channels."""
@@ -24,7 +24,7 @@ def suspects_of(walk: Walk, training: bool) -> set[str]:
     """Which operations may need a repair, whatever the mask."""
     labels, suspects = walk.of_node[training], set()
     for node in walk.graphs[training].graph.nodes:
-        name = operation(node, walk.graphs[training])
+        name = operation(node, part_of(node, walk.graphs[training])).rstrip("_")
         if name in _SIZED.split() and tensors_in(labels[node]):
             suspects.add(name)
         if name in BINARY and isinstance(labels[node], torch.Tensor):
@@ -37,12 +37,3 @@ def suspects_of(walk: Walk, training: bool) -> set[str]:
                 elif isinstance(its, torch.Tensor) and not walk.owners.is_kept(its):
                     suspects.add(name)
     return suspects
-
-
-def operation(node: fx.Node, whole: nn.Module) -> str:
-    """The operation of a step, without the underscore of one that works in place."""
-    if node.op == "call_module":
-        return type(whole.get_submodule(str(node.target))).__name__
-    if node.op == "call_method":
-        return str(node.target).rstrip("_")
-    return str(getattr(node.target, "__name__", "")) if node.op == "call_function" else node.op

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from mpfl.types import MPFLError, Weights
 
@@ -39,3 +42,8 @@ def load_weights(module: nn.Module, weights: Weights) -> None:
     with torch.no_grad():
         for name, tensor in state.items():
             tensor.copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))
+
+
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """Every tensor in tuples, lists and dicts of them, in order."""
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]

@@ -15,7 +15,7 @@ from torch import nn
 
 from mpfl.filters import Layer, Layout
 from mpfl.nets.follow.network import Inputs
-from mpfl.nets.layouts import untried_layout
+from mpfl.nets.layouts import followed, untried_layout
 from mpfl.nets.settings import Prunes, Units
 from mpfl.nets.trial import check_by_trial
 
@@ -58,8 +58,12 @@ def layout_of(
     ('b', 'stem')
     """
     layout = untried_layout(module, inputs, units)
-    if verify and all(tensor.device.type != "meta" for tensor in module.state_dict().values()):
+    # A trial draws weights of its own, so that what has stood one needs no second.
+    tried = followed(module, inputs).tried
+    numbers = all(tensor.device.type != "meta" for tensor in module.state_dict().values())
+    if verify and numbers and layout.layers not in tried:
         check_by_trial(module, layout, inputs)
+        tried.add(layout.layers)
     if prunes == "weight":
         alone = [_weight_alone(layer) for layer in layout.layers]
         layout = replace(layout, layers=tuple(alone), readers=())

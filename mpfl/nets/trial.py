@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from mpfl.filters import Layout, apply
 from mpfl.nets.cutting import compact
 from mpfl.nets.follow.network import Inputs, without_hooks
 from mpfl.nets.layouts import share_walk
-from mpfl.nets.tensors import float_state, load_weights
+from mpfl.nets.tensors import float_state, load_weights, tensors_in
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError
 
@@ -31,7 +30,7 @@ def check_by_trial(module: nn.Module, layout: Layout, inputs: Inputs | None = No
     rng = rng_for(0, "trial")
     shown = _inputs(layout, inputs, rng)
     mask = {name: rng.permutation(size) < max(1, size // 2) for name, size in layout.sizes.items()}
-    whole = without_hooks(copy.deepcopy(module)).double()
+    whole = without_hooks(copy.deepcopy(module)).cpu().double()
     share_walk(whole, module)
     _randomise(whole, rng)
     small = compact(whole, mask, layout)
@@ -85,8 +84,7 @@ def _outputs(module: nn.Module, shown: tuple[Any, ...], seed: int) -> list[torch
         torch.manual_seed(seed)
         # Batch norm moves in training; the weights, which do not, can be hundreds of megabytes.
         module = copy.deepcopy(module, {id(each): each for each in module.parameters()})
-        leaves = pytree.tree_leaves(module(*shown))
-    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        return tensors_in(module(*shown))
 
 
 def _near(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:

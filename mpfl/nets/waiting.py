@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import fx, nn
 
+from mpfl.nets.follow.network import part_of
+
 
 class Waiting:
     """Where each element came from: its index along the axis that is cut, and all its others."""
 
-    def __init__(self, source: fx.Node, axis: int, size: int, index: Any, rest: Any) -> None:
-        self.source, self.axis, self.size = source, axis, size
-        self.index, self.rest = index, rest
+    def __init__(self, source: fx.Node, axis: int, index: Any, rest: Any) -> None:
+        self.source, self.axis, self.index, self.rest = source, axis, index, rest
 
     @classmethod
     def at(cls, source: fx.Node, axis: int, shape: torch.Size) -> Waiting:
@@ -23,13 +24,13 @@ class Waiting:
         index = index.view([-1 if each == axis else 1 for each in range(len(shape))]).expand(shape)
         others = [1 if each == axis else size for each, size in enumerate(shape)]
         rest = torch.arange(int(np.prod(others)), dtype=torch.float64).view(others).expand(shape)
-        return cls(source, axis, shape[axis], index, rest)
+        return cls(source, axis, index, rest)
 
     def moved(self, node: fx.Node, whole: nn.Module, before: dict[fx.Node, Any]) -> Waiting:
         """After one more movement, done as the whole network does it."""
         index = done_alike(node, whole, self.index, before)
         rest = done_alike(node, whole, self.rest, before)
-        return Waiting(self.source, self.axis, self.size, index, rest)
+        return Waiting(self.source, self.axis, index, rest)
 
     def choice(self) -> np.ndarray | None:
         """Which channels of the source these are, if all else is where it was."""
@@ -49,8 +50,8 @@ class Waiting:
 
 def done_alike(node: fx.Node, root: nn.Module, start: Any, values: dict[fx.Node, Any]) -> Any:
     """A movement of ``start``, with its other arguments taken from ``values``."""
-    if node.op == "call_module":
-        return root.get_submodule(str(node.target))(start)
+    if (part := part_of(node, root)) is not None:
+        return part(start)
     args, kwargs = fx.map_arg((node.args[1:], node.kwargs), values.__getitem__)
     if node.op == "call_method":
         return getattr(start, str(node.target))(*args, **kwargs)

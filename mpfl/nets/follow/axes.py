@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 
+from mpfl.nets.follow.owners import kept, varies
 from mpfl.nets.follow.walk import Step
 
 
 def one_along(step: Step, labels: torch.Tensor, axis: int) -> torch.Tensor:
     """The labels of the first index of ``axis``, with which all others are tied."""
     first = labels.narrow(axis, 0, 1)
-    if not bool((labels == first).all()):
+    if varies(labels, axis):
         step.owners.tie(labels, first.expand(labels.shape), step.name)
     return first
 
@@ -25,9 +26,4 @@ def together(step: Step, labels: torch.Tensor, axis: int) -> torch.Tensor:
     if any(varies(labels, other) for other in range(labels.dim()) if other != axis):
         return one_along(step, labels, axis).expand(labels.shape)
     step.owners.fix(labels, f"{step.name} mixes channels")
-    return torch.zeros((), dtype=torch.float64).expand(labels.shape)
-
-
-def varies(labels: torch.Tensor, axis: int) -> bool:
-    """Whether a unit changes along ``axis``."""
-    return not bool((labels == labels.narrow(axis, 0, 1)).all())
+    return kept(labels.shape)

@@ -8,9 +8,11 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from mpfl.nets.follow.axes import one_along, together, varies
-from mpfl.nets.follow.owners import NEVER
+from mpfl.nets.follow.axes import one_along, together
+from mpfl.nets.follow.network import operation
+from mpfl.nets.follow.owners import NEVER, kept, varies
 from mpfl.nets.follow.walk import Step
+from mpfl.nets.tensors import tensors_in
 from mpfl.types import MPFLError
 
 # --- elements that move ------------------------------------------------------------------
@@ -34,9 +36,9 @@ def moved(step: Step) -> Any:
 def taken(step: Step) -> Any:
     """``x[i]``: of a tuple one of its tensors, of a tensor some of its elements."""
     if isinstance(step.args[0], torch.Tensor):
-        if any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(step.args[1])):
+        if tensors_in(step.args[1]):
             step.owners.fix(step.labels(step.args[0]), f"{step.name} picks elements by a tensor")
-            return torch.zeros((), dtype=torch.float64).expand(step.result.shape)
+            return kept(step.result.shape)
         return moved(step)
     return pytree.tree_map_only(torch.Tensor, step.labels, step.args[0][step.args[1]])
 
@@ -62,6 +64,8 @@ def padded(step: Step) -> Any:
             labels = torch.cat([around[0], labels, around[1]], axis)
         else:
             labels = labels.narrow(axis, 0, 1).expand(wide)
+    if step.module is None and (step.argument(3, "value") or 0) != 0:
+        return step.owners.constant(labels)
     return labels
 
 
@@ -84,9 +88,11 @@ def not_zero(step: Step) -> Any:
 
 def clamped(step: Step) -> Any:
     """Zero stays zero if it lies between the bounds."""
-    low, high = step.argument(1, "min", None), step.argument(2, "max", None)
     if isinstance(step.module, nn.Hardtanh):
         low, high = step.module.min_val, step.module.max_val
+    else:  # clamp(x, min, max), hardtanh(x, min_val, max_val)
+        low = step.argument(1, "min", step.kwargs.get("min_val"))
+        high = step.argument(2, "max", step.kwargs.get("max_val"))
     inside = (low is None or low <= 0) and (high is None or high >= 0)
     return same(step) if inside else not_zero(step)
 
@@ -95,13 +101,13 @@ def mixing(step: Step) -> Any:
     """What mixes elements along some axes: these must all be there."""
     labels = step.labels(step.first)
     # Of a softmax, and of a norm inside heads, heads may go; any other norm needs all channels.
-    softmax = "softmax" in step.name or isinstance(step.module, nn.Softmax | nn.LogSoftmax)
-    if softmax or labels.dim() > 3:
+    what = operation(step.node, step.module).lower()
+    if "softmax" in what or labels.dim() > 3:
         for axis in _normalised_axes(step):
             labels = together(step, labels, axis % labels.dim())
     else:
         step.owners.fix(labels, f"{step.name} mixes channels")
-    if isinstance(step.module, nn.GroupNorm) or "group_norm" in step.name:
+    if what in ("groupnorm", "group_norm"):
         step.owners.fix(labels, f"{step.name} mixes channels")
     return step.owners.constant(labels)
 
@@ -114,7 +120,7 @@ def _normalised_axes(step: Step) -> list[int]:
         return [-3 if isinstance(module, nn.Softmax2d) else 1]
     if isinstance(module, nn.LayerNorm | nn.RMSNorm):
         return list(range(dims - len(module.normalized_shape), dims))
-    name = getattr(step.node.target, "__name__", str(step.node.target))
+    name = operation(step.node, None)
     if name in ("layer_norm", "rms_norm"):
         return list(range(dims - len(step.argument(1, "normalized_shape")), dims))
     if name in ("group_norm", "local_response_norm"):
@@ -146,9 +152,9 @@ def reduced(step: Step) -> Any:
     dims = [dims] if isinstance(dims, int) else dims
     axes = sorted({axis % labels.dim() for axis in (dims or range(labels.dim()))})
     for axis in axes:
-        if not bool((labels == labels.narrow(axis, 0, 1)).all()):
+        if varies(labels, axis):
             step.owners.fix(labels, f"{step.name} adds up channels")
-            labels = torch.zeros((), dtype=torch.float64).expand(labels.shape)
+            labels = kept(labels.shape)
         labels = labels.narrow(axis, 0, 1).expand(labels.shape)
     result = step.result[0] if isinstance(step.result, tuple) else step.result
     for axis in reversed(axes):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase as NormBase
 
-from mpfl.nets.follow.owners import UnitKind
+from mpfl.nets.follow.owners import UnitKind, kept
 from mpfl.nets.follow.walk import Step, StepRule
 from mpfl.types import MPFLError
 
@@ -94,7 +94,7 @@ def one_scale(step: Step) -> Any:
 
 def embedding(step: Step) -> Any:
     """A table of numbers by index: none of its columns is a unit."""
-    return torch.zeros((), dtype=torch.float64).expand(step.result.shape)
+    return kept(step.result.shape)
 
 
 def attention(step: Step) -> Any:
@@ -125,8 +125,7 @@ def attention(step: Step) -> Any:
         return step.owners.zero(width).expand(result.shape), None
     if any(user.target is not None and user.args[1:] == (1,) for user in step.node.users):
         step.owners.fix(heads, f"{path} gives its attention weights, a mean over heads")
-    kept = torch.zeros((), dtype=torch.float64).expand(weights.shape)
-    return step.owners.zero(width).expand(result.shape), kept
+    return step.owners.zero(width).expand(result.shape), kept(weights.shape)
 
 
 def encoder(step: Step) -> Any:
@@ -155,7 +154,7 @@ def encoder(step: Step) -> Any:
         zero = torch.zeros(1)
         if layer.activation(zero) != 0:
             step.owners.fix(hidden, f"{name}: its activation makes something of zero")
-    return torch.zeros((), dtype=torch.float64).expand(step.result.shape)
+    return kept(step.result.shape)
 
 
 def recurrent(step: Step) -> Any:

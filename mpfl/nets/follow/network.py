@@ -199,3 +199,15 @@ def _run(module: nn.Module, inputs: tuple[Any, ...]) -> None:
     # A tensor that forward makes itself is without numbers, too.
     with torch.no_grad(), _mode(module, False), torch.device("meta"):
         without_numbers(module).float().eval()(*inputs)
+
+
+def part_of(node: fx.Node, root: nn.Module) -> nn.Module | None:
+    """The module that a step calls, if it calls one."""
+    return root.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def operation(node: fx.Node, part: nn.Module | None) -> str:
+    """What a step does: the kind of its module, or the name of its method or function."""
+    if part is not None:
+        return type(part).__name__
+    return str(getattr(node.target, "__name__", node.target))

@@ -19,7 +19,7 @@ does to a tensor, it does to the tensor's labels.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -248,13 +248,12 @@ class Owners:
         """As :meth:`fix`, for all units of some kinds."""
         for writer, units in list(self.roots()):
             if writer.kind in kinds:
-                for unit in units:
-                    self._fix((unit,), why)
+                self.fix_units(units, why)
 
-    def fix_units(self, units: Collection[int]) -> None:
-        """No unit of these may be pruned."""
+    def fix_units(self, units: Collection[int], why: str) -> None:
+        """As :meth:`fix`, for units by number."""
         for unit in units:
-            self._fix((unit,), "")
+            self._fix((unit,), why)
 
     def copy(self) -> Owners:
         """The same units, which can be fixed without a change to these."""
@@ -290,6 +289,16 @@ def thinned(labels: torch.Tensor) -> torch.Tensor:
     """The same labels, kept once along every axis on which they do not vary."""
     small = labels
     for axis, size in enumerate(labels.shape):
-        if size > 1 and bool((small == small.narrow(axis, 0, 1)).all()):
+        if size > 1 and not varies(small, axis):
             small = small.narrow(axis, 0, 1)
     return small.clone().expand(labels.shape)
+
+
+def varies(labels: torch.Tensor, axis: int) -> bool:
+    """Whether the label changes along ``axis``."""
+    return not bool((labels == labels.narrow(axis, 0, 1)).all())
+
+
+def kept(shape: Sequence[int]) -> torch.Tensor:
+    """The labels of a tensor all of which is always alive."""
+    return torch.full((), KEPT, dtype=torch.float64).expand(tuple(shape))

@@ -6,7 +6,7 @@ one element at a time, those that pool over pixels, sums, and products.
 
 from __future__ import annotations
 
-from torch import nn
+from torch import fx, nn
 
 from mpfl.nets.follow.elements import (
     clamped,
@@ -20,7 +20,7 @@ from mpfl.nets.follow.elements import (
     same,
     taken,
 )
-from mpfl.nets.follow.network import DEPTH
+from mpfl.nets.follow.network import DEPTH, operation
 from mpfl.nets.follow.sums import (
     added,
     attended,
@@ -31,7 +31,7 @@ from mpfl.nets.follow.sums import (
     multiplied,
     powered,
 )
-from mpfl.nets.follow.walk import Step, StepRule
+from mpfl.nets.follow.walk import StepRule
 
 _MOVES = """flatten reshape view permute transpose unsqueeze squeeze cat concat concatenate stack
 split split_with_sizes chunk unbind expand expand_as repeat repeat_interleave flip roll narrow
@@ -40,7 +40,7 @@ tensor_split broadcast_to view_as reshape_as t moveaxis hstack vstack dstack con
 detach channel_shuffle"""
 _SAME = """relu relu_ relu6 leaky_relu leaky_relu_ elu elu_ selu celu gelu silu hardswish mish tanh
 softsign tanhshrink hardshrink softshrink dropout dropout_ dropout1d dropout2d dropout3d
-alpha_dropout feature_alpha_dropout stochastic_depth drop_path abs neg sqrt square sin sinh asin
+stochastic_depth drop_path abs neg sqrt square sin sinh asin
 atan erf expm1 log1p sign float double half to type type_as bfloat16 requires_grad_ rrelu trunc
 relu6_ silu_"""
 _NOT_ZERO = """sigmoid sigmoid_ hardsigmoid softplus exp cos cosh log logsigmoid rsqrt reciprocal
@@ -100,19 +100,18 @@ _BY_MODULE: dict[type, StepRule] = {
 }  # fmt: skip
 
 
-def rule_of(step: Step) -> StepRule | None:
-    """The rule of an operation without weights, if there is one."""
-    if step.module is not None:
-        if type(step.module).__name__ == DEPTH:
+def rule_of(node: fx.Node, part: nn.Module | None) -> StepRule | None:
+    """The rule of an operation without weights, if there is one; ``part`` if it is a module."""
+    if node.op == "get_attr":
+        return None
+    if part is not None:
+        if operation(node, part) == DEPTH:
             return same
-        kinds = [kind for kind in _BY_MODULE if isinstance(step.module, kind)]
+        kinds = [kind for kind in _BY_MODULE if isinstance(part, kind)]
         # The nearest one: ReLU6 is a Hardtanh, too.
         return _BY_MODULE[max(kinds, key=lambda kind: len(kind.__mro__))] if kinds else None
-    if step.node.op == "call_method":
-        return BY_NAME.get(str(step.node.target))
-    if isinstance(step.node.target, type) and issubclass(step.node.target, tuple):
+    if isinstance(node.target, type) and issubclass(node.target, tuple):
         return gathered
-    name = getattr(step.node.target, "__name__", "")
-    module = getattr(step.node.target, "__module__", None) or ""
+    module = getattr(node.target, "__module__", None) or ""
     known = module.partition(".")[0] in ("", "torch", "torchvision", "_operator", "builtins")
-    return BY_NAME.get(name) if known else None
+    return BY_NAME.get(operation(node, None)) if node.op == "call_method" or known else None

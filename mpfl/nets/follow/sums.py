@@ -9,7 +9,7 @@ from torch import nn
 
 from mpfl.nets.follow.axes import together
 from mpfl.nets.follow.elements import not_zero, same
-from mpfl.nets.follow.owners import KEPT, thin
+from mpfl.nets.follow.owners import KEPT, kept, thin, varies
 from mpfl.nets.follow.walk import Step
 from mpfl.types import MPFLError
 
@@ -54,7 +54,7 @@ def divided(step: Step) -> Any:
     if isinstance(other, torch.Tensor):
         step.owners.fix(step.labels(other), f"{step.name} divides by it")
     if not isinstance(one, torch.Tensor):
-        return torch.zeros((), dtype=torch.float64).expand(step.result.shape)
+        return kept(step.result.shape)
     return step.labels(one).expand(step.result.shape)
 
 
@@ -65,7 +65,7 @@ def powered(step: Step) -> Any:
         return same(step) if exponent > 0 else not_zero(step)
     for tensor in step.tensors():
         step.owners.fix(step.labels(tensor), f"{step.name} is a power of tensors")
-    return torch.zeros((), dtype=torch.float64).expand(step.result.shape)
+    return kept(step.result.shape)
 
 
 def filled(step: Step) -> Any:
@@ -73,18 +73,16 @@ def filled(step: Step) -> Any:
     labels, mask = step.labels(step.first), step.argument(1, "mask")
     if not _is_uniform(step, step.labels(mask), labels):
         step.owners.fix(labels, f"{step.name} fills channels")
-        return torch.zeros((), dtype=torch.float64).expand(step.result.shape)
+        return kept(step.result.shape)
     return step.owners.constant(labels.expand(step.result.shape))
 
 
 def _is_broadcast(few: torch.Tensor, many: torch.Tensor) -> bool:
     """Whether ``few`` has one element where ``many`` has several units."""
     for back in range(1, min(few.dim(), many.dim()) + 1):
-        varies = not bool((many == many.narrow(-back, 0, 1)).all())
-        if few.shape[-back] == 1 and many.shape[-back] > 1 and varies:
+        if few.shape[-back] == 1 and varies(many, -back):
             return True
-    missing = range(few.dim() + 1, many.dim() + 1)
-    return any(not bool((many == many.narrow(-back, 0, 1)).all()) for back in missing)
+    return any(varies(many, -back) for back in range(few.dim() + 1, many.dim() + 1))
 
 
 def _is_uniform(step: Step, constant: torch.Tensor, labels: torch.Tensor) -> bool:

@@ -16,7 +16,10 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from mpfl.nets.follow.owners import KEPT, Owners, thin, thinned
+from mpfl.filters import Layer
+from mpfl.nets.follow.network import operation, part_of
+from mpfl.nets.follow.owners import KEPT, Owners, kept, thin, thinned, varies
+from mpfl.nets.tensors import tensors_in
 from mpfl.types import MPFLError
 
 MOST_ELEMENTS = 20_000
@@ -46,11 +49,9 @@ class Step:
     @property
     def name(self) -> str:
         """What a reader finds it by: the module's path, or the name of the operation."""
-        if self.node.op == "call_module":
+        if self.module is not None:
             return str(self.node.target)
-        what = self.node.target if isinstance(self.node.target, str) else None
-        what = what or getattr(self.node.target, "__name__", str(self.node.target))
-        return f"{what} ({self.node.name})"
+        return f"{operation(self.node, None)} ({self.node.name})"
 
     def labels(self, value: Any) -> torch.Tensor:
         """Those of one tensor among the arguments."""
@@ -69,8 +70,7 @@ class Step:
 
     def tensors(self) -> list[torch.Tensor]:
         """All tensors among its arguments."""
-        leaves = pytree.tree_leaves((self.args, self.kwargs))
-        return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        return tensors_in((self.args, self.kwargs))
 
     def along(self, labels: torch.Tensor, axis: int) -> torch.Tensor:
         """One label per index of ``axis``: all elements of an index are tied, if they differ."""
@@ -122,6 +122,8 @@ class Walk:
     example: tuple[Any, ...] = ()
     suspects: frozenset[str] | None = None
     """Operations that may need a repair in a smaller network, once they are known."""
+    tried: set[tuple[Layer, ...]] = field(default_factory=set)
+    """The layers of every layout of it that has stood a trial."""
     _labels: dict[int, tuple[Any, torch.Tensor]] = field(default_factory=dict)
 
     def labels_of(self, value: Any) -> torch.Tensor:
@@ -141,11 +143,7 @@ class Walk:
         self.owners.fix_kinds({"parameter"}, "it is a bare parameter")
         for path, labels in self.parameters.items():
             settled = torch.from_numpy(self.owners.settled(labels).astype(np.float64))
-            axes = [
-                axis
-                for axis in range(settled.dim())
-                if not bool((settled == settled.narrow(axis, 0, 1)).all())
-            ]
+            axes = [axis for axis in range(settled.dim()) if varies(settled, axis)]
             if len(axes) == 1:
                 (axis,) = axes
                 along = settled.movedim(axis, 0).flatten(1)[:, 0] if settled.dim() > 1 else settled
@@ -190,9 +188,9 @@ class Walker(fx.Interpreter):
             result = _renamed(result, args, kwargs)
         except Exception as error:
             raise MPFLError(f"{n.name}: {n.target} fails in forward ({error})") from error
-        module = self.module.get_submodule(str(n.target)) if n.op == "call_module" else None
+        module = part_of(n, self.module)
         step = Step(self.walk, n, args, dict(kwargs), result, module)
-        if isinstance(module, nn.Module):
+        if module is not None:
             self.walk.used.add(str(n.target))
         labels = self._labels(step)
         if labels is not None:
@@ -204,13 +202,19 @@ class Walker(fx.Interpreter):
     def _labels(self, step: Step) -> Any:
         if step.node.op == "get_attr":
             return self._attribute(step)
-        if not any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(step.result)):
+        if not tensors_in(step.result):
             return None
         if step.node.op == "placeholder":
             return _kept(step.result)
         rule = self.rules(step)
         if rule is not None:
-            return rule(step)
+            try:
+                return rule(step)
+            except (KeyError, AttributeError, TypeError, IndexError, RuntimeError) as error:
+                raise MPFLError(
+                    f"{step.name}: units cannot be followed through this call of it ({error}); "
+                    "call it as its documentation does first, with tensors"
+                ) from error
         for tensor in step.tensors():
             self.walk.owners.fix_parameters(step.labels(tensor), step.name)
         if all(self.walk.owners.is_kept(step.labels(tensor)) for tensor in step.tensors()):
@@ -233,14 +237,12 @@ class Walker(fx.Interpreter):
         return labels
 
     def _keep_outputs(self, args: Any) -> None:
-        for leaf in pytree.tree_leaves(args):
-            if isinstance(leaf, torch.Tensor):
-                self.walk.owners.fix(self.walk.labels_of(leaf), "it is what the network puts out")
+        for tensor in tensors_in(args):
+            self.walk.owners.fix(self.walk.labels_of(tensor), "it is what the network puts out")
 
 
 def _kept(value: Any) -> Any:
-    zero = torch.zeros((), dtype=torch.float64)
-    return pytree.tree_map_only(torch.Tensor, lambda t: zero.expand(t.shape), value)
+    return pytree.tree_map_only(torch.Tensor, lambda tensor: kept(tensor.shape), value)
 
 
 def _on_meta(tensor: torch.Tensor) -> torch.Tensor:
