@@ -1,6 +1,6 @@
 """The networks by name: torchvision's, adapted to small pictures, and others of plain torch.
 
-Any torch module will do in their place if :func:`~mpfl.nets.tracing.layout_of` knows its parts.
+Any torch module will do in their place if :func:`~mpfl.nets.tracing.layout_of` can follow it.
 torchvision takes a second to import, so that only a network that needs it does.
 """
 

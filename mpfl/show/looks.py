@@ -41,3 +41,12 @@ def look(run: Run) -> tuple[str, str]:
 def look_of(method: Method) -> tuple[str, str]:
     """A method's colour and marker; one of a reader's own looks like no other."""
     return LOOKS.get(method.name, ("#888888", "p"))
+
+
+def spoken(method: str) -> str:
+    """A method's name as a legend has it.
+
+    >>> spoken("mpfl"), spoken("iterated-norms")
+    ('vote', 'iterated norms')
+    """
+    return method.replace("mpfl", "vote").replace("-", " ")

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from mpfl.evidence.gains import Gain
-from mpfl.show.looks import LOOKS
+from mpfl.show.looks import LOOKS, spoken
 from mpfl.show.plots.appearance import legend_below, style
 
 
@@ -51,7 +51,7 @@ def gains_over_lotteries(gains: Mapping[str, Gain]) -> Figure:
                 )
         for method in ("mpfl", "iterated-norms"):  # what the legend shows
             colour, marker = LOOKS[method]
-            label = method.replace("mpfl", "vote").replace("-", " ")
+            label = spoken(method)
             axes.plot([], [], marker, color=colour, label=label)
         axes.axvline(0, color="black", linewidth=1, zorder=0)
         if not any(gain.vote.n for gain in gains.values()):

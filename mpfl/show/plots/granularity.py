@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from mpfl.show.looks import BLUE, LOOKS
+from mpfl.show.looks import BLUE, LOOKS, spoken
 from mpfl.show.plots.appearance import legend_below, style
 
 
@@ -48,7 +48,7 @@ def accuracy_by_ballot(points: Mapping[str, Sequence[tuple[float, float, str]]])
         figure, axes = plt.subplots(figsize=(6.4, 3.9), layout="constrained")
         for method, rows in points.items():
             colour, marker = LOOKS[method]
-            label = method.replace("mpfl", "vote").replace("-", " ")
+            label = spoken(method)
             sent, accuracies, _ = zip(*rows, strict=True)
             axes.plot(
                 sent,

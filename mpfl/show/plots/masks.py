@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from mpfl.show.looks import LOOKS
+from mpfl.show.looks import LOOKS, spoken
 from mpfl.show.plots.appearance import legend_below, mean_and_range, style
 
 
@@ -52,7 +52,7 @@ def among_lotteries(rows: Sequence[tuple[str, Mapping[str, float], Sequence[floa
             axes.plot(lotteries, line, "|", color=colour, markersize=13, label="a lottery")
             for name, value in chosen.items():
                 colour, marker = LOOKS[name]
-                label = name.replace("mpfl", "vote").replace("-", " ")
+                label = spoken(name)
                 axes.plot([value], [place], marker, color=colour, markersize=8, label=label)
         axes.set(yticks=range(len(rows)), xlabel="test accuracy, %")
         axes.set_yticklabels([name for name, _, _ in reversed(rows)])
