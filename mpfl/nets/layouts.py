@@ -72,7 +72,7 @@ def _walked(module: nn.Module, inputs: Inputs | None) -> Walk:
     walk.example = example(bare, inputs)
     for training, graph in walk.graphs.items():
         with torch.no_grad():
-            Walker(graph, walk, _rule, training).run(*walk.example)
+            Walker(graph, walk, _rule, training).follow(walk.example)
     walk.place_parameters()
     return walk
 

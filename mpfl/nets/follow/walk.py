@@ -7,7 +7,7 @@ without a rule is refused by name, unless nothing that it reads can be pruned.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -175,6 +175,12 @@ class Walker(fx.Interpreter):
         self.walk, self.rules = walk, rules
         self.labels = walk.of_node.setdefault(mode, {})
         self.shapes = walk.shapes.setdefault(mode, {})
+
+    def follow(self, inputs: Sequence[Any]) -> None:
+        """Take every step. ``run`` would make a tqdm, whose lock a killed worker leaves behind."""
+        self.env, self.args_iter = {}, iter(inputs)
+        for node in self.graph.nodes:
+            self.env[node] = self.run_node(node)
 
     def run_node(self, n: fx.Node) -> Any:
         args, kwargs = self.fetch_args_kwargs_from_env(n)
