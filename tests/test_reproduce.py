@@ -188,7 +188,7 @@ def test_a_check_of_nothing_is_refused(places, capsys):
 
 
 def test_a_check_that_fails_is_an_error(monkeypatch, places, capsys):
-    repeats = iter([True, False])
+    repeats = iter([(), ("summary, seed: 4 recorded, 3 now",)])
 
     def again(cell, **where):
         return Repeat(cell, 3, 112, {"central": -9.0}, next(repeats))
@@ -198,7 +198,8 @@ def test_a_check_that_fails_is_an_error(monkeypatch, places, capsys):
     options = [f"--{name}={place}" for name, place in places.items()]
     assert main(["reproduce", "digits", "--budget", "toy", "--check", "2", *options]) == 2
     said = capsys.readouterr()
-    assert "central -9.00 points, 3 of 112 filters differ: not as recorded" in said.out
+    assert "central -9.00 points, 3 of 112 filters differ, not as recorded" in said.out
+    assert "    summary, seed: 4 recorded, 3 now" in said.out
     assert "1 of 2 runs ended otherwise than recorded" in said.err
 
 

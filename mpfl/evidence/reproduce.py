@@ -18,8 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mpfl.evidence.alike import bits_apart
 from mpfl.evidence.cells import Cell
 from mpfl.evidence.order import core_minutes, missing, waits_for
+from mpfl.evidence.recheck import accuracies_apart, record_differences
 from mpfl.runs.folder import load_tensors, save_weights
 from mpfl.runs.record import consensus_of, filters_of, keep_record, read_run
 from mpfl.seeds import rng_for
@@ -47,19 +49,20 @@ class Repeat:
 
     ``bits`` are filters on which the last masks differ, of ``filters``; None if nobody
     voted. ``points`` are differences of accuracy in percentage points, by evaluation.
-    ``holds`` if every layer keeps as many filters (if the schedule alone says how many)
-    and no accuracy is more than ``TOLERANCE`` points away. Masks and weights repeat bit for bit
-    on one kind of processor with one version of torch; elsewhere sums are rounded otherwise.
+    ``differences`` says what is wrong with the record, a line each
+    (:func:`~mpfl.evidence.recheck.record_differences`); it ``holds`` if there are none.
     """
 
     cell: Cell
     bits: int | None
     filters: int
     points: dict[str, float]
-    holds: bool
+    differences: tuple[str, ...]
 
-
-TOLERANCE = 3.0
+    @property
+    def holds(self) -> bool:
+        """Whether the record says what the run says."""
+        return not self.differences
 
 
 def reproduce(
@@ -150,18 +153,10 @@ def repeat(cell: Cell, *, results: Path, runs: Path, root: Path) -> Repeat:
         raise MPFLError(text)
     old, new = (read_run(folder / cell.file) for folder in (results, again))
     shutil.rmtree(again)
+    wrong = tuple(record_differences(cell, old, new, root))
     bits, filters = None, 0
-    if old.rounds and old.rounds[0]["votes"] is not None:
+    if not wrong and old.rounds and old.rounds[0]["votes"] is not None:
         sizes = filters_of(old)
-        bits = int(
-            (consensus_of(old.rounds[-1], sizes) != consensus_of(new.rounds[-1], sizes)).sum()
-        )
+        bits = bits_apart(*(consensus_of(run.rounds[-1], sizes) for run in (old, new)))
         filters = sum(sizes.values())
-    points = {
-        kind: 100 * (new.summary[key] - old.summary[key])
-        for kind in ("central", "federated")
-        if old.summary[key := f"accuracy_{kind}"] is not None
-    }
-    alike = old.summary["kept"] == new.summary["kept"] or not cell.keeps_its_counts
-    holds = alike and all(abs(each) <= TOLERANCE for each in points.values())
-    return Repeat(cell, bits, filters, points, holds)
+    return Repeat(cell, bits, filters, accuracies_apart(old, new), wrong)

@@ -9,6 +9,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
+EDITION = 2
+"""Raised whenever a run may end with other digits than before, or its record has other fields.
+
+Runs of one edition repeat bit for bit on one kind of processor, with one version of torch. Records
+made before there were editions do not say any.
+"""
+
 PACKAGE = Path(__file__).resolve().parents[1]
 """The folder of ``mpfl``: what is run."""
 
@@ -23,10 +32,16 @@ def provenance(command: str) -> dict[str, Any]:
             found[package] = "not installed"
     return {
         "command": command,
+        "edition": EDITION,
         "commit": _commit(),
         "python": platform.python_version(),
         "versions": found,
-        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.system()},
+        "machine": {
+            "cpu": _cpu(),
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+            "cores": os.cpu_count(),
+            "system": platform.system(),
+        },
     }
 
 

@@ -47,8 +47,8 @@ def summarise(
         "identity": identity(experiment),
         "sparsity": masks.sparsity(mask),
         "kept": masks.counts(mask),
-        "parameters": _size(cut_shapes(layout, mask)),
-        "parameters_dense": _size(layout.shapes),
+        "parameters": numbers_in(cut_shapes(layout, mask)),
+        "parameters_dense": numbers_in(layout.shapes),
         "macs": macs(bench.trainer.network(mask), pixels, channels=channels),
         "macs_dense": macs(module, pixels, channels=channels),
         "accuracy_central": None if central is None else central["accuracy"],
@@ -85,5 +85,6 @@ def _total(lines: Sequence[Mapping[str, Any]], key: str) -> Any:
     return sum(line[key] for line in lines)
 
 
-def _size(shapes: Mapping[str, tuple[int, ...]]) -> int:
+def numbers_in(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """How many numbers tensors of these shapes hold."""
     return sum(math.prod(shape) for shape in shapes.values())

@@ -71,4 +71,6 @@ def print_repeat(repeat: Repeat) -> None:
         parts.append(f"{repeat.bits} of {repeat.filters} filters differ")
     print_line(repeat.cell.command)
     verdict = "as recorded" if repeat.holds else "not as recorded"
-    print_line(f"    {', '.join(parts)}: {verdict}", "green" if repeat.holds else "red")
+    print_line(f"    {', '.join([*parts, verdict])}", "green" if repeat.holds else "red")
+    for line in repeat.differences:
+        print_line(f"    {line}", "red")
