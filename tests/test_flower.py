@@ -224,6 +224,21 @@ def test_every_node_tests_the_network_that_is_left(tmp_path: Path) -> None:
     assert told["left_out"] == {}
 
 
+def test_a_node_is_judged_on_what_it_holds_or_left_out_by_name(tmp_path: Path) -> None:
+    few = "nodes=3;rounds=2;images=20;width=0.25;central_epochs=1;federated_rounds=1"
+    config = {"set": few + ";partition=dirichlet(0.1)", "seed": 12}
+    server.serve(*served(tmp_path / "run", **config))
+    parties = Workbench(experiment_of(CONFIG | config), Path("data")).parties
+    for own, test in zip(parties.nodes, parties.node_tests, strict=True):
+        assert set(test.labels.tolist()) <= set(own.labels.tolist())
+    none = [node for node, test in enumerate(parties.node_tests) if not len(test)]
+    told = read_json(tmp_path / "run" / "nodes.json")
+    assert len(none) == 1
+    assert {*told["accuracy"], *told["left_out"]} == set("012")
+    assert set(told["left_out"]) == {str(node) for node in none}
+    assert all("no test picture of its classes" in why for why in told["left_out"].values())
+
+
 def test_a_node_uses_all_of_its_own_data(tmp_path: Path) -> None:
     grid, other = Loopback(3), Loopback(3)
     for each in grid.contexts.values():

@@ -189,3 +189,33 @@ def test_an_alpha_that_is_not_positive_is_refused(bad: float) -> None:
 def test_shards_that_deal_nothing_are_refused() -> None:
     with pytest.raises(MPFLError, match="per_node=0 deals nothing"):
         shards(per_node=0)
+
+
+@given(
+    st.sampled_from([partition.iid(), partition.dirichlet(0.3), partition.shards(2)]),
+    st.integers(1, 6),
+    st.integers(0, 50),
+    st.integers(0, 99),
+)
+def test_other_images_are_dealt_by_the_classes_that_a_node_holds(
+    method: partition.Partition, nodes: int, others: int, seed: int
+) -> None:
+    labels = np.repeat(np.arange(5), 30)
+    try:
+        parts = method(labels, nodes, rng_for(seed))
+    except MPFLError:  # a draw that leaves a node with nothing
+        return
+    test = rng_for(seed, "labels").integers(0, 6, others)  # class 5 is nobody's
+    dealt = partition.dealt_alike(parts, labels, test, rng_for(seed, "test"))
+    assert sorted(np.concatenate(dealt)) == list(np.flatnonzero(test < 5)), "each goes to one node"
+    for part, own in zip(parts, dealt, strict=True):
+        for label in range(5):
+            share = (labels[part] == label).sum() / 30 * (test == label).sum()
+            assert abs((test[own] == label).sum() - share) < 1
+            assert share > 0 or label not in test[own], "judged on what it does not hold"
+
+
+def test_which_other_images_a_node_gets_is_drawn() -> None:
+    labels, parts = np.zeros(10, int), [np.arange(5), np.arange(5, 10)]
+    draws = {tuple(partition.dealt_alike(parts, labels, labels, rng_for(s))[0]) for s in range(9)}
+    assert len(draws) > 5

@@ -15,7 +15,7 @@ partitions, and the ``repr`` is what a run's configuration records.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -35,6 +35,12 @@ def _check(where: str, labels: np.ndarray, nodes: int) -> None:
         raise MPFLError(
             f"{where}: {nodes} nodes are more than the {len(labels)} images; ask for fewer nodes"
         )
+
+
+def _cut(members: np.ndarray, ends: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """``members`` in runs that end at these places, which may lie between two of them."""
+    # One random offset for all of them, and rounding favours no node.
+    return np.split(members, np.floor(ends[:-1] + rng.random()).astype(int))
 
 
 @dataclass(frozen=True)
@@ -99,10 +105,7 @@ class dirichlet:
             # The images of this class in random order, and the share of them that each node gets.
             members = rng.permutation(np.flatnonzero(labels == label))
             shares = rng.dirichlet(np.full(nodes, self.alpha))
-            # Cut where the shares end. The cuts fall between images, so they are rounded; one
-            # random offset for all of them, and rounding favours no node.
-            cuts = np.floor(np.cumsum(shares)[:-1] * len(members) + rng.random()).astype(int)
-            for node, part in enumerate(np.split(members, cuts)):
+            for node, part in enumerate(_cut(members, np.cumsum(shares) * len(members), rng)):
                 held[node].append(part)
         # A node's part is what it got of every class.
         parts = [np.sort(np.concatenate(own)) for own in held]
@@ -153,6 +156,31 @@ class shards:
         cut = np.array_split(np.argsort(labels, kind="stable"), count)
         hands = rng.permutation(count).reshape(nodes, self.per_node)
         return [np.sort(np.concatenate([cut[shard] for shard in hand])) for hand in hands]
+
+
+def dealt_alike(
+    parts: Sequence[np.ndarray], labels: np.ndarray, others: np.ndarray, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Other images, dealt so that each node gets of every class the share that it holds already.
+
+    >>> from mpfl.seeds import rng_for
+    >>> labels, others = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    >>> parts = [np.array([0, 1]), np.array([2, 3, 4, 5])]
+    >>> [others[own].tolist() for own in dealt_alike(parts, labels, others, rng_for(0))]
+    [[0], [0, 1, 1]]
+
+    ``parts`` are places in ``labels``, the result is places in ``others``. A class that no node
+    holds is dealt to none. Law: the number of images of a class is the node's share of the
+    class, rounded up or down; a node gets none of a class that it does not hold.
+    """
+    held: list[list[np.ndarray]] = [[np.zeros(0, np.int64)] for _ in parts]
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(others == label))
+        counts = np.array([int((labels[part] == label).sum()) for part in parts])
+        ends = np.cumsum(counts) * len(members) / counts.sum()
+        for node, part in enumerate(_cut(members, ends, rng)):
+            held[node].append(part)
+    return [np.sort(np.concatenate(own)) for own in held]
 
 
 PARTITIONS = {partition.__name__: partition for partition in (iid, dirichlet, shards)}

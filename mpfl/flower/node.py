@@ -60,6 +60,8 @@ def evaluate(message: Message, context: Context) -> Message:
         _, mask = decode_consensus(sent["mask"], bench.layout)
         weights, _ = wire.decode_weights(sent["weights"], bench.layout, 0, mask=mask)
         own = bench.parties.test if _owns(context) else bench.parties.node_tests[_number(context)]
+        if not len(own):
+            raise MPFLError("no test picture of its classes falls to this node; it is not judged")
         accuracy = bench.trainer.accuracy(expand(weights, mask, bench.layout), mask, own)
         return {"accuracy": accuracy, "images": len(own)}
 

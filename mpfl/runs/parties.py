@@ -11,6 +11,7 @@ import torch
 
 from mpfl.data import Dataset
 from mpfl.data.noise import DataNoise
+from mpfl.data.partition import dealt_alike
 from mpfl.nets.hardware import default_device
 from mpfl.nets.shard import Shard
 from mpfl.runs.experiment import Experiment
@@ -52,9 +53,10 @@ class Parties:
         """Each node's own data, spoilt if the experiment says so; what it holds out as well."""
         return self._dealt(self.experiment.data_noise)
 
-    def _dealt(self, noise: DataNoise | None) -> list[Shard]:
-        e = self.experiment
-        images, labels = self.whole.images.cpu().numpy(), self.whole.labels.cpu().numpy()
+    @cached_property
+    def _parts(self) -> list[np.ndarray]:
+        """Which of the training pictures each node holds, as places."""
+        e, labels = self.experiment, self.whole.labels.cpu().numpy()
         parts = e.partition(labels, e.nodes, rng_for(e.seed, "partition"))
         every = np.sort(np.concatenate(parts)) if len(parts) == e.nodes else np.zeros(0)
         if not np.array_equal(every, np.arange(len(labels))):
@@ -62,8 +64,13 @@ class Parties:
                 f"partition {e.partition}: give {e.nodes} lists of places in which each of the "
                 f"{len(labels)} images stands once"
             )
+        return parts
+
+    def _dealt(self, noise: DataNoise | None) -> list[Shard]:
+        e = self.experiment
+        images, labels = self.whole.images.cpu().numpy(), self.whole.labels.cpu().numpy()
         shards = []
-        for node, part in enumerate(parts):
+        for node, part in enumerate(self._parts):
             own = self._held_out(_shard(images[part], labels[part]), node)
             if noise is not None and node < e.noisy_nodes:
                 # Apart: a noise may repeat pictures, and what is held out is not trained on.
@@ -96,10 +103,14 @@ class Parties:
 
     @cached_property
     def node_tests(self) -> list[Shard]:
-        """The test data, dealt to the nodes as the training data is."""
-        e, test = self.experiment, self.test
+        """The test data, dealt so that a node is judged on what it holds, class by class.
+
+        Small data sets may leave a node with nothing.
+        """
+        test = self.test
         images, labels = test.images.cpu().numpy(), test.labels.cpu().numpy()
-        parts = e.partition(labels, e.nodes, rng_for(e.seed, "partition", "test"))
+        held, rng = self.whole.labels.cpu().numpy(), rng_for(self.experiment.seed, "test")
+        parts = dealt_alike(self._parts, held, labels, rng)
         return [_shard(images[part], labels[part]) for part in parts]
 
     @property
