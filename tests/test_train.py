@@ -11,6 +11,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from toys import random_mask
 
 from mpfl import filters, masks
+from mpfl.nets import trainer as trainer_module
 from mpfl.nets.augment import shift_and_mirror
 from mpfl.nets.networks import DigitsCNN, build
 from mpfl.nets.settings import Settings
@@ -344,6 +345,20 @@ def test_a_loss_that_is_no_number_is_refused(digits):
     w0, full = initial_weights(digits.module, 0), masks.full(digits.layout)
     with pytest.raises(MPFLError, match=r"loss is nan; lower the learning rate 1e\+30"):
         digits.fit(w0, full, shard(32), rng_for(0), Settings(lr=1e30, batch=8), epochs=2)
+
+
+def test_a_weight_that_is_no_number_is_refused(digits, monkeypatch):
+    """The last loss is of before the last step, and batch norm's statistics are in no loss."""
+    w0, full = initial_weights(digits.module, 0), masks.full(digits.layout)
+
+    def overflow(held):
+        for name, statistic in digits.module.named_buffers():
+            if name.endswith("running_var"):
+                statistic.fill_(math.inf)
+
+    monkeypatch.setattr(trainer_module, "hold", overflow)
+    with pytest.raises(MPFLError, match=r"diverged, '.*running_var' holds NaN or infinity; lower"):
+        digits.fit(w0, full, shard(32), rng_for(0), Settings(), epochs=1)
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ class Trainer:
 
         A function of its arguments alone: every draw comes from ``rng``. Raises
         :class:`~mpfl.types.MPFLError` for fewer than two images (batch norm needs two), if the
-        loss is no longer a number, and if there is no validation data to choose by.
+        loss or a weight is no longer a number, and if there is no validation data to choose by.
         """
         if len(data) < 2:
             raise MPFLError(
@@ -183,6 +183,11 @@ class Trainer:
                     f"the training loss is {means[-1]}; lower the learning rate {settings.lr}"
                 )
             trained: Weights = to_numpy(module)
+            if wrong := [name for name, each in trained.items() if not np.isfinite(each).all()]:
+                raise MPFLError(
+                    f"training diverged, {wrong[0]!r} holds NaN or infinity; lower the learning "
+                    f"rate {settings.lr}"
+                )
             slopes: Weights | None = self._mean_gradients(module, data) if gradients else None
         if module is not self.module:  # back to full shapes, with zeros where it was cut
             trained = expand(trained, mask, self.layout)
