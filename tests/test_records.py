@@ -156,6 +156,28 @@ def test_a_line_cut_off_is_left_out(tmp_path):
     assert read_lines(path) == [{"round": 1}, {"round": 2}]
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"round": 1}\n{"rou\n{"round": 3}\n', "line 2 is damaged"),
+        ('{"round": 1}\n{"rou\n', "line 2 is damaged"),  # a whole line: no kill has cut it off
+        ('{"round": 1}\n{"round": 3}\n', "line 2 is not that of round 2"),
+        ('{"round": 1}\nnull\n', "line 2 is not that of round 2"),
+        ('{"round": 1}\n\n{"round": 2}\n', "line 2 is damaged"),
+        ('{"round": 1}\n{"round": 1}\n', "line 2 is not that of round 2"),
+        ('[1]\n', "line 1 is not that of round 1"),
+        ("{}\n", "line 1 is not that of round 1"),
+        ("\udcff\n", "damaged"),
+    ],
+)  # fmt: skip
+def test_a_log_with_a_hole_is_refused(tmp_path, text, says):
+    path = tmp_path / "rounds.jsonl"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(MPFLError, match=says) as error:
+        read_lines(path)
+    assert str(path) in str(error.value) and "run it again" in str(error.value)
+
+
 def test_a_round_repeated_replaces_its_line_and_those_after(tmp_path):
     path = tmp_path / "rounds.jsonl"
     for line in ({"round": 1}, {"round": 2}, {"round": 3}, {"round": 2, "again": True}):

@@ -50,6 +50,10 @@ def on_disk(folder):
     return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.iterdir()}
 
 
+def contents(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
 def stop_after(calls):
     """A ``watch`` that ends the run at a call."""
     left = iter(range(calls))
@@ -324,6 +328,33 @@ def test_a_damaged_checkpoint_is_refused(quick, tmp_path):
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(MPFLError, match=r"checkpoint-rounds\.safetensors: damaged"):
         run(quick(), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("name", ["rounds", "federated"])
+def test_a_run_whose_log_lost_a_line_is_not_gone_on_with(quick, tmp_path, name):
+    calls = 0
+
+    def enough(progress):
+        nonlocal calls
+        calls += len(log.read_text().splitlines()) >= 2 if log.exists() else 0
+        if calls > 1:
+            raise Killed
+
+    log = tmp_path / "run" / f"{name}.jsonl"
+    experiment = quick(rounds=3, federated_rounds=3)
+    with pytest.raises(Killed):
+        run(experiment, tmp_path / "run", watch=enough)
+    lines = log.read_text().splitlines(keepends=True)
+    for kept in (lines[:-1], lines[1:], []):
+        log.write_text("".join(kept))
+        before = contents(tmp_path / "run")
+        with pytest.raises(MPFLError, match=rf"{name}\.jsonl: (holds|line 1 is not)"):
+            run(experiment, tmp_path / "run", resume=True)
+        assert contents(tmp_path / "run") == before
+    log.write_text("".join(lines))
+    run(experiment, tmp_path / "run", resume=True)
+    run(experiment, tmp_path / "whole")
+    assert result_of(tmp_path / "run") == result_of(tmp_path / "whole")
 
 
 # --- folders in use ----------------------------------------------------------------------

@@ -42,22 +42,35 @@ def read_json(path: Path) -> Any:
     """Read a JSON file of a run folder; raises if it is missing or damaged."""
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise MPFLError(f"{path.parent}: no {path.name}; is it a finished run folder?") from None
     except ValueError as error:
         raise MPFLError(f"{path}: damaged ({error}); run it again") from None
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log; a last line cut off by a kill is left out."""
+    """The lines of a log, one a round; a last line cut off by a kill is left out.
+
+    Raises :class:`~mpfl.types.MPFLError` for any other line that cannot be read, and for a round
+    that is missing: what is counted from the rest would be wrong.
+    """
     if not path.exists():
         return []
-    lines = []
-    for text in path.read_text().splitlines():
+    try:
+        texts = path.read_text().splitlines(keepends=True)
+    except UnicodeDecodeError as error:
+        raise MPFLError(f"{path}: damaged ({error}); run it again") from None
+    lines: list[dict[str, Any]] = []
+    for number, text in enumerate(texts, start=1):
         try:
-            lines.append(json.loads(text))
-        except ValueError:
-            break
+            line = json.loads(text)
+        except ValueError as error:
+            if number == len(texts) and not text.endswith("\n"):
+                break
+            raise MPFLError(f"{path}: line {number} is damaged ({error}); run it again") from None
+        if not isinstance(line, dict) or line.get("round") != number:
+            raise MPFLError(f"{path}: line {number} is not that of round {number}; run it again")
+        lines.append(line)
     return lines
 
 

@@ -20,7 +20,7 @@ from mpfl.runs.record import hex_of, line_of
 from mpfl.runs.workbench import Workbench
 from mpfl.runs.workers import Workers
 from mpfl.simulation import OnTurn, RunNodes, simulate
-from mpfl.types import Mask
+from mpfl.types import Mask, MPFLError
 
 
 @runtime_checkable
@@ -138,6 +138,8 @@ class Phases:
         bench, experiment, display = self.bench, self.bench.experiment, self.display
         checkpoint = self.folder / f"checkpoint-{name}.safetensors"
         resume = load_checkpoint(checkpoint, bench.layout)
+        if resume is not None:
+            self._require_lines(name, resume.round)
         state = algorithm.init(start) if resume is None else resume.state
         if mask is None and self._enough(state):
             return state
@@ -168,6 +170,15 @@ class Phases:
             if mask is None and self._enough(state):
                 break
         return state
+
+    def _require_lines(self, name: str, rounds: int) -> None:
+        """Refuse to go on after a round whose line is gone, and with it what was sent."""
+        path = self.folder / f"{name}.jsonl"
+        if (count := len(read_lines(path))) < rounds:
+            raise MPFLError(
+                f"{path}: holds {count} rounds, but {rounds} were run; without the others bytes "
+                "would be counted wrong; start the run again elsewhere"
+            )
 
     def _enough(self, state: State) -> bool:
         """Whether more is gone of the weights that filters are made of than ``stop_above``."""
