@@ -167,6 +167,27 @@ def test_what_cannot_be_exported_is_refused_in_one_line(finished, tmp_path, caps
     assert not to.exists()
 
 
+def test_no_file_but_an_onnx_file_is_replaced(finished, written, tmp_path, capsys):
+    for file in finished.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "notes.onnx").write_text("not a network")
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    (tmp_path / "weights.onnx").write_bytes((tmp_path / "model.safetensors").read_bytes())
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    for name in before:
+        error = refused(capsys, "export", tmp_path, "--onnx", tmp_path / name)
+        assert name in error and ("and is no ONNX file" in error or "let it end in .onnx" in error)
+    for name in ("new", "new.safetensors", "checkpoint-rounds.json"):
+        assert "let it end in .onnx" in refused(
+            capsys, "export", tmp_path, "--onnx", tmp_path / name
+        )
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    older = tmp_path / "older.onnx"
+    older.write_bytes(written[1].dense.file)
+    assert main(["export", str(tmp_path), "--onnx", str(older), "--no-latency"]) == 0
+    assert older.read_bytes() != written[1].dense.file
+
+
 def test_weights_that_the_method_does_not_train(quick, tmp_path, capsys):
     run(quick("lth", rounds=1), tmp_path / "run")
     error = refused(capsys, "export", tmp_path / "run", "--onnx", tmp_path / "a.onnx")

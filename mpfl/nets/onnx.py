@@ -7,6 +7,7 @@ import importlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -80,14 +81,7 @@ class Exported:
         return lambda: session.run(["logits"], {"pixels": pictures})[0]
 
 
-def exported(
-    network: nn.Module, shape: tuple[int, ...], facts: Mapping[str, str] | None = None
-) -> Exported:
-    """``network`` in evaluation mode and its ONNX form: ``pixels [batch, *shape]`` to ``logits``.
-
-    ``facts`` become the file's metadata. The network given stays as it is. Raises
-    :class:`~mpfl.types.MPFLError` if a package is missing.
-    """
+def _require_packages() -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
             importlib.import_module(package)
@@ -96,6 +90,29 @@ def exported(
                 f"export needs the package {package!r}; "
                 "get it with: pip install onnx onnxscript onnxruntime"
             ) from None
+
+
+def is_onnx(path: Path) -> bool:
+    """Whether a file holds an ONNX model. Raises if a package is missing."""
+    _require_packages()
+    import onnx
+
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())
+    except Exception:  # whatever keeps it from being read, it is none
+        return False
+    return bool(model.ir_version and model.graph.node)
+
+
+def exported(
+    network: nn.Module, shape: tuple[int, ...], facts: Mapping[str, str] | None = None
+) -> Exported:
+    """``network`` in evaluation mode and its ONNX form: ``pixels [batch, *shape]`` to ``logits``.
+
+    ``facts`` become the file's metadata. The network given stays as it is. Raises
+    :class:`~mpfl.types.MPFLError` if a package is missing.
+    """
+    _require_packages()
     import onnx
 
     network = copy.deepcopy(network).to("cpu", torch.float32).eval()

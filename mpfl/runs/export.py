@@ -21,7 +21,7 @@ from mpfl.filters import apply
 from mpfl.nets.cutting import compact, macs
 from mpfl.nets.hardware import on_threads
 from mpfl.nets.networks import build
-from mpfl.nets.onnx import Call, Classifier, Exported, exported, logit_difference
+from mpfl.nets.onnx import Call, Classifier, Exported, exported, is_onnx, logit_difference
 from mpfl.nets.pixels import noise_pictures
 from mpfl.nets.tensors import float_state, load_weights
 from mpfl.nets.tracing import layout_of
@@ -68,6 +68,7 @@ def export(
         raise MPFLError(f"{folder}: holds no {weights} weights; {remedy}")
     if to.is_dir() or not (to.parent.is_dir() and os.access(to.parent, os.W_OK)):
         raise MPFLError(f"{to}: cannot be written; name a file in a folder that is there")
+    _refuse_to_overwrite(to)
     config = run.config
     if config.get("prunes", "filter") != "filter":
         raise MPFLError(
@@ -121,6 +122,14 @@ def export(
         )
     write_atomically(to, made[1].file)
     return ExportedPair(made[0], made[1], worst, sizes)
+
+
+def _refuse_to_overwrite(to: Path) -> None:
+    """Files that this would replace are ONNX files, so never a run's own."""
+    if to.suffix.lower() != ".onnx":
+        raise MPFLError(f"{to}: is no name of an ONNX file; let it end in .onnx")
+    if to.is_file() and not is_onnx(to):
+        raise MPFLError(f"{to}: is there, and is no ONNX file; name another")
 
 
 def _facts(run: Run, weights: str, classes: Sequence[str]) -> dict[str, str]:
