@@ -63,12 +63,13 @@ def parser() -> argparse.ArgumentParser:
     again.add_argument("--budget", default="laptop", help="toy, laptop (default) or paper")
     again.add_argument("--workers", type=int, help="runs side by side; default: one a core")
     again.add_argument("--hours", type=float, metavar="H", help="begin no run after so long")
-    again.add_argument("--list", action="store_true", help="only show what is there and what not")
-    again.add_argument(
+    other = again.add_mutually_exclusive_group()
+    other.add_argument("--list", action="store_true", help="only show what is there and what not")
+    other.add_argument(
         "--check", type=int, metavar="N", help="run N recorded ones again and compare"
     )
     again.add_argument("--seed", type=int, default=0, help="chooses those that --check runs")
-    again.add_argument(
+    other.add_argument(
         "--draw", type=Path, metavar="FILE",
         help="of a figure: only draw it, from what is recorded, into FILE",
     )  # fmt: skip
@@ -180,12 +181,9 @@ def _compare(options: argparse.Namespace) -> None:
     runs = [read_run(folder) for folder in options.runs]
     print_comparison(runs)
     if options.figure is not None:
-        from mpfl.show.plots import comparison
+        from mpfl.show.plots import comparison, save_figure
 
-        try:
-            comparison(runs).savefig(options.figure, bbox_inches="tight")
-        except ValueError as error:  # no such format
-            raise MPFLError(f"--figure {options.figure}: {error}") from None
+        save_figure(comparison(runs), options.figure)
         print(f"figure: {options.figure}")
 
 

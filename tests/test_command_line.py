@@ -289,6 +289,13 @@ def test_compare_draws_a_figure(finished, tmp_path, capsys):
     assert main(["compare", str(finished), "--figure", str(path)]) == 0
     assert capsys.readouterr().out.endswith(f"figure: {path}\n")
     assert path.read_bytes().startswith(b"\x89PNG")
+    for bad in ("figure", "figure.", ".png", "figure.xyz"):
+        assert main(["compare", str(finished), "--figure", str(tmp_path / bad)]) == 2
+        assert "let it end in one of" in capsys.readouterr().err
+    (tmp_path / "folder.png").mkdir()
+    assert main(["compare", str(finished), "--figure", str(tmp_path / "folder.png")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert {each.name for each in tmp_path.iterdir()} == {"figure.png", "folder.png"}
     assert main(["compare", str(finished), "--figure", str(tmp_path / "figure.xyz")]) == 2
     error = capsys.readouterr().err
     assert "figure.xyz" in error and "png" in error and error.count("\n") == 1

@@ -47,8 +47,11 @@ def tampered(
     """Every honest ballot of a first round after ``fault``.
 
     A fault that draws nothing gives the ballots of a run, bit for bit. One that draws gives
-    others, equally likely: in a run the node's generator has trained before.
+    others, equally likely: in a run the node's generator has trained before. Raises
+    :class:`~mpfl.types.MPFLError` for ballots that are not bool.
     """
+    if honest.dtype != bool:
+        raise MPFLError(f"ballots are of type {honest.dtype}; give bool, True = kept")
     alive = masks.full(layout)
     return np.array(
         [

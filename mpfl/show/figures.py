@@ -85,7 +85,6 @@ def draw(what: str, results: Path, to: Path) -> None:
     cells = cells_behind(what, "laptop", results)
     if len(missing(cells, results)) == len(cells):
         raise MPFLError(f"{results}: holds no cell of figure {what!r}; reproduce it first")
-    try:
-        drawing.draw(results).savefig(to, bbox_inches="tight")
-    except ValueError as error:  # no such format
-        raise MPFLError(f"--draw {to}: {error}") from None
+    from mpfl.show.plots import save_figure
+
+    save_figure(drawing.draw(results), to)

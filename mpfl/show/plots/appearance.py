@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,6 +12,8 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from mpfl.types import MPFLError
 
 
 @contextmanager
@@ -44,3 +47,16 @@ def mean_and_range(axes: Axes, x: Any, values: np.ndarray, **look: Any) -> None:
     if len(values) > 1:
         low, high = values.min(axis=0), values.max(axis=0)
         axes.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
+
+
+def save_figure(figure: Figure, to: Path) -> None:
+    """Write a figure to the file named, in the format that its ending says.
+
+    Raises :class:`~mpfl.types.MPFLError` if the ending says none that can be drawn.
+    """
+    formats = figure.canvas.get_supported_filetypes()
+    if to.suffix[1:].lower() not in formats:
+        raise MPFLError(
+            f"{to}: its ending says no format; let it end in one of {', '.join(formats)}"
+        )
+    figure.savefig(to, bbox_inches="tight")
