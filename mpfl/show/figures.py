@@ -85,6 +85,6 @@ def draw(what: str, results: Path, to: Path) -> None:
     cells = cells_behind(what, "laptop", results)
     if len(missing(cells, results)) == len(cells):
         raise MPFLError(f"{results}: holds no cell of figure {what!r}; reproduce it first")
-    from mpfl.show.plots import save_figure
+    from mpfl.show.plots.appearance import save_figure
 
     save_figure(drawing.draw(results), to)
