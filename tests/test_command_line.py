@@ -276,6 +276,32 @@ def test_compare_shows_finished_runs(finished, capsys):
     assert capsys.readouterr().out.count("digits, toy, most_votes(k=None), seed 0\n") == 2
 
 
+def test_compare_says_in_what_runs_of_one_name_differ(runs, capsys):
+    one = runs[0]
+    others = [replace(one, config={**one.config, "units": u}) for u in ("heads", "heads,hidden")]
+    terminal.print_comparison([one, *others])
+    labels = capsys.readouterr().out.splitlines()[2::2]
+    assert labels == [
+        f"{one.label}, units=as usual",
+        f"{one.label}, units=heads",
+        f"{one.label}, units=heads,hidden",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({}, "of the filters, removed"),
+        ({"units": "heads"}, "of the units voted on, removed"),
+        ({"model": "gru"}, "of the units voted on, removed"),
+        ({"granularity": "weight"}, "of the weights voted on, removed"),
+    ],
+)
+def test_a_summary_says_what_was_voted_on(runs, capsys, config, says):
+    terminal.print_summary(replace(runs[0], config={**runs[0].config, **config}))
+    assert says in " ".join(capsys.readouterr().out.split())
+
+
 def test_compare_refuses_what_is_no_finished_run(finished, tmp_path, capsys):
     error = refused(capsys, "compare", finished, tmp_path / "nowhere")
     assert f"{tmp_path / 'nowhere'}: no such run" in error

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from mpfl.types import MPFLError, one_of
 
@@ -16,6 +17,22 @@ Prunes = Literal["filter", "weight"]
 
 Units = Literal["filters", "hidden", "heads", "recurrent"]
 """What is voted on: conv filters, hidden units of MLPs, attention heads, units of GRU or LSTM."""
+
+
+WITHOUT_FILTERS = ("vit", "gru", "lstm")
+"""Models of this package in which no filter can be cut out: a vote is on their other units."""
+
+
+def kinds_of_units(units: str | Sequence[str]) -> set[Units]:
+    """What ``units`` names, of :data:`Units`: one kind, or several in a list or between commas.
+
+    >>> sorted(kinds_of_units("heads, hidden"))
+    ['heads', 'hidden']
+    """
+    names = units.split(",") if isinstance(units, str) else units
+    kinds: dict[str, Units] = {kind: kind for kind in get_args(Units)}
+    return {kinds[one_of("units", name.strip(), kinds)] for name in names or ("",)}
+
 
 View = Literal["whole", "centre"]
 """What a network sees of a picture: all of it, or its centre, seven eighths of each side."""

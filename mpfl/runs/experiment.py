@@ -13,7 +13,7 @@ from mpfl.allocate import Quota, even
 from mpfl.data.noise import DataNoise
 from mpfl.data.partition import Partition, iid
 from mpfl.granularity import Granularity
-from mpfl.nets.settings import Precision, Prunes, Settings, Units, View
+from mpfl.nets.settings import Precision, Prunes, Settings, View, kinds_of_units
 from mpfl.node import Fault
 from mpfl.prune import Score, l2, needs_gradients
 from mpfl.runs import former
@@ -58,11 +58,13 @@ class Experiment:
 
     ``granularity`` is what a bit of a mask stands for (:mod:`mpfl.granularity`). A mask of kernels
     or single weights is held in training, and cuts nothing out. ``prunes`` and ``units`` are those
-    of :func:`mpfl.nets.tracing.layout_of`. ``units`` is what is voted on: conv filters, or hidden
-    units, attention heads, recurrent units; None: the filters, or all that can be cut in a network
-    where no filter can. ``head="fresh"`` draws the last linear layer anew, as torch does, at the
-    start of every training that begins from w0: each node's in each mask round, and the final
-    central one. Where weights are averaged it is part of them.
+    of :func:`mpfl.nets.tracing.layout_of`. ``units`` is what is voted on: ``"filters"``,
+    ``"hidden"`` units, attention ``"heads"``, ``"recurrent"`` units, or several, as in
+    ``"heads,hidden"``; None: the filters, or all that can be cut in a network where no filter can.
+
+    ``head="fresh"`` draws the last linear layer anew, as torch does, at the start of every training
+    that begins from w0: each node's in each mask round, and the final central one. Where weights
+    are averaged it is part of them.
 
     Any value of the right kind will do, a reader's own as well as one of this package. Raises
     :class:`~mpfl.types.MPFLError` for fields that cannot go together.
@@ -88,7 +90,7 @@ class Experiment:
     score: Score = l2
     vote: Rule = most_votes()
     prunes: Prunes = "filter"
-    units: Units | None = None
+    units: str | None = None
     coding: Coding = "shortest"
     rewind: bool = True
     data_noise: DataNoise | None = None
@@ -125,7 +127,11 @@ class Experiment:
         one_of("federated_decay", self.federated_decay, get_args(Decay))
         one_of("prunes", self.prunes, get_args(Prunes))
         if self.units is not None:
-            one_of("units", self.units, get_args(Units))
+            if not isinstance(self.units, str):
+                raise MPFLError(
+                    f"units is {self.units!r}; give text, several kinds as in 'heads,hidden'"
+                )
+            kinds_of_units(self.units)
         one_of("granularity", self.granularity, get_args(Granularity))
         one_of("pooled", self.pooled, get_args(Pooled))
         one_of("view", self.view, get_args(View))

@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from mpfl.nets.settings import WITHOUT_FILTERS
+from mpfl.runs.experiment import changes
 from mpfl.runs.record import Run
 
 console = Console()
@@ -41,9 +43,8 @@ def print_summary(run: Run) -> None:
     table = Table(title=f"{summary['recipe']}, {summary['budget']}, seed {summary['seed']}")
     table.add_column("what")
     table.add_column("result", justify="right")
-    bit = run.config.get("granularity", "filter")
     rows = [
-        (f"sparsity (share of {bit}s removed)", f"{summary['sparsity']:.3f}"),
+        (f"sparsity (of the {_voted_on(run)}, removed)", f"{summary['sparsity']:.3f}"),
         ("parameters", f"{summary['parameters']:,} of {summary['parameters_dense']:,}"),
         ("accuracy, trained centrally", percent(summary["accuracy_central"])),
         ("accuracy, trained by FedAvg", percent(summary["accuracy_federated"])),
@@ -57,6 +58,27 @@ def print_summary(run: Run) -> None:
     print_line(f"run folder: {run.folder}")
 
 
+def _voted_on(run: Run) -> str:
+    """What has a bit: filters, as a rule."""
+    granularity, units = run.config.get("granularity", "filter"), run.config.get("units")
+    if granularity != "filter":
+        return f"{granularity}s voted on"
+    usual = "all" if run.config["model"] in WITHOUT_FILTERS else "filters"
+    return "filters" if (units or usual) == "filters" else "units voted on"
+
+
+def _apart(runs: Sequence[Run]) -> list[str]:
+    """For each run the fields in which it differs from others of its recipe, budget and rule."""
+    settings = [changes(run.config) for run in runs]
+    texts = []
+    for run, own in zip(runs, settings, strict=True):
+        alike = [o for other, o in zip(runs, settings, strict=True) if other.label == run.label]
+        names = dict.fromkeys(name for other in alike for name in other)
+        differ = [name for name in names if any(o.get(name) != own.get(name) for o in alike)]
+        texts.append("".join(f", {name}={own.get(name, 'as usual')}" for name in differ))
+    return texts
+
+
 def print_comparison(runs: Sequence[Run]) -> None:
     """Each run's name with its numbers below, aligned: the same on any screen and in a file."""
 
@@ -68,9 +90,9 @@ def print_comparison(runs: Sequence[Run]) -> None:
     print_line(
         row("sparsity", "parameters", "centrally", "by FedAvg", "rounds", "final FedAvg"), "bold"
     )
-    for run in runs:
+    for run, apart in zip(runs, _apart(runs), strict=True):
         s = run.summary
-        print_line(run.label, "cyan")
+        print_line(run.label + apart, "cyan")
         print_line(
             row(
                 f"{s['sparsity']:.3f}",
