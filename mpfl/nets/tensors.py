@@ -25,6 +25,18 @@ def to_numpy(module: nn.Module) -> dict[str, np.ndarray]:
     }
 
 
+def as_they_are(module: nn.Module) -> dict[str, np.ndarray]:
+    """A module's weights as arrays of their own precision; bfloat16, which numpy lacks, as float32.
+
+    They may share the module's memory.
+    """
+    arrays = {}
+    for name, tensor in float_state(module).items():
+        tensor = tensor.detach().cpu()
+        arrays[name] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return arrays
+
+
 def load_weights(module: nn.Module, weights: Weights) -> None:
     """Copy weights into a module of the same shapes, in place.
 
@@ -41,7 +53,8 @@ def load_weights(module: nn.Module, weights: Weights) -> None:
             )
     with torch.no_grad():
         for name, tensor in state.items():
-            tensor.copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))
+            array = np.ascontiguousarray(weights[name]).reshape(tensor.shape)  # () became (1,)
+            tensor.copy_(torch.from_numpy(array))
 
 
 def tensors_in(value: Any) -> list[torch.Tensor]:

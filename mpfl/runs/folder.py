@@ -83,7 +83,7 @@ def append_round(path: Path, line: Mapping[str, Any]) -> None:
 
 def save_weights(path: Path, weights: Weights) -> None:
     """Weights as a safetensors file."""
-    dense = {name: np.ascontiguousarray(array) for name, array in weights.items()}
+    dense = {n: np.ascontiguousarray(array).reshape(array.shape) for n, array in weights.items()}
     write_atomically(path, safetensors.numpy.save(dense))
 
 
