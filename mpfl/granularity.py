@@ -21,10 +21,10 @@ Granularity: TypeAlias = Literal["filter", "kernel", "weight"]
 def finer(layout: Layout, granularity: Granularity) -> Layout:
     """The same network, with one bit per kernel or per weight in place of one per filter.
 
-    Biases, norms and the last linear layer are not masked, and nobody reads a kernel: so there are
-    no readers. ``"filter"`` gives the layout itself. Raises :class:`~mpfl.types.MPFLError` for
-    units that are not the filters of one weight, such as attention heads, or filters that a
-    depthwise convolution goes with.
+    Biases, norms and layers without a vote (``layout.fixed``) are not masked, and nobody reads a
+    kernel: so there are no readers. ``"filter"`` gives the layout itself. Raises
+    :class:`~mpfl.types.MPFLError` for units that are not the filters of one weight, such as
+    attention heads, or filters that a depthwise convolution goes with.
 
     >>> layout = Layout((Layer("conv", 4, "w", ("w", "b")),), {"w": (4, 2, 3, 3), "b": (4,)})
     >>> [finer(layout, granularity).filters for granularity in ("filter", "kernel", "weight")]
@@ -41,7 +41,8 @@ def finer(layout: Layout, granularity: Granularity) -> Layout:
         if layer.more or layer.grid or matrices != [layer.weight]:
             raise MPFLError(
                 f"granularity {granularity!r}: the units of layer {layer.name!r} are not the "
-                "filters of one weight; leave granularity at filter"
+                "rows of one weight; vote on other units (units=hidden, or filters), or leave "
+                "granularity at filter"
             )
         shape = layout.shapes[layer.weight]
         grid = shape if granularity == "weight" else shape[:2]

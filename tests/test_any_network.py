@@ -1,11 +1,13 @@
 """The law of every network that is followed: masked and cut, it is the same one."""
 
 import functools
+import math
 
 import numpy as np
 import pytest
 import torch
 from any_networks import SMALL
+from odd_networks import ANY_SIZE, ODD, nano
 from torch import nn
 from torchvision import models
 from toys import random_mask, same
@@ -23,6 +25,7 @@ from mpfl.seeds import rng_for
 
 NETWORKS = {
     **{f"small: {name}": made for name, made in SMALL.items()},
+    **{f"odd: {name}": made for name, made in ODD.items()},
     **{f"mpfl: {name}": made for name, made in OWN.items()},
     **{f"torchvision: {name}": made for name, made in TORCHVISION.items()},
 }
@@ -47,13 +50,15 @@ def original(name):
     module, rng = make().double(), rng_for(0, "any network", name)
     with torch.no_grad():
         for tensor_name, tensor in float_state(module).items():
-            draw = rng.standard_normal(tensor.shape) / np.sqrt(max(1, tensor[:1].numel()) / 2)
+            draw = rng.standard_normal(tensor.shape) / np.sqrt(
+                max(1, math.prod(tensor.shape[1:])) / 2
+            )
             if tensor_name.endswith("running_var"):
                 draw = rng.uniform(0.5, 2, tensor.shape)
             tensor.copy_(torch.from_numpy(np.asarray(draw)))
     for part in module.modules():
         for rate in ("p", "dropout"):
-            if isinstance(getattr(part, rate, None), float):
+            if part.__module__.startswith("torch") and isinstance(getattr(part, rate, None), float):
                 setattr(part, rate, 0.0)
     shown = torch.zeros(2, *shape)
     return module, layout_of(module, inputs=shown, verify=name in THOROUGH)
@@ -144,8 +149,45 @@ def test_every_layer_has_a_vote_or_a_reason_why_not(name):
             assert depthwise or WITHIN.get(name, "?") in path or path in voted, path
 
 
-WITHIN = {"small: torch's encoder": "encoder.", "torchvision: swin_t": ".attn."}
+WITHIN = {
+    "small: torch's encoder": "encoder.",
+    "odd: an encoder without biases": "0.",
+    "torchvision: swin_t": ".attn.",
+}
 """Linear layers that nobody calls: torch's encoder and Swin's attention read their weights."""
+
+
+@pytest.mark.parametrize("made", ["nano", "torch's encoder"])
+def test_several_kinds_of_units_are_said_in_one_text_or_a_list(made):
+    module = nn.Sequential(nn.Linear(12, 12), nn.TransformerEncoderLayer(12, 4, 16, dropout=0))
+    module = nano("stored") if made == "nano" else module
+    shown = torch.zeros(2, 7, 12)
+    sizes = [
+        layout_of(module, inputs=shown, units=units).sizes
+        for units in ("heads,hidden", ("hidden", "heads"), ["heads", "hidden"])
+    ]
+    assert sizes[0] == sizes[1] == sizes[2]
+    heads = layout_of(module, inputs=shown, units="heads").sizes
+    assert set(heads) <= set(sizes[0]) and set(heads.values()) == {4}
+
+
+@pytest.mark.parametrize("name", ANY_SIZE)
+def test_followed_on_one_size_it_is_cut_for_all(name):
+    for module, layout, mask, rng in draws(f"odd: {name}"):
+        small, whole = compact(module, mask, layout).eval(), masked(module, mask, layout).eval()
+        for shape in larger(ANY_SIZE[name][1]):
+            x = torch.from_numpy(rng.standard_normal(shape))
+            assert_near({"out": small(x).detach().numpy()}, {"out": whole(x).detach().numpy()})
+
+
+def larger(shape):
+    """Another batch, another length or number of frames, larger pictures."""
+    yield (1, *shape)
+    yield (7, *shape)
+    if len(shape) != 3:
+        yield (3, 2 * shape[0] + 1, *shape[1:])
+    if len(shape) > 2:
+        yield (3, *shape[:-2], 12, 16)
 
 
 @pytest.mark.parametrize("name", FULL)

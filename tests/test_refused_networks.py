@@ -1,5 +1,6 @@
 """What cannot be followed is refused in one line: what, where, and what to do about it."""
 
+import random
 import warnings
 
 import numpy as np
@@ -74,10 +75,69 @@ def one_norm_twice():
     return net
 
 
+def listened_to():
+    net = picture_net(lambda net, x: net.norm(x), norm=nn.BatchNorm2d(8))
+    net.norm.register_forward_hook(lambda part, given, out: out + 1)
+    return net
+
+
+def without_gradients(net, x):
+    with torch.no_grad():
+        y = net.b(x)
+    return y + net.c(x)
+
+
+def halved_in_training(net, x):
+    y = net.b(x)
+    return (y * 0.5 if net.training else y) + net.c(x)
+
+
+def cut_at_half(compute, device="cpu"):
+    """Half of each layer's filters, of two layers that are added the other halves."""
+    net = picture_net(compute, b=conv(8, 8), c=conv(8, 8)).to(device)
+    layout = layout_of(net, verify=False)
+    half = {name: np.arange(size) < size // 2 for name, size in layout.sizes.items()}
+    return compact(net, half | {"c": ~half["b"]}, layout)
+
+
+def after_a_forward():
+    def remembers(net, x):
+        net.seen = [x]
+        return x
+
+    net = picture_net(remembers)
+    net(torch.zeros(2, *PICTURES))
+    return net
+
+
+def with_a_plain_tensor():
+    net = picture_net(lambda net, x: x + net.shift)
+    net.shift = torch.ones(1, 8, 1, 1)
+    return net
+
+
+def padded_words():
+    layer = nn.TransformerEncoderLayer(12, 4, 16, batch_first=True)
+    return Net(
+        lambda net, x: net.head(net.words(net.table(x), src_key_padding_mask=x == 0).mean(1)),
+        table=nn.Embedding(20, 12),
+        words=nn.TransformerEncoder(layer, 1),
+        head=nn.Linear(12, 5),
+    )
+
+
+def weighing():
+    def compute(net, x):
+        mixed, weights = net.a(x, x, x)
+        return net.head((x + mixed * weights.mean()).mean(1))
+
+    return Net(compute, a=nn.MultiheadAttention(12, 4, batch_first=True), head=nn.Linear(12, 5))
+
+
 REFUSED = {
     "dropout that puts out no zeros": (
         lambda: layout_of(picture_net(lambda net, x: F.alpha_dropout(x, 0.5, net.training))),
-        r"^alpha_dropout \(alpha_dropout\): units cannot be followed through this .*units=$",
+        r"^alpha_dropout \(alpha_dropout\): there is no rule for what this does to channels; write",
     ),
     "weight norm, as a parametrization": (
         lambda: layout_of(normed(nn.utils.parametrizations.weight_norm)),
@@ -90,21 +150,83 @@ REFUSED = {
     ),
     "it decides by numbers": (
         lambda: layout_of(picture_net(decides)),
-        r"^Net: forward cannot be traced \(.*control flow\); it may not decide by the numbers in a "
-        r"tensor: move such a decision out of forward$",
+        r"^Net: forward cannot be traced \(.*control flow\); it may not decide by the numbers or "
+        r"the sizes of a tensor, .*: move such a decision out of forward$",
     ),
     "tracing fails": (
         lambda: layout_of(picture_net(lambda net, x: torch.from_numpy(x.numpy()))),
         r"^Net: forward cannot be traced \(.*\); .* move such a decision out of forward$",
     ),
     "an operation that mixes channels": (
-        lambda: layout_of(picture_net(lambda net, x: x.cumsum(1))),
-        r"^cumsum \(cumsum\): units cannot be followed through this \(cumsum\); write it with "
-        r"operations that keep channels apart, or name the units to vote on with units=$",
+        lambda: layout_of(picture_net(lambda net, x: x.prod(1, keepdim=True) + x)),
+        r"^prod \(prod\): there is no rule for what this does to channels; write it with "
+        r"operations that keep channels apart$",
+    ),
+    "an operation that has another name": (
+        lambda: layout_of(picture_net(lambda net, x: torch.einsum("bchw,bdhw->bchw", x, x))),
+        r"^einsum \(einsum\): there is no rule .*; write it with matmul$",
     ),
     "a layer without a rule": (
-        lambda: layout_of(picture_net(lambda net, x: net.up(x), up=nn.ConvTranspose2d(8, 8, 3))),
-        r"^up: units cannot be followed through this \(up\); write it with operations",
+        lambda: layout_of(picture_net(lambda net, x: net.up(x), up=nn.FractionalMaxPool2d(2, 6))),
+        r"^up \(FractionalMaxPool2d\): there is no rule for what this does to channels; write it",
+    ),
+    "a transposed conv in groups": (
+        lambda: layout_of(
+            picture_net(lambda net, x: net.up(x), up=nn.ConvTranspose2d(8, 8, 3, groups=2))
+        ),
+        r"^up: filters cannot be cut out of a transposed conv with groups; leave groups at 1$",
+    ),
+    "a hook": (
+        lambda: layout_of(listened_to()),
+        r"^norm: has a forward hook, and what it does to channels cannot be followed; remove it, ",
+    ),
+    "a draw of its own": (
+        lambda: layout_of(picture_net(lambda net, x: x * torch.rand(1))),
+        r"^Net: forward draws a random number by itself, .*; draw with a module, such as nn\.",
+    ),
+    "a draw of Python's": (
+        lambda: layout_of(picture_net(lambda net, x: x * random.random())),
+        r"^Net: forward draws a random number by itself, ",
+    ),
+    "no gradients at all": (
+        lambda: layout_of(picture_net(lambda net, x: torch.sigmoid(x).mul_(x))),
+        r"^Net: has no gradients \(one of the variables .*\), so it cannot be trained; mend its ",
+    ),
+    "no gradients": (
+        lambda: cut_at_half(without_gradients),
+        r"^add: .* but forward runs b without gradients; write that as a module of torch's or ",
+    ),
+    "another step in training": (
+        lambda: cut_at_half(halved_in_training),
+        r"^add: .* but forward differs between training and evaluation; write that as a module",
+    ),
+    "a kept result": (
+        lambda: layout_of(after_a_forward()),
+        r"^seen: holds what an earlier forward computed, which cannot be copied; delete it first$",
+    ),
+    "a lazy layer": (
+        lambda: layout_of(nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(3))),
+        r"^0\.weight: has no shape yet; run one batch through the network first$",
+    ),
+    "a wrapped network": (
+        lambda: layout_of(nn.DataParallel(own_residual())),
+        r"^the network is wrapped in DataParallel; give its \.module$",
+    ),
+    "weights without numbers": (
+        lambda: cut_at_half(lambda net, x: net.b(x) + net.c(x), device="meta"),
+        r"^a\.weight: has no numbers to cut \(it is on the meta device\); load them$",
+    ),
+    "a tensor that is no buffer": (
+        lambda: layout_of(with_a_plain_tensor()),
+        r"^Net: what it reads is not known \(.*device.*\); register tensors .* with register_buf",
+    ),
+    "nested tensors": (
+        lambda: layout_of(padded_words(), inputs=torch.ones(2, 7, dtype=torch.long)),
+        r"^Net: forward fails .*nested_tensor.*; make its encoder with enable_nested_tensor=False$",
+    ),
+    "weights of attention": (
+        lambda: layout_of(weighing(), inputs=WORDS, units="heads"),
+        r"forward uses the attention weights of a, a mean over heads; call it with need_weights",
     ),
     "no inputs": (
         lambda: layout_of(mlp()),
@@ -135,8 +257,8 @@ REFUSED = {
     ),
     "units that the network has not": (
         lambda: layout_of(own_residual(), units="recurrent"),
-        r"^Net: no recurrent of it can be cut out \(.*units are recurrent here.*\); choose other "
-        r"units=, or another network$",
+        r"^Net: no recurrent of it can be cut out \(.*to vote here, add 'filters' to units=.*\); "
+        r"choose other units=, or another network$",
     ),
     "an LSTM with a projection": (
         lambda: layout_of(nn.Sequential(nn.LSTM(12, 8, proj_size=4)), inputs=WORDS),
@@ -169,7 +291,7 @@ REFUSED = {
             )
         ),
         r"^add: the smaller network needs another step here, but forward differs between training "
-        r"and evaluation; write what differs as a module, such as nn.Dropout$",
+        r"and evaluation; write that as a module of torch's or torchvision's, such as nn.Dropout",
     ),
 }
 

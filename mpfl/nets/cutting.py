@@ -13,11 +13,11 @@ from torch.nn.modules.batchnorm import _NormBase as NormBase
 
 from mpfl import masks
 from mpfl.filters import Layout, cut, cut_shapes
-from mpfl.nets.follow.network import without_numbers
+from mpfl.nets.follow.network import channels_read, first_line, without_numbers
 from mpfl.nets.layouts import followed, untried_layout
 from mpfl.nets.placing import FewerHeads, UnevenRecurrent
 from mpfl.nets.repair import repaired
-from mpfl.nets.tensors import float_state, load_weights
+from mpfl.nets.tensors import as_they_are, float_state, load_weights
 from mpfl.types import Mask, MPFLError
 
 
@@ -27,8 +27,13 @@ def skeleton(module: nn.Module, mask: Mask, layout: Layout | None = None) -> nn.
     Its weights are not set: :func:`~mpfl.filters.cut` gives those that belong in it. Raises
     :class:`~mpfl.types.MPFLError` if the mask is another model's or empties a layer.
     """
-    layout = layout or untried_layout(module)
+    layout = layout or _usual_layout(module, mask)
     masks.check(mask, layout)
+    if any(layer.grid for layer in layout.layers):
+        raise MPFLError(
+            "a mask of kernels or single weights leaves no smaller network; apply it to the "
+            "weights (mpfl.filters.apply), or vote on filters"
+        )
     if empty := [name for name, bits in mask.items() if not bits.any()]:
         raise MPFLError(
             f"the mask leaves layer {empty[0]!r} without a filter, so nothing comes through it; "
@@ -42,10 +47,19 @@ def skeleton(module: nn.Module, mask: Mask, layout: Layout | None = None) -> nn.
     walk = followed(module, layout.example or None)
     small = repaired(small, walk, layout, mask)
     placed = {name: b for name, b in small.named_buffers() if b.device.type != "meta"}
-    first = next(module.parameters())
-    small = small.to_empty(device=first.device).to(first.dtype)
+    small = small.to_empty(device=next(module.parameters()).device)
     _fill_constants(small, dict(module.named_buffers()) | placed)
     return small
+
+
+def _usual_layout(module: nn.Module, mask: Mask) -> Layout:
+    """The layout of a network that is asked for nothing in particular, if the mask is of it."""
+    try:
+        layout = untried_layout(module)
+        masks.check(mask, layout)
+    except MPFLError as error:
+        raise MPFLError(f"{error}; or give the layout= that the mask was made for") from error
+    return layout
 
 
 def _fill_constants(small: nn.Module, constants: dict[str, torch.Tensor]) -> None:
@@ -69,10 +83,11 @@ def compact(module: nn.Module, mask: Mask, layout: Layout | None = None) -> nn.M
     apply(weights of module, m)``. ``layout`` is that of ``module``, if it is not to be found out
     again. Raises what :func:`skeleton` raises.
     """
-    layout = layout or untried_layout(module)
+    layout = layout or _usual_layout(module, mask)
     small = skeleton(module, mask, layout)
-    dense = {name: tensor.cpu().numpy() for name, tensor in float_state(module).items()}
-    load_weights(small, cut(dense, mask, layout))
+    if empty := [name for name, each in float_state(module).items() if each.is_meta]:
+        raise MPFLError(f"{empty[0]}: has no numbers to cut (it is on the meta device); load them")
+    load_weights(small, cut(as_they_are(module), mask, layout))
     # Unlike w0 in a skeleton, this network has a past: its batch norms have counted batches.
     counted = dict(module.named_buffers())
     for name, buffer in small.named_buffers():
@@ -82,27 +97,38 @@ def compact(module: nn.Module, mask: Mask, layout: Layout | None = None) -> nn.M
 
 
 def macs(
-    module: nn.Module, pixels: int, mask: Mask | None = None, *, channels: int | None = None
+    module: nn.Module,
+    pixels: int,
+    mask: Mask | None = None,
+    *,
+    channels: int | None = None,
+    layout: Layout | None = None,
 ) -> int:
     """Multiply-accumulates per picture, after cutting.
 
-    ``pixels`` is the height and width of the picture, ``channels`` what its first conv reads, if
-    it begins with none. Those that place channels in a sum count too, since they are computed.
+    ``pixels`` is the height and width of the picture, ``channels`` what the network reads, if no
+    conv of it says so, ``layout`` that of the mask, if it is not the usual one. Layers that place
+    channels in a sum count too, since they are computed.
     """
     from torch.utils.flop_counter import FlopCounterMode  # brings triton, which nothing else needs
 
-    small = module if mask is None else skeleton(module, mask)
+    small = module if mask is None else skeleton(module, mask, layout)
     meta = without_numbers(small).eval()
-    convs = (part.in_channels for part in meta.modules() if isinstance(part, nn.Conv2d))
-    if (inputs := channels or next(convs, None)) is None:
-        raise MPFLError(
-            f"macs: {type(module).__name__} has no Conv2d, so what it reads is not known; "
-            "give channels="
-        )
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        dtype = next(meta.parameters()).dtype
-        meta(torch.empty(1, inputs, pixels, pixels, device="meta", dtype=dtype))
-    return counter.get_total_flops() // 2
+    reasons = []
+    for count in [channels] if channels else channels_read(meta):
+        picture = torch.empty(1, count, pixels, pixels, device="meta")
+        picture = picture.to(next(meta.parameters()).dtype)
+        try:
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                meta(picture)
+        except Exception as error:  # whatever a forward may raise
+            reasons.append(first_line(error))
+        else:
+            return counter.get_total_flops() // 2
+    raise MPFLError(
+        f"macs: {type(module).__name__} does not read pictures of {pixels} x {pixels} pixels "
+        f"({(reasons or ['it has no Conv2d'])[0]}); give channels=, or pixels that it takes"
+    )
 
 
 def _resize(
@@ -131,6 +157,8 @@ def _resize(
         if depthwise:  # as many groups as channels are left
             part.groups = part.out_channels // multiple
         part.in_channels = per_group * part.groups
+    elif isinstance(part, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        part.in_channels, part.out_channels = part.weight.shape[:2]
     elif isinstance(part, NormBase):
         numbers = part.running_mean if part.weight is None else part.weight
         part.num_features = part.num_features if numbers is None else len(numbers)

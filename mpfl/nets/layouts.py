@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import nn
 
 from mpfl.filters import Layer, Layout, Reader, Slices
+from mpfl.nets.follow.graphs import graphs
 from mpfl.nets.follow.layers import LAYERS, rule_of_layer
-from mpfl.nets.follow.network import Inputs, example, graphs, without_hooks, without_numbers
+from mpfl.nets.follow.network import Inputs, example, without_numbers
 from mpfl.nets.follow.owners import ALWAYS, NEVER, Owners, UnitKind, Writer
 from mpfl.nets.follow.rules import rule_of
 from mpfl.nets.follow.walk import CutAxis, Step, StepRule, Walk, Walker
-from mpfl.nets.placing import FewerHeads, Picked, Placed, UnevenRecurrent
-from mpfl.nets.settings import Units
-from mpfl.nets.tensors import float_state, tensors_in
-from mpfl.types import MPFLError, one_of
+from mpfl.nets.refusals import refuse_after_a_walk, refuse_before_a_walk, refuse_other_kinds
+from mpfl.nets.settings import Units, kinds_of_units
+from mpfl.nets.tensors import float_state
+from mpfl.types import MPFLError
 
 
 def untried_layout(
     module: nn.Module,
     inputs: Inputs | None = None,
-    units: Units | Sequence[Units] | None = None,
+    units: str | Sequence[Units] | None = None,
 ) -> Layout:
     """:func:`~mpfl.nets.tracing.layout_of` without its trial, which cuts and so stands above."""
     walk = followed(module, inputs)
@@ -36,37 +37,58 @@ def untried_layout(
 MOST_REASONS = 4
 """How many reasons an error names."""
 
-_WALKS: weakref.WeakKeyDictionary[nn.Module, tuple[Any, Walk]] = weakref.WeakKeyDictionary()
+_WALKS: weakref.WeakKeyDictionary[nn.Module, tuple[Any, list[Any], Walk]] = (
+    weakref.WeakKeyDictionary()
+)
+"""For each network what it was like, the inputs that it was shown, and what following it found."""
 
 
 def followed(module: nn.Module, inputs: Inputs | None = None) -> Walk:
     """The walk through a network; a second one of the same network costs nothing."""
-    structure = [(path, type(part)) for path, part in module.named_modules()]
-    shapes = [(name, tensor.shape) for name, tensor in module.state_dict(keep_vars=True).items()]
-    shown = [tuple(x.shape) for x in tensors_in(inputs)]
-    key = (structure, shapes, shown)
-    if module in _WALKS and _WALKS[module][0] == key:
-        return _WALKS[module][1]
-    _refuse_two_names(module)
-    _refuse_hooked_weights(module)
-    for path, part in module.named_modules():
-        if isinstance(part, Placed | Picked | FewerHeads | UnevenRecurrent):
-            raise MPFLError(
-                f"{path}: units have been cut out of this network, and what is left cannot be "
-                "followed again; cut the whole network, with a mask that keeps what both keep"
-            )
+    refuse_other_kinds(module)
+    now, shown = _identity(module), _plain(inputs if isinstance(inputs, tuple) else (inputs,))
+    if module in _WALKS:
+        before, inputs_before, walk = _WALKS[module]
+        if now == before and shown in inputs_before:
+            return walk
+    refuse_before_a_walk(module)
     with torch.device("cpu"):  # labels are numbers, whatever device new tensors go to by default
         walk = _walked(module, inputs)
-    _refuse_the_unused(module, walk)
-    _refuse_the_unstored(module, walk)
-    _WALKS[module] = key, walk
+    refuse_after_a_walk(module, walk)
+    _WALKS[module] = now, [shown, _plain(walk.example)], walk
     return walk
+
+
+def _identity(module: nn.Module) -> Any:
+    """Equal as long as no forward can tell the difference, but for numbers in tensors."""
+    parts = [(path, type(part), _settings(part)) for path, part in module.named_modules()]
+    tensors = [*module.named_parameters(remove_duplicate=False), *module.named_buffers()]
+    return parts, [(name, id(tensor), tuple(tensor.shape)) for name, tensor in tensors]
+
+
+def _settings(part: nn.Module) -> dict[str, Any]:
+    """All that a forward may decide by, but for its mode."""
+    return {
+        name: _plain(value)
+        for name, value in vars(part).items()
+        if name != "training" and not name.startswith("_")
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A value as far as a forward can decide by it."""
+    if isinstance(value, torch.Tensor):
+        return tuple(value.shape), "float" if value.is_floating_point() else value.dtype
+    if isinstance(value, list | tuple | set):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return [(str(name), _plain(each)) for name, each in value.items()]
+    return value if isinstance(value, int | float | str | None) else id(value)
 
 
 def _walked(module: nn.Module, inputs: Inputs | None) -> Walk:
     walk = Walk()
     bare = without_numbers(module).float()
-    without_hooks(bare)
     count = len(inputs) if isinstance(inputs, tuple) else 1
     walk.graphs = graphs(bare, count, tuple(LAYERS))
     walk.example = example(bare, inputs)
@@ -79,76 +101,27 @@ def _walked(module: nn.Module, inputs: Inputs | None) -> Walk:
 
 def share_walk(twin: nn.Module, module: nn.Module) -> None:
     """``twin`` is a copy of ``module``, and what is known of one is known of the other."""
-    _WALKS[twin] = _WALKS[module]
+    _, shown, walk = _WALKS[module]
+    _WALKS[twin] = _identity(twin), shown, walk
 
 
 def _rule(step: Step) -> StepRule | None:
     return rule_of_layer(step) or rule_of(step.node, step.module)
 
 
-def _refuse_two_names(module: nn.Module) -> None:
-    """One tensor under two names would be cut by two masks."""
-    names: dict[int, str] = {}
-    every = [
-        *module.named_parameters(remove_duplicate=False),
-        *module.named_buffers(remove_duplicate=False),
-    ]
-    for name, tensor in every:
-        if (first := names.setdefault(id(tensor), name)) != name:
-            raise MPFLError(
-                f"{name}: is the same tensor as {first}, so two masks would cut it; give the layer "
-                "one name, which forward may use as often as it likes"
-            )
-
-
-def _refuse_the_unused(module: nn.Module, walk: Walk) -> None:
-    for name, _ in module.named_parameters():
-        parents = {name.rsplit(".", cut)[0] for cut in range(name.count(".") + 1)}
-        if not parents & walk.used:
-            raise MPFLError(
-                f"{name.rpartition('.')[0] or name}: forward never uses it, so no unit of it is "
-                "read; remove it from the network"
-            )
-
-
-def _refuse_hooked_weights(module: nn.Module) -> None:
-    """A weight that a hook works out before every forward, as the old weight norm does."""
-    for path, part in module.named_modules():
-        for name, value in vars(part).items():
-            if isinstance(value, torch.Tensor) and value.grad_fn is not None:
-                raise _worked_out(f"{path}.{name}".lstrip("."))
-
-
-def _refuse_the_unstored(module: nn.Module, walk: Walk) -> None:
-    """A weight that is worked out from others is nothing to cut."""
-    stored = module.state_dict()
-    for place in walk.places.values():
-        if place.tensor not in stored:
-            raise _worked_out(place.tensor)
-
-
-def _worked_out(tensor: str) -> MPFLError:
-    return MPFLError(
-        f"{tensor}: is not stored but worked out, by a parametrization or a hook; make it a "
-        "parameter first, with torch.nn.utils.parametrize.remove_parametrizations or "
-        "torch.nn.utils.remove_weight_norm"
-    )
-
-
 # --- from a walk to a layout -------------------------------------------------------------
 
 
-def _chosen(module: nn.Module, walk: Walk, units: Units | Sequence[Units] | None) -> Owners:
+def _chosen(module: nn.Module, walk: Walk, units: str | Sequence[Units] | None) -> Owners:
     """The owners of a walk, where what is not voted on is fixed."""
     asked: list[set[UnitKind]] = [{"filters"}, {"filters", "hidden", "heads", "recurrent"}]
     if units is not None:
-        asked = [{units} if isinstance(units, str) else set(units)]
-        for unit in asked[0]:
-            one_of("units", unit, get_args(Units))
+        asked = [{*kinds_of_units(units)}]
     for wanted in asked:
         owners = walk.owners.copy()
-        kinds = {writer.kind for writer, _ in owners.roots()}
-        owners.fix_kinds(kinds - wanted, f"units are {' and '.join(sorted(wanted))} here")
+        for kind in {writer.kind for writer, _ in owners.roots()} - wanted:
+            on = " and ".join(sorted(wanted))
+            owners.fix_kinds({kind}, f"the vote is on {on}; to vote here, add {kind!r} to units=")
         _fix_unread(walk, owners)
         if any(True for _ in owners.roots()):
             return owners
@@ -163,18 +136,24 @@ def _chosen(module: nn.Module, walk: Walk, units: Units | Sequence[Units] | None
 
 def _fix_unread(walk: Walk, owners: Owners) -> None:
     """Layers that nothing reads for itself: their channels always stay, or nobody wants them."""
-    read: set[int] = set()
-    for place in walk.places.values():
-        if not place.owned:
-            read.update(*(owners.writers_of(int(label)) for label in place.labels.unique()))
+    read, ever = _read(walk, owners), _read(walk, walk.owners)
     for writer, units in list(owners.roots()):
         if read.isdisjoint(units):
-            if not writer.joins:
+            if not writer.joins and ever.isdisjoint(units):
                 raise MPFLError(
                     f"{writer.path}: nothing reads its units; remove it, or end the network with a "
                     "Linear"
                 )
             owners.fix_units(units, "it adds to channels that always stay")
+
+
+def _read(walk: Walk, owners: Owners) -> set[int]:
+    """The units that some layer reads, and that are not fixed."""
+    read: set[int] = set()
+    for place in walk.places.values():
+        if not place.owned:
+            read.update(*(owners.writers_of(int(label)) for label in place.labels.unique()))
+    return read
 
 
 def layout_from(module: nn.Module, walk: Walk, owners: Owners) -> Layout:
@@ -187,6 +166,7 @@ def layout_from(module: nn.Module, walk: Walk, owners: Owners) -> Layout:
     sizes = {writer.path: len(units) for writer, units in owners.roots()}
     own: dict[str, list[str]] = {name: [] for name in sizes}
     more: dict[str, list[Slices]] = {name: [] for name in sizes}
+    weights: dict[str, str] = {}  # the tensor that each layer is known by
     readers = []
     for place in walk.places.values():
         units_of = {
@@ -200,15 +180,22 @@ def layout_from(module: nn.Module, walk: Walk, owners: Owners) -> Layout:
             continue
         if place.owned and len(names) == 1 and all(len(each) <= 1 for each in writers):
             (name,) = names
+            weights.setdefault(name, place.tensor)
             units = tuple(each[0][1] if each else -1 for each in writers)
             if place.axis == 0 and units == tuple(range(sizes[name])):
                 own[name].append(place.tensor)
             else:
                 more[name].append(Slices(place.tensor, place.axis, units))
-        else:
-            readers.append(_reader(place, names, writers, sizes))
+            continue
+        readers.append(_reader(place, names, writers, sizes))
+        if place.owned and all(len(each) <= 1 for each in writers):  # some rows go with each
+            for name in names:
+                weights.setdefault(name, place.tensor)
+                rows = tuple(dict(each).get(name, -1) for each in writers)
+                more[name].append(Slices(place.tensor, place.axis, rows))
     layers = [
-        _layer(name, sizes[name], own[name], more[name], walk.norms.get(name)) for name in sizes
+        _layer(name, sizes[name], weights[name], own[name], more[name], walk.norms.get(name))
+        for name in sizes
     ]
     shapes = {name: tuple(tensor.shape) for name, tensor in float_state(module).items()}
     fixed = {
@@ -237,8 +224,9 @@ def _reader(
     return Reader(place.tensor, tuple(names), 1, place.axis, tuple(rows))
 
 
-def _layer(name: str, filters: int, own: list[str], more: list[Slices], norm: str | None) -> Layer:
-    weight = (own or [more[0].tensor])[0]
+def _layer(
+    name: str, filters: int, weight: str, own: list[str], more: list[Slices], norm: str | None
+) -> Layer:
     scale = f"{norm}.weight" if f"{norm}.weight" in own else None
     shift = f"{norm}.bias" if f"{norm}.bias" in own else None
     return Layer(name, filters, weight, tuple(own), scale, shift, tuple(more))

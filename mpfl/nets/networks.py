@@ -17,7 +17,6 @@ from mpfl.nets.mobile import SmallMobileNet
 from mpfl.nets.pixels import noise_pictures
 from mpfl.nets.recurrent import RowReader
 from mpfl.nets.residual import SmallResNet
-from mpfl.nets.settings import Units
 from mpfl.nets.tracing import layout_of
 from mpfl.nets.vit import SmallViT
 from mpfl.nets.widths import scaled
@@ -129,7 +128,7 @@ def blueprint(
     *,
     width: float = 1.0,
     pixels: int = 32,
-    units: Units | None = None,
+    units: str | None = None,
 ) -> Layout:
     """The layout of the network that :func:`build` would build, without building its weights.
 

@@ -21,8 +21,9 @@ class Placed(nn.Module):
     """Puts the channels of one term in their places in a sum, zeros in all others.
 
     ``matrix`` is 0/1, ``[channels of the sum, channels of the term]``. Applied as a 1x1
-    convolution, or as a linear layer, such a matrix copies exactly. In a wide sum that takes
-    longer than copying the channels themselves to ``places``, and counts as much as a layer.
+    convolution, or as a linear layer, such a matrix copies exactly on a processor. In a wide sum
+    that takes longer than copying the channels themselves to ``places``, and counts as much as a
+    layer; on a GPU, which may shorten the factors of a product, it would round.
     """
 
     matrix: torch.Tensor
@@ -32,16 +33,15 @@ class Placed(nn.Module):
         super().__init__()
         self.axis, self.channels = axis, int(total.sum())
         kept, among = np.flatnonzero(term), np.flatnonzero(total)
-        if self.channels > WIDE:
-            places = torch.from_numpy(np.searchsorted(among, kept))
-            self.register_buffer("places", places, persistent=False)
-        else:
+        places = torch.from_numpy(np.searchsorted(among, kept))
+        self.register_buffer("places", places, persistent=False)
+        if self.channels <= WIDE:
             # Row i, column j is 1 if channel i of the sum is the term's j-th.
             matrix = (among[:, None] == kept[None, :]).astype(np.float32)
             self.register_buffer("matrix", torch.from_numpy(matrix), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.channels > WIDE:
+        if self.channels > WIDE or x.is_cuda:
             last = x.movedim(self.axis, -1)
             zeros = last.new_zeros(*last.shape[:-1], self.channels)
             return zeros.index_copy(-1, self.places, last).movedim(-1, self.axis)
@@ -86,6 +86,7 @@ class FewerHeads(nn.Module):
         self.out_proj = whole.out_proj
         self.num_heads = len(whole.in_proj_weight) // (3 * whole.head_dim)
         self._qkv_same_embed_dim = False  # torch's encoder layer then calls this, not its kernel
+        self.train(whole.training)
 
     def forward(
         self,
@@ -142,6 +143,7 @@ class UnevenRecurrent(nn.Module):
         self.dropout = whole.dropout
         for name, parameter in whole.named_parameters():
             self.register_parameter(name, parameter)
+        self.train(whole.training)
 
     def forward(self, x: torch.Tensor, hx: None = None) -> tuple[torch.Tensor, object]:
         batched = x.dim() == 3

@@ -17,12 +17,14 @@ from torch import fx, nn
 
 from mpfl.filters import Layout
 from mpfl.nets.follow.elements import moved, taken
-from mpfl.nets.follow.network import CONSTANT, NORMS, operation, part_of
+from mpfl.nets.follow.graphs import CONSTANT, CONTEXT
+from mpfl.nets.follow.network import NORMS, part_of
 from mpfl.nets.follow.rules import rule_of
 from mpfl.nets.follow.sums import added, divided, multiplied
 from mpfl.nets.follow.walk import Walk
 from mpfl.nets.left import Left, Shape, left_of, shapes_in
 from mpfl.nets.placing import Picked, Placed
+from mpfl.nets.resized import resize
 from mpfl.nets.suspects import BINARY, suspects_of
 from mpfl.nets.tensors import tensors_in
 from mpfl.nets.waiting import Waiting, done_alike
@@ -43,14 +45,25 @@ def repaired(small: nn.Module, walk: Walk, layout: Layout, mask: Mask) -> nn.Mod
         repair = _Repair(small, graph, walk, left, training, careful=not walk.suspects <= BINARY)
         repair.run()
         if repair.changes:
-            if len(walk.graphs) > 1:
-                raise MPFLError(
-                    f"{repair.changes[0]}: the smaller network needs another step here, but "
-                    "forward differs between training and evaluation; write what differs as a "
-                    "module, such as nn.Dropout"
-                )
+            _refuse_what_steps_lose(walk, repair.changes[0])
             return repair.module()
     return small
+
+
+def _refuse_what_steps_lose(walk: Walk, change: str) -> None:
+    """Steps hold no mode, and nothing that a step runs under."""
+    lost = ""
+    if len(walk.graphs) > 1:
+        lost = "forward differs between training and evaluation"
+    for graph in walk.graphs.values():
+        for node in graph.graph.nodes:
+            if context := node.meta.get(CONTEXT):
+                lost = f"forward runs {node.name} {context}"
+    if lost:
+        raise MPFLError(
+            f"{change}: the smaller network needs another step here, but {lost}; write that as a "
+            "module of torch's or torchvision's, such as nn.Dropout or StochasticDepth"
+        )
 
 
 class _Repair:
@@ -106,8 +119,7 @@ class _Repair:
         module = fx.GraphModule(self.small, self.steps, type(self.small).__name__)
         for path, part in module.named_modules():
             part.training = modes.get(path, part.training)
-        for name in constants:  # which are no part of its state
-            module.register_buffer(name, getattr(self.whole, name), persistent=False)
+        self._give_buffers(module)
         module.graph.eliminate_dead_code()
         module.recompile()
         # It has its parts in the order of the steps; they keep that in which they were named.
@@ -121,6 +133,15 @@ class _Repair:
                 for name in [name for name in order if name in own]:
                     own[name] = own.pop(name)
         return module
+
+    def _give_buffers(self, module: fx.GraphModule) -> None:
+        """All buffers, read by steps or not, as parts of its state or not, as they were."""
+        for name, buffer in self.small.named_buffers():
+            path, _, own = name.rpartition(".")
+            if path not in dict(module.named_modules()):
+                module.add_submodule(path, nn.Module())
+            lasting = own not in self.small.get_submodule(path)._non_persistent_buffers_set
+            module.get_submodule(path).register_buffer(own, buffer, persistent=lasting)
 
     # --- one step ------------------------------------------------------------------------
 
@@ -305,28 +326,13 @@ class _Repair:
 
     def _rename_sizes(self, node: fx.Node, new: fx.Node) -> None:
         """The same movement with the sizes of what is left, if that is how it is said."""
-        name = operation(node, part_of(node, self.whole)).rstrip("_")
-        expected: list[Any] = list(self._expected(node))
-        if None in expected:
-            return
-        if name in ("view", "reshape", "expand", "unflatten", "Unflatten", "view_as", "reshape_as"):
-            sizes = [-1, *expected[0][1:]]  # -1 is the batch
-            method = "expand" if name == "expand" else "reshape"
-            new.op, new.target, new.args = "call_method", method, (new.args[0], *sizes)
-        elif name in ("chunk", "split", "split_with_sizes", "tensor_split"):
-            axis = self._cut_axis(expected)
-            pieces = [shape[axis] for shape in expected]
-            new.op, new.target, new.args = "call_function", torch.split, (new.args[0], pieces, axis)
-        else:
-            return
-        new.kwargs = {}
-        self.changes.append(node.name)
-        self.values[new] = self._value(new)
-
-    @staticmethod
-    def _cut_axis(expected: list[Any]) -> int:
-        differ = [axis for axis in range(len(expected[0])) if len({s[axis] for s in expected}) > 1]
-        return differ[0] if differ else 1
+        due = [shape for shape in self._expected(node) if shape is not None]
+        whole = [tuple(labels.shape) for labels in tensors_in(self.labels[node])]
+        if len(due) == len(whole) and resize(
+            new, part_of(node, self.whole), due, whole, self.values
+        ):
+            self.changes.append(node.name)
+            self.values[new] = self._value(new)
 
     def _starts_to_wait(self, node: fx.Node) -> bool:
         source = self._source(node)

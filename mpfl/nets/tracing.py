@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import get_args
 
 from torch import nn
 
@@ -18,6 +19,7 @@ from mpfl.nets.follow.network import Inputs
 from mpfl.nets.layouts import followed, untried_layout
 from mpfl.nets.settings import Prunes, Units
 from mpfl.nets.trial import check_by_trial
+from mpfl.types import one_of
 
 
 def layout_of(
@@ -25,7 +27,7 @@ def layout_of(
     prunes: Prunes = "filter",
     *,
     inputs: Inputs | None = None,
-    units: Units | Sequence[Units] | None = None,
+    units: str | Sequence[Units] | None = None,
     verify: bool = True,
 ) -> Layout:
     """Where a model's units are stored: the layers of a mask, in the order in which they compute.
@@ -57,6 +59,7 @@ def layout_of(
     >>> layout.readers[-1].layers  # the head reads a sum, which stays until both have pruned it
     ('b', 'stem')
     """
+    one_of("prunes", prunes, get_args(Prunes))
     layout = untried_layout(module, inputs, units)
     # A trial draws weights of its own, so that what has stood one needs no second.
     tried = followed(module, inputs).tried

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from mpfl.nets.follow.network import part_of
+from mpfl.nets.follow.network import operation, part_of
 
 
 class Waiting:
@@ -48,11 +48,22 @@ class Waiting:
         return places.numpy().astype(int)
 
 
+_LIKE = {"expand_as": "expand", "view_as": "view", "reshape_as": "reshape"}
+"""Movements that read the size of another tensor, and those that are given one."""
+
+
 def done_alike(node: fx.Node, root: nn.Module, start: Any, values: dict[fx.Node, Any]) -> Any:
-    """A movement of ``start``, with its other arguments taken from ``values``."""
+    """A movement of ``start``, with its other arguments taken from ``values``.
+
+    Of tensors ``values`` may hold the sizes alone.
+    """
     if (part := part_of(node, root)) is not None:
         return part(start)
     args, kwargs = fx.map_arg((node.args[1:], node.kwargs), values.__getitem__)
+    if (name := operation(node, None)) in _LIKE:
+        like = args[0] if args else kwargs["other"]
+        shape = like.shape if isinstance(like, torch.Tensor) else like
+        return getattr(start, _LIKE[name])(shape)
     if node.op == "call_method":
         return getattr(start, str(node.target))(*args, **kwargs)
     assert callable(node.target)

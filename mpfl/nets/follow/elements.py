@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from mpfl.nets.follow.axes import one_along, together
 from mpfl.nets.follow.network import operation
-from mpfl.nets.follow.owners import NEVER, kept, varies
+from mpfl.nets.follow.owners import KEPT, NEVER, kept, varies
 from mpfl.nets.follow.walk import Step
 from mpfl.nets.tensors import tensors_in
 from mpfl.types import MPFLError
@@ -34,7 +34,11 @@ def moved(step: Step) -> Any:
 
 
 def taken(step: Step) -> Any:
-    """``x[i]``: of a tuple one of its tensors, of a tensor some of its elements."""
+    """``x[i]`` or ``x.name``: of a tuple one of its tensors, of a tensor some of its elements."""
+    if isinstance(name := step.args[1], str):  # x.values of a maximum; x.T, x.mT
+        if isinstance(step.args[0], torch.Tensor):
+            return getattr(step.labels(step.args[0]).clone(), name)
+        return step.labels(getattr(step.args[0], name))
     if isinstance(step.args[0], torch.Tensor):
         if tensors_in(step.args[1]):
             step.owners.fix(step.labels(step.args[0]), f"{step.name} picks elements by a tensor")
@@ -84,6 +88,32 @@ def _padding(step: Step, back: int) -> tuple[int, int]:
 def not_zero(step: Step) -> Any:
     """Element by element, and what was zero need not be zero any more."""
     return step.owners.constant(step.labels(step.first))
+
+
+def compared(step: Step) -> Any:
+    """True or False for each element."""
+    if any(isinstance(other, torch.Tensor) for other in step.args[1:]):
+        for tensor in step.tensors():
+            step.owners.fix(step.labels(tensor), f"{step.name} compares two tensors")
+        return kept(step.result.shape)
+    return not_zero(step)
+
+
+def steep(step: Step) -> Any:
+    """A root, a logarithm, a reciprocal: at zero its value or its slope is infinite."""
+    labels = step.labels(step.first)
+    step.owners.fix(_zeros(step, labels), f"{step.name} has no finite slope at zero")
+    return step.owners.constant(labels)
+
+
+def _zeros(step: Step, labels: torch.Tensor) -> torch.Tensor:
+    """Labels of what is exactly zero once it is pruned; of all else, that of what always stays."""
+    return torch.where(labels % 2 == 0, labels, torch.full_like(labels, KEPT))
+
+
+def fresh(step: Step) -> Any:
+    """A new tensor of a size given, whatever stood in the one that is asked for it."""
+    return kept(step.result.shape)
 
 
 def clamped(step: Step) -> Any:
@@ -143,26 +173,50 @@ def pooled(step: Step) -> Any:
 
 
 def reduced(step: Step) -> Any:
-    """A mean, a sum or a maximum over some axes, along which a unit may not vary."""
-    labels = step.labels(step.first)
-    dims = step.argument(1, "dim", None)
+    """A mean, a sum, a maximum and the like over some axes, along which a unit may not vary."""
+    labels, what = step.labels(step.first), operation(step.node, None)
+    dims = step.argument(2 if what == "norm" else 1, "dim", None)
     if isinstance(dims, torch.Tensor):  # the larger one of two
         step.owners.tie(labels, step.labels(dims), step.name)
         return labels.expand(step.result.shape)
     dims = [dims] if isinstance(dims, int) else dims
     axes = sorted({axis % labels.dim() for axis in (dims or range(labels.dim()))})
     for axis in axes:
-        if varies(labels, axis):
-            step.owners.fix(labels, f"{step.name} adds up channels")
-            labels = kept(labels.shape)
-        labels = labels.narrow(axis, 0, 1).expand(labels.shape)
-    result = step.result[0] if isinstance(step.result, tuple) else step.result
+        labels = _same_along(step, labels, axis)
+    several = isinstance(step.result, tuple)
+    result = step.result[0] if several else step.result
     for axis in reversed(axes):
         if result.dim() < labels.dim():
             labels = labels.select(axis, 0)
         else:
             labels = labels.narrow(axis, 0, 1)
-    return (labels, labels) if isinstance(step.result, tuple) else labels
+    if what == "logsumexp":
+        labels = step.owners.constant(labels)
+    return _with_places(step, labels) if several else labels
+
+
+def scanned(step: Step) -> Any:
+    """A running sum, a sorting or the largest few along one axis, along which no unit varies."""
+    labels = step.labels(step.first)
+    place = 2 if operation(step.node, None) == "topk" else 1
+    axis = step.argument(place, "dim", -1) % labels.dim()
+    labels = _same_along(step, labels, axis)
+    if isinstance(step.result, tuple):
+        return _with_places(step, labels.narrow(axis, 0, 1).expand(step.result[0].shape))
+    return labels
+
+
+def _same_along(step: Step, labels: torch.Tensor, axis: int) -> torch.Tensor:
+    """Labels that are one along ``axis``: units that vary there must stay."""
+    if varies(labels, axis):
+        step.owners.fix(labels, f"{step.name} mixes channels")
+        labels = kept(labels.shape)
+    return labels.narrow(axis, 0, 1).expand(labels.shape)
+
+
+def _with_places(step: Step, labels: torch.Tensor) -> Any:
+    """Labels of values and of where they stood, a number that pruning need not make 0."""
+    return type(step.result)((labels, step.owners.constant(labels)))
 
 
 def gathered(step: Step) -> Any:

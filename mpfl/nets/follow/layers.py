@@ -13,6 +13,7 @@ from mpfl.nets.follow.walk import Step, StepRule
 from mpfl.types import MPFLError
 
 _Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
+_Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 _Recurrent = nn.LSTM | nn.GRU | nn.RNN
 
 
@@ -51,6 +52,23 @@ def conv(step: Step) -> Any:
         rows = filters.view(part.groups, -1)
         step.owners.tie(rows, rows[:1].expand(rows.shape), str(step.node.target))
     _weights(step, "weight", 1, groups[0], owned=False)
+    return step.across(filters, 1)
+
+
+def transposed_conv(step: Step) -> Any:
+    """Filters, which are stored along axis 1 of the weight."""
+    part = step.module
+    assert isinstance(part, _Transposed)
+    labels = step.along(step.labels(step.first), 1)
+    path = str(step.node.target)
+    if part.groups > 1:
+        raise MPFLError(
+            f"{path}: filters cannot be cut out of a transposed conv with groups; leave groups at 1"
+        )
+    filters = step.owners.units(path, "filters", part.out_channels)
+    _weights(step, "weight", 1, filters, owned=True)
+    _weights(step, "bias", 0, filters, owned=True)
+    _weights(step, "weight", 0, labels, owned=False)
     return step.across(filters, 1)
 
 
@@ -123,8 +141,11 @@ def attention(step: Step) -> Any:
     result, weights = step.result
     if weights is None:
         return step.owners.zero(width).expand(result.shape), None
-    if any(user.target is not None and user.args[1:] == (1,) for user in step.node.users):
-        step.owners.fix(heads, f"{path} gives its attention weights, a mean over heads")
+    step.owners.fix(
+        heads,
+        f"forward uses the attention weights of {path}, a mean over heads; call it with "
+        "need_weights=False",
+    )
     return step.owners.zero(width).expand(result.shape), kept(weights.shape)
 
 
@@ -149,7 +170,7 @@ def encoder(step: Step) -> Any:
             ("linear1.bias", 0, hidden, True),
             ("linear2.weight", 1, hidden, False),
         ):
-            if layer.get_parameter(tensor) is not None:
+            if tensor in dict(layer.named_parameters()):
                 step.walk.follows(f"{name}.{tensor}", axis, labels, name, owned=owned)
         zero = torch.zeros(1)
         if layer.activation(zero) != 0:
@@ -195,6 +216,9 @@ LAYERS: dict[type, StepRule] = {
     nn.Conv1d: conv,
     nn.Conv2d: conv,
     nn.Conv3d: conv,
+    nn.ConvTranspose1d: transposed_conv,
+    nn.ConvTranspose2d: transposed_conv,
+    nn.ConvTranspose3d: transposed_conv,
     nn.Linear: linear_layer,
     **dict.fromkeys(
         (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d),

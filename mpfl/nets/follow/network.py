@@ -1,16 +1,8 @@
-"""Trace a network with ``torch.fx``: what its forward does, one step after the other.
-
-``torch.fx`` and ``torch.export`` both give a graph. ``fx`` keeps the modules as they are: their
-names, which say where weights are stored, and their two modes, which ``export`` decides once and
-for all. So a smaller network can be the same modules with less in them. ``export`` writes a
-network down as some sixty operations on tensors, with the sizes of the example, in ten to twenty
-times the time. All sixteen networks of torchvision that tests follow can be traced by both.
-"""
+"""A network as its parts and an example of what it reads, without its numbers."""
 
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,95 +24,17 @@ DEPTH = "StochasticDepth"
 takes a second to import."""
 
 
-CONSTANT = "_tensor_constant"
-"""How torch.fx names a tensor that forward makes of numbers in its text."""
-
-
 NORMS = (nn.BatchNorm2d.forward, nn.InstanceNorm2d.forward)
 """They change no shape; without numbers, torch would load its compiler for them, in two seconds."""
 
 
-class _Tracer(fx.Tracer):
-    """Takes a module as one step if there is a rule for it; looks inside every other one."""
-
-    def __init__(self, steps: tuple[type, ...]) -> None:
-        super().__init__()
-        self.steps = steps
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, self.steps):
-            # One that computes in its own way is looked into, unless this package wrote it.
-            own = type(m).forward
-            return any(getattr(step, "forward", None) is own for step in self.steps) or (
-                type(m).__module__.startswith("mpfl.")
-            )
-        if type(m).__name__ == DEPTH and m.__module__.startswith("torchvision."):
-            return True
-        # A part of torch's, or one that this package mended, which computes the same.
-        whose = next(kind for kind in type(m).__mro__ if not kind.__module__.startswith("mpfl."))
-        torchs = whose.__module__.startswith("torch.nn") and whose is not nn.Module
-        return torchs and not any(True for _ in m.children())
-
-
-def graphs(module: nn.Module, count: int, steps: tuple[type, ...]) -> dict[bool, fx.GraphModule]:
-    """What forward does, ``{in training: graph}``; one graph if it does the same in both modes.
-
-    ``module`` is a copy that may be changed.
-    ``count`` arguments are given to it; the others are what they are by default.
-    Raises :class:`~mpfl.types.MPFLError` if what it does depends on the data.
-    """
-    traced: dict[bool, fx.GraphModule] = {}
-    for training in (False, True):
-        with _mode(module, training):
-            graph = _trace(module, count, steps)
-        if not traced or str(graph.graph) != str(traced[False].graph):
-            traced[training] = graph
-    return traced
-
-
-def _trace(module: nn.Module, count: int, steps: tuple[type, ...]) -> fx.GraphModule:
-    names = list(inspect.signature(module.forward).parameters.values())
-    rest = {
-        each.name: each.default
-        for each in names[count:]
-        if each.default is not inspect.Parameter.empty
-    }
-    tracer = _Tracer(steps)
-    for part in module.modules():
-        _unwrap(part)
-        if type(part).forward in NORMS:
-            part.forward = _unchanged
-    try:
-        graph = tracer.trace(module, concrete_args=rest)
-    except Exception as error:  # whatever a forward may raise
-        raise MPFLError(
-            f"{type(module).__name__}: forward cannot be traced ({_first_line(error)}); it may not "
-            "decide by the numbers in a tensor: move such a decision out of forward"
-        ) from error
-    traced = fx.GraphModule(tracer.root, graph)
-    for name in [name for name in vars(module) | module._buffers if name.startswith(CONSTANT)]:
-        delattr(module, name)  # the next trace gives it the same name
-    return traced
-
-
-def _unwrap(part: nn.Module) -> None:
-    """Take away what looks at the types of forward's arguments: there are none while tracing."""
-    forward = inspect.unwrap(type(part).forward)
-    if forward is not type(part).forward:
-        own = {"forward": forward, "__module__": type(part).__module__}
-        part.__class__ = type(type(part).__name__, (type(part),), own)
-
-
-def _unchanged(x: torch.Tensor) -> torch.Tensor:
-    return x
-
-
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @contextmanager
-def _mode(module: nn.Module, training: bool) -> Iterator[None]:
+def in_mode(module: nn.Module, training: bool) -> Iterator[None]:
     """``module`` in training or in evaluation, then as it was, part by part."""
     before = [(part, part.training) for part in module.modules()]
     module.train(training)
@@ -137,19 +51,14 @@ def without_numbers(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, {id(t): _empty(t) for t in tensors})
 
 
-def without_hooks(module: nn.Module) -> nn.Module:
-    """``module``, a copy, to which nobody listens any more."""
-    for part in module.modules():
-        part._forward_hooks.clear()
-        part._forward_pre_hooks.clear()
-    return module
-
-
 def _empty(tensor: torch.Tensor) -> torch.Tensor:
     empty = torch.empty_like(tensor, device="meta")
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(empty, tensor.requires_grad)
     return empty
+
+
+_REGISTER = "register tensors that are no parameters with register_buffer"
 
 
 def example(module: nn.Module, inputs: Inputs | None) -> tuple[Any, ...]:
@@ -165,27 +74,36 @@ def example(module: nn.Module, inputs: Inputs | None) -> tuple[Any, ...]:
         try:
             _run(module, shown)
         except Exception as error:
+            what, remedy = first_line(error), "give an example batch of two that it takes"
+            if "nested_tensor" in what:  # the fast path of torch's encoder
+                what, remedy = what[:60], "make its encoder with enable_nested_tensor=False"
+            if "on device cpu" in what:
+                remedy = _REGISTER
             raise MPFLError(
-                f"{name}: forward fails on the inputs given ({_first_line(error)}); give an "
-                "example batch of two that it takes"
+                f"{name}: forward fails on the inputs given ({what}); {remedy}"
             ) from error
         return shown
-    convs = [part for part in module.modules() if isinstance(part, nn.Conv2d)]
-    reasons = [] if convs else ["it has no Conv2d"]
-    for channels in dict.fromkeys(
-        [*(conv.in_channels for conv in convs[:1]), 3, 1] if convs else ()
-    ):
+    choices = channels_read(module)
+    reasons = [] if choices else ["it has no Conv2d"]
+    for channels in choices:
         for pixels in PIXELS:
             pictures = torch.empty(2, channels, pixels, pixels, device="meta")
             try:
                 _run(module, (pictures,))
             except Exception as error:
-                reasons.append(_first_line(error))
+                reasons.append(first_line(error))
             else:
                 return (pictures,)
-    raise MPFLError(
-        f"{name}: what it reads is not known ({reasons[0]}); give inputs=, an example batch of two"
-    )
+    remedy = "give inputs=, an example batch of two"
+    if "on device cpu" in reasons[0]:
+        remedy = _REGISTER
+    raise MPFLError(f"{name}: what it reads is not known ({reasons[0]}); {remedy}")
+
+
+def channels_read(module: nn.Module) -> list[int]:
+    """How many channels its pictures may have, the likeliest first; none if it has no Conv2d."""
+    own = [part.in_channels for part in module.modules() if isinstance(part, nn.Conv2d)]
+    return list(dict.fromkeys([*own[:1], 3, 1, *own])) if own else []
 
 
 def _on_meta(value: Any) -> Any:
@@ -197,7 +115,7 @@ def _on_meta(value: Any) -> Any:
 
 def _run(module: nn.Module, inputs: tuple[Any, ...]) -> None:
     # A tensor that forward makes itself is without numbers, too.
-    with torch.no_grad(), _mode(module, False), torch.device("meta"):
+    with torch.no_grad(), in_mode(module, False), torch.device("meta"):
         without_numbers(module).float().eval()(*inputs)
 
 

@@ -189,7 +189,8 @@ class Owners:
             if first == second:
                 return self.label(first, constant=bool(a % 2 or b % 2))
             if NEVER in (first, second):
-                return b if first == NEVER else a
+                writers = second if first == NEVER else first
+                return self.label(writers, constant=bool(a % 2 or b % 2))
             for follows, leads in ((first, second), (second, first)):
                 if len(follows) == 1 and self._is_parameter(follows[0]):
                     self._tie(leads, follows, why)
@@ -212,8 +213,9 @@ class Owners:
         def factor(a: int, b: int) -> int:
             first, second = self.writers_of(a), self.writers_of(b)
             constant = bool(a % 2 and b % 2)
-            if NEVER in (first, second):
-                return self.label(NEVER)
+            for one, other in ((a, second), (b, first)):
+                if self.writers_of(one) == NEVER:  # nothing, or a constant that is no unit's
+                    return self.label(other if one % 2 else NEVER, constant=constant)
             if second == ALWAYS:
                 return self.label(first, constant=bool(a % 2))
             if first == ALWAYS:

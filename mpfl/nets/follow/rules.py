@@ -10,6 +10,8 @@ from torch import fx, nn
 
 from mpfl.nets.follow.elements import (
     clamped,
+    compared,
+    fresh,
     gathered,
     mixing,
     moved,
@@ -18,6 +20,8 @@ from mpfl.nets.follow.elements import (
     pooled,
     reduced,
     same,
+    scanned,
+    steep,
     taken,
 )
 from mpfl.nets.follow.network import DEPTH, operation
@@ -40,22 +44,28 @@ tensor_split broadcast_to view_as reshape_as t moveaxis hstack vstack dstack con
 detach channel_shuffle"""
 _SAME = """relu relu_ relu6 leaky_relu leaky_relu_ elu elu_ selu celu gelu silu hardswish mish tanh
 softsign tanhshrink hardshrink softshrink dropout dropout_ dropout1d dropout2d dropout3d
-stochastic_depth drop_path abs neg sqrt square sin sinh asin
+stochastic_depth drop_path abs neg square sin sinh asin
 atan erf expm1 log1p sign float double half to type type_as bfloat16 requires_grad_ rrelu trunc
-relu6_ silu_"""
-_NOT_ZERO = """sigmoid sigmoid_ hardsigmoid softplus exp cos cosh log logsigmoid rsqrt reciprocal
-threshold rad2deg erfc"""
+relu6_ silu_ zeros_like"""
+_NOT_ZERO = """sigmoid sigmoid_ hardsigmoid softplus exp cos cosh logsigmoid
+threshold rad2deg erfc ones_like full_like empty_like rand_like randn_like bernoulli bernoulli_
+uniform_ normal_ fill_"""
 _POOLS = """max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d
 adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d interpolate
 upsample lp_pool2d"""
 _MIXES = "softmax log_softmax layer_norm rms_norm group_norm local_response_norm"
+_REDUCES = "mean sum amax amin max min median std var norm logsumexp"
 BY_NAME: dict[str, StepRule] = {
     **dict.fromkeys(_MOVES.split(), moved),
     **dict.fromkeys(_SAME.split(), same),
     **dict.fromkeys(_NOT_ZERO.split(), not_zero),
     **dict.fromkeys(_POOLS.split(), pooled),
     **dict.fromkeys(_MIXES.split(), mixing),
-    **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min"), reduced),
+    **dict.fromkeys(_REDUCES.split(), reduced),
+    **dict.fromkeys(("sqrt", "sqrt_", "log", "log2", "log10", "rsqrt", "reciprocal"), steep),
+    **dict.fromkeys(("lt", "le", "gt", "ge", "eq", "ne"), compared),
+    **dict.fromkeys(("new_empty", "new_zeros", "new_ones", "new_full"), fresh),
+    **dict.fromkeys(("cumsum", "cummax", "cummin", "sort", "topk"), scanned),
     **dict.fromkeys(("add", "add_", "iadd", "sub", "sub_", "isub", "subtract"), added),
     **dict.fromkeys(("mul", "mul_", "imul", "multiply"), multiplied),
     **dict.fromkeys(("div", "div_", "truediv", "itruediv", "divide"), divided),
@@ -65,6 +75,7 @@ BY_NAME: dict[str, StepRule] = {
     **dict.fromkeys(("masked_fill", "masked_fill_"), filled),
     "glu": gated,
     "getitem": taken,
+    "getattr": taken,
     "pad": padded,
     "scaled_dot_product_attention": attended,
 }
@@ -106,6 +117,8 @@ def rule_of(node: fx.Node, part: nn.Module | None) -> StepRule | None:
         return None
     if part is not None:
         if operation(node, part) == DEPTH:
+            return same
+        if isinstance(part, nn.Sequential) and not len(part):
             return same
         kinds = [kind for kind in _BY_MODULE if isinstance(part, kind)]
         # The nearest one: ReLU6 is a Hardtanh, too.

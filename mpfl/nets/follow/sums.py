@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mpfl.nets.follow.axes import together
-from mpfl.nets.follow.elements import not_zero, same
+from mpfl.nets.follow.elements import not_zero, same, steep
 from mpfl.nets.follow.owners import KEPT, kept, thin, varies
 from mpfl.nets.follow.walk import Step
 from mpfl.types import MPFLError
@@ -59,10 +59,12 @@ def divided(step: Step) -> Any:
 
 
 def powered(step: Step) -> Any:
-    """A power: zero stays zero if the exponent is above 0."""
+    """A power: zero stays zero, with a finite slope if the exponent is 1 or more."""
     base, exponent = step.first, step.argument(1, "exponent")
     if isinstance(base, torch.Tensor) and isinstance(exponent, int | float):
-        return same(step) if exponent > 0 else not_zero(step)
+        if exponent == 0:
+            return not_zero(step)
+        return same(step) if exponent >= 1 else steep(step)
     for tensor in step.tensors():
         step.owners.fix(step.labels(tensor), f"{step.name} is a power of tensors")
     return kept(step.result.shape)
@@ -104,6 +106,9 @@ def contracted(step: Step) -> Any:
         one = together(step, one, one.dim() + axis)
     other = together(step, other, other.dim() - 2)[..., :1, :]
     one = one[..., :1, :1]
+    if not (one == KEPT).all() and not (other == KEPT).all():
+        _name_heads(step, one)  # queries times keys, or attention times values
+        _name_heads(step, other)
     if _is_broadcast(one, other):
         other = together(step, other, other.dim() - 1)
     if _is_broadcast(one, other):
@@ -121,8 +126,13 @@ def attended(step: Step) -> Any:
     heads = [each[..., :1, :1] for each in heads]
     for other in heads[1:]:
         step.owners.tie(heads[0], other, step.name)
-    for label in thin(heads[0]).unique():
-        for unit in step.owners.writers_of(int(label)):
-            if unit != -1:
-                step.owners.writer(unit).kind = "heads"
+    _name_heads(step, heads[0])
     return step.owners.zero(heads[0]).expand(step.result.shape)
+
+
+def _name_heads(step: Step, labels: torch.Tensor) -> None:
+    """Hidden units that attention multiplies with each other are heads."""
+    for label in thin(labels).unique():
+        for unit in step.owners.writers_of(int(label)):
+            if unit != -1 and step.owners.writer(unit).kind == "hidden":
+                step.owners.writer(unit).kind = "heads"

@@ -26,6 +26,10 @@ MOST_ELEMENTS = 20_000
 """A bare parameter with more elements than this always stays whole."""
 
 
+INSTEAD = {"einsum": "write it with matmul"}
+"""What to write in place of an operation without a rule."""
+
+
 @dataclass
 class Step:
     """One step of a network, as a rule sees it.
@@ -61,7 +65,8 @@ class Step:
         """An argument by its place or its name."""
         if place < len(self.args):
             return self.args[place]
-        return self.kwargs.get(name, default)
+        other = {"dim": "axis", "input": "x"}.get(name, name)  # torch takes numpy's names too
+        return self.kwargs.get(name, self.kwargs.get(other, default))
 
     @property
     def first(self) -> Any:
@@ -215,8 +220,12 @@ class Walker(fx.Interpreter):
         rule = self.rules(step)
         if rule is not None:
             try:
-                return rule(step)
-            except (KeyError, AttributeError, TypeError, IndexError, RuntimeError) as error:
+                labels = rule(step)
+                pytree.tree_structure(step.result).flatten_up_to(labels)
+                return labels
+            except MPFLError:
+                raise
+            except Exception as error:  # a rule knows the calls that are usual
                 raise MPFLError(
                     f"{step.name}: units cannot be followed through this call of it ({error}); "
                     "call it as its documentation does first, with tensors"
@@ -225,10 +234,10 @@ class Walker(fx.Interpreter):
             self.walk.owners.fix_parameters(step.labels(tensor), step.name)
         if all(self.walk.owners.is_kept(step.labels(tensor)) for tensor in step.tensors()):
             return _kept(step.result)
-        raise MPFLError(
-            f"{step.name}: units cannot be followed through this ({step.node.target}); write it "
-            "with operations that keep channels apart, or name the units to vote on with units="
-        )
+        what = operation(step.node, step.module)
+        remedy = INSTEAD.get(what, "write it with operations that keep channels apart")
+        where = step.name if step.module is None else f"{step.name} ({what})"
+        raise MPFLError(f"{where}: there is no rule for what this does to channels; {remedy}")
 
     def _attribute(self, step: Step) -> Any:
         """A bare parameter: each element goes with whatever it is added to, or multiplied with."""
