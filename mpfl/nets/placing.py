@@ -179,6 +179,6 @@ class UnevenRecurrent(nn.Module):
 
     @staticmethod
     def _together(states: tuple[torch.Tensor, ...]) -> object:
-        if len({state.shape for state in states}) == 1:
+        if len({state.shape[-1] for state in states}) == 1:  # the batch is the same
             return torch.stack(states)
         return states
