@@ -15,6 +15,8 @@ What a reader needs most is here by name, and loaded when it is asked for:
 5
 """
 
+import getpass
+import os
 from importlib import import_module
 from typing import Any
 
@@ -45,6 +47,20 @@ _HOMES = {
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 __all__ = sorted(_HOME_OF)
+
+
+def _name_the_user() -> None:
+    """Give a user whom the system has no name for one, as in ``docker run --user 1234``.
+
+    torch and Flower name folders after the user, and fail for one without a name.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["LOGNAME"] = f"uid{os.getuid()}"
+
+
+_name_the_user()
 
 
 def __getattr__(name: str) -> Any:

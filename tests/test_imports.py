@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import pkgutil
 import subprocess
 import sys
@@ -66,6 +67,45 @@ def test_importing_the_package_takes_no_time() -> None:
         for _ in range(3)
     ]
     assert min(seconds) < 0.3
+
+
+NAMELESS = """
+import os, pwd, sys
+
+def nobody(*_):
+    raise KeyError("getpwuid(): uid not found: 1234")
+
+pwd.getpwuid = nobody
+from mpfl.__main__ import main
+import torch._inductor.runtime.runtime_utils as inductor
+print(inductor.default_cache_dir(), os.environ["LOGNAME"])
+sys.exit(main(["run", "digits", "--budget=toy", "--workers=1", "--out", sys.argv[1],
+    *["--set=" + word for word in "nodes=2 rounds=1 epochs=1 images=80 central_epochs=1 "
+      "federated_rounds=1 width=0.25".split()]]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("home", [None, "/"])
+def test_a_user_without_a_name_can_run(tmp_path: Path, home: str | None) -> None:
+    """As in ``docker run --user 1234``: no entry in the list of users, and no home of one's own."""
+    pytest.importorskip("pwd", reason="a system without a list of users")
+    named = {"HOME", "USER", "LOGNAME", "LNAME", "USERNAME"}
+    bare = {name: value for name, value in os.environ.items() if name not in named}
+    if home is not None:
+        bare["HOME"] = home
+    words = [sys.executable, "-c", NAMELESS, str(tmp_path / "run")]
+    done = subprocess.run(words, env=bare, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    name = f"uid{os.getuid()}"
+    assert done.stdout.splitlines()[0].endswith(f"torchinductor_{name} {name}")
+
+
+def test_a_user_with_a_name_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "somebody")
+    program = "import mpfl, getpass; print(getpass.getuser())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "somebody\n"
 
 
 # --- one word a thing ------------------------------------------------------------------------
