@@ -508,6 +508,40 @@ def test_the_settings_of_the_shell_hold_wherever_they_are_copied(tmp_path: Path)
     assert done.stdout.split("\n")[0] == f"{copy} 0"
 
 
+@pytest.mark.parametrize(
+    ("shell", "direct"),
+    [
+        ({}, set()),
+        ({"no_proxy": "a.example"}, {"a.example"}),
+        ({"NO_PROXY": ".b.example, localhost"}, {".b.example"}),
+        ({"no_proxy": "a.example", "NO_PROXY": ".b.example"}, {"a.example", ".b.example"}),
+    ],
+)
+def test_no_proxy_stands_between_processes_of_one_machine(
+    shell: dict[str, str], direct: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the shell named stays named, whichever name a program reads."""
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name, hosts in shell.items():
+        monkeypatch.setenv(name, hosts)
+    wanted = sorted(direct | {"127.0.0.1", "localhost", "::1"})
+    engine = launch.Engine(tmp_path, "", "", secure=False)
+    for name in ("no_proxy", "NO_PROXY"):
+        assert sorted(engine.environment[name].split(",")) == wanted
+    assert "no_grpc_proxy" not in engine.environment
+    monkeypatch.setenv("no_grpc_proxy", "c.example")
+    assert engine.environment["no_grpc_proxy"] == "c.example,127.0.0.1,localhost,::1"
+
+    # And so in the shell of another machine.
+    launch.prepare(tmp_path / "keys", ["server.example"], 1)
+    script = 'source "$1/environment" && echo "$no_proxy" && echo "$NO_PROXY"'
+    words = ["bash", "-c", script, "bash", str(tmp_path / "keys")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    for line in done.stdout.splitlines():
+        assert {host.strip() for host in line.split(",")} == set(wanted)
+
+
 @pytest.mark.parametrize("method", ["pruning-fl", "released-fl", "lth", "lottery"])
 def test_a_method_that_does_not_run_between_machines_is_refused(method: str) -> None:
     with pytest.raises(MPFLError, match="does not run between machines"):
@@ -535,9 +569,11 @@ def wait_until(happened: Callable[[], bool], seconds: float) -> None:
 
 @pytest.mark.slow
 def test_a_deployment_is_the_simulation_bit_for_bit_and_refuses_a_stranger(
-    plain: Path, tmp_path: Path
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = Path("data").resolve()
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")  # nobody there: what asks it fails
     with launch.superlink(tmp_path / "engine", simulation=False) as engine:
         unknown = make_node_key(engine.folder, "stranger").with_suffix(".key")
         stranger = launch.start_node(engine, "stranger", unknown, 0, root, retries=2)

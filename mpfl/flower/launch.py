@@ -33,6 +33,9 @@ QUIET = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",  # else each run asks the network
     "OMP_NUM_THREADS": "1",
 }
+DIRECT = ("127.0.0.1", "localhost", "::1")
+"""Hosts that are reached without a proxy, whatever the shell has set."""
+
 CONTROL = "127.0.0.1:8000"
 """Where runs are submitted, unless said otherwise; never to be reachable from outside."""
 
@@ -102,7 +105,26 @@ class Engine:
     def environment(self) -> dict[str, str]:
         """What its processes see: Flower's own folder, nothing sent to anybody."""
         path = os.pathsep.join([str(_bin("")), os.environ.get("PATH", "")])
-        return {**os.environ, **QUIET, "FLWR_HOME": str(self.folder), "PATH": path}
+        own = {**QUIET, **_without_proxy(), "FLWR_HOME": str(self.folder), "PATH": path}
+        return {**os.environ, **own}
+
+
+def _without_proxy() -> dict[str, str]:
+    """The variables that keep :data:`DIRECT` from a proxy, with the hosts that they name now.
+
+    Whoever reads one of the first two names does not read the other, so both say the same. gRPC
+    looks for the third, and reads no other if it is there.
+    """
+    both = [os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY")]
+    direct = {"no_proxy": _with_direct(*both), "NO_PROXY": _with_direct(*both)}
+    if (own := os.environ.get("no_grpc_proxy")) is not None:  # noqa: SIM112
+        direct["no_grpc_proxy"] = _with_direct(own)
+    return direct
+
+
+def _with_direct(*lists: str) -> str:
+    named = [host.strip() for hosts in lists for host in hosts.split(",")]
+    return ",".join(dict.fromkeys([host for host in named if host] + list(DIRECT)))
 
 
 def _bin(name: str) -> Path:
@@ -158,6 +180,9 @@ def prepare(folder: Path, hosts: Sequence[str], nodes: int) -> None:
         make_node_key(folder, f"node{node}")
     _write_connection(Engine(folder, "", CONTROL, secure=True))
     lines = [f"export {name}={shlex.quote(value)}" for name, value in QUIET.items()]
+    # What the shell names already stays: on another machine that is not what it is here.
+    named = "${no_proxy:+,$no_proxy}${NO_PROXY:+,$NO_PROXY}"
+    lines += [f'export no_proxy="{",".join(DIRECT)}{named}"', 'export NO_PROXY="$no_proxy"']
     # Wherever the file is copied to: on another machine the folder's name may be another.
     here = 'export FLWR_HOME="$(cd "$(dirname "${BASH_SOURCE[0]:-$0}")" && pwd)"'
     (folder / "environment").write_text("\n".join([*lines, here]) + "\n")
