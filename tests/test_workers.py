@@ -287,3 +287,66 @@ def test_what_no_file_holds_is_refused_by_name(quick, tmp_path):
     with pytest.raises(MPFLError, match=r"cannot be sent this experiment.*workers=1"):
         run(quick(schedule=mine), tmp_path / "run", workers=2)
     assert run(quick(schedule=mine), tmp_path / "alone")["sparsity"] >= 0.5
+    assert not (tmp_path / "run").exists()
+
+
+SCRIPT = """
+from pathlib import Path
+import mpfl
+
+def begin():
+    experiment = mpfl.recipe("digits", "toy", nodes=2, rounds=1, epochs=1, images=80,
+                             central_epochs=1, federated_rounds=1, width=0.25)
+    try:
+        mpfl.run(experiment, Path("run"), workers=2)
+    except mpfl.MPFLError as error:
+        raise SystemExit(str(error))
+
+with open("begun", "a") as begun:
+    begun.write("once ")
+{call}
+"""
+GUARD = 'if __name__ == "__main__":'
+
+
+def script(folder, call, *words, **how):
+    """What a script said that starts a run by ``call``, and how often it began."""
+    (folder / "script.py").write_text(SCRIPT.replace("{call}", call))
+    done = subprocess.run(
+        [sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=120, **how
+    )
+    return done, (folder / "begun").read_text().split()
+
+
+@slow
+@pytest.mark.parametrize("call", [f"{GUARD}\n    begin()", f"begin() {GUARD[:-1]} else None"])
+def test_a_script_that_guards_its_run_is_run(tmp_path, call):
+    done, begun = script(tmp_path, call, "script.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert begun.count("once") == 3, "the workers import it, and start nothing"
+    assert (tmp_path / "run" / "summary.json").exists()
+
+
+@slow
+@pytest.mark.parametrize("words", [["script.py"], ["-m", "script"]])
+@pytest.mark.parametrize("call", ["begin()", "if True:\n    begin()"])
+def test_a_script_that_would_run_again_in_its_workers_is_refused(tmp_path, words, call):
+    done, begun = script(tmp_path, call, *words)
+    assert done.returncode == 1 and begun == ["once"]
+    assert len(done.stderr.splitlines()) == 1 and "Traceback" not in done.stderr
+    assert f"would run this again; put it below {GUARD}, or run it with workers=1" in done.stderr
+    line = len(SCRIPT.splitlines()) + call.count("\n")
+    assert f"script.py, line {line}: " in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@slow
+def test_a_script_from_standard_input_is_refused(tmp_path):
+    text = SCRIPT.replace("{call}", f"{GUARD}\n    begin()")
+    done, begun = script(tmp_path, "pass", "-", input=text)
+    assert done.returncode == 1 and begun == ["once"]
+    assert done.stderr == (
+        "worker processes cannot read a script from <stdin>; put it in a file, or run it with "
+        "workers=1\n"
+    )
+    assert not (tmp_path / "run").exists()

@@ -17,6 +17,7 @@ from mpfl.prune import score_layers
 from mpfl.runs.experiment import Experiment, changes, config_of
 from mpfl.runs.folder import read_json, save_mask, write_json
 from mpfl.runs.phases import Elsewhere, Phases
+from mpfl.runs.portable import require_portable
 from mpfl.runs.progress import Display, Watch
 from mpfl.runs.provenance import provenance
 from mpfl.runs.summary import summarise
@@ -56,6 +57,8 @@ def run(
     config = config_of(experiment)
     if _is_finished(folder, config, resume):
         return _finished(folder)
+    if workers != 1:
+        require_portable(experiment)
     display = Display(watch)
     bench = Workbench(experiment, root, on_epoch=display.on_epoch)
     _rehearse(bench, remote=machines is not None)

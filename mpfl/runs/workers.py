@@ -9,14 +9,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -25,6 +23,7 @@ import torch
 
 from mpfl.nets.hardware import keep_freed_memory
 from mpfl.runs.experiment import Experiment
+from mpfl.runs.portable import require_portable
 from mpfl.runs.trainings import Trained
 from mpfl.runs.workbench import Workbench
 from mpfl.simulation import OnTurn, RunNodes
@@ -51,7 +50,7 @@ class Workers:
 
     def __init__(self, experiment: Experiment, root: Path, count: int) -> None:
         at_least("workers", count, 1)
-        _require_portable(experiment)
+        require_portable(experiment)
         self._before = set(multiprocessing.active_children())
         self._pool = ProcessPoolExecutor(
             count,
@@ -116,19 +115,6 @@ class _Changed(dict[str, Any]):
     def in_(self, memory: Weights) -> Weights:
         """The memory after the turn; the very same if nothing changed."""
         return {**memory, **self} if self else memory
-
-
-def _require_portable(experiment: Experiment) -> None:
-    """Refuse what another process cannot be sent: code that no file holds."""
-    remedy = "run it with workers=1, or put it in a file and import it from there"
-    try:
-        sent = bytes(ForkingPickler.dumps(experiment))
-    except Exception as error:  # whatever makes it stay here
-        raise MPFLError(
-            f"worker processes cannot be sent this experiment ({error}); {remedy}"
-        ) from None
-    if b"__main__" in sent and not hasattr(sys.modules["__main__"], "__file__"):
-        raise MPFLError(f"worker processes cannot see what was written in a notebook; {remedy}")
 
 
 @contextmanager
