@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mpfl.data.catalogue import NAMES
-from mpfl.types import MPFLError
+from mpfl.types import MPFLError, extras_named
 
 
 class _Parser(argparse.ArgumentParser):
@@ -102,7 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "reproduce": _reproduce,
     }
     try:
-        commands[options.command](options)
+        with extras_named():
+            commands[options.command](options)
     except (MPFLError, OSError) as error:
         print(f"mpfl: {error}", file=sys.stderr)
         return 2

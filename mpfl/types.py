@@ -42,6 +42,36 @@ def located(*where: str) -> Iterator[None]:
         raise MPFLError(f"{', '.join(where)}: {error}") from error
 
 
+_EXTRAS = {
+    "train": "torch torchvision PIL sklearn scipy matplotlib seaborn rich filelock",
+    "export": "onnx onnxruntime onnxscript",
+    "flower": "flwr ray grpc cryptography",
+    "book": "IPython ipywidgets anywidget traitlets",
+}
+_EXTRA_OF = {module: extra for extra, modules in _EXTRAS.items() for module in modules.split()}
+
+
+@contextmanager
+def extras_named() -> Iterator[None]:
+    """Say which of the package's extras to install, if a module that is missing is in one.
+
+    >>> with extras_named():
+    ...     raise ModuleNotFoundError("No module named 'torch'", name="torch")
+    Traceback (most recent call last):
+    mpfl.types.MPFLError: torch is not installed; install mpfl with its extra: mpfl[train]
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in _EXTRA_OF:
+            raise
+        extra = f"mpfl[{_EXTRA_OF[module]}]"
+        raise MPFLError(
+            f"{module} is not installed; install mpfl with its extra: {extra}"
+        ) from error
+
+
 def one_of(what: str, value: Any, choices: Iterable[Any]) -> Any:
     """``value``, if it is one of ``choices``; else an error that names the nearest.
 

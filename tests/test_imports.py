@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 import tomllib
@@ -12,8 +13,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from mpfl import types
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "mpfl"
@@ -106,6 +110,90 @@ def test_a_user_with_a_name_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
     program = "import mpfl, getpass; print(getpass.getuser())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "somebody\n"
+
+
+# --- what is not installed -------------------------------------------------------------------
+
+DISTRIBUTIONS = {
+    "IPython": "ipython",
+    "PIL": "pillow",
+    "grpc": "flwr",
+    "ray": "flwr",
+    "sklearn": "scikit-learn",
+    "traitlets": "anywidget",
+}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def without(extra: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command where no module of ``extra`` is installed."""
+    gone = [module for module, of in types._EXTRA_OF.items() if of == extra]
+    program = (
+        "import runpy, sys; sys.modules.update(dict.fromkeys(sys.argv.pop(1).split()));"
+        "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+    )
+    line = [sys.executable, "-c", program, " ".join(gone), *words]
+    return subprocess.run(line, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ("train", "mpfl data digits"),
+        ("train", "mpfl run digits --out {tmp}/run"),
+        ("train", "mpfl list"),
+        ("train", "mpfl compare {tmp}"),
+        ("train", "mpfl export {tmp} --onnx {tmp}/small.onnx"),
+        ("train", "mpfl reproduce digits --list"),
+        ("train", "mpfl.flower simulation digits --out {tmp}/run"),
+        ("flower", "mpfl.flower deployment digits --out {tmp}/run"),
+        ("flower", "mpfl.flower keys {tmp}/keys --host a.example --nodes 1"),
+    ],
+)
+def test_a_command_names_the_extra_that_it_needs(tmp_path: Path, extra: str, words: str) -> None:
+    done = without(extra, *words.format(tmp=tmp_path).split())
+    assert done.returncode == 2
+    said = rf"mpfl: \w+ is not installed; install mpfl with its extra: mpfl\[{extra}\]\n"
+    assert re.fullmatch(said, done.stderr), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_module_that_is_imported_is_in_an_extra_that_has_it() -> None:
+    required = {re.split(r"[<>=\[]", each)[0] for each in PROJECT["dependencies"]}
+    extras = PROJECT["optional-dependencies"]
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [str(node.module)]
+            for module in {name.partition(".")[0] for name in names} - {"mpfl"}:
+                if module in sys.stdlib_module_names or module in required:
+                    continue
+                extra = extras[types._EXTRA_OF[module]]
+                listed = {re.split(r"[<>=\[]", each)[0] for each in extra}
+                assert DISTRIBUTIONS.get(module, module) in listed, f"{path}: {module}"
+
+
+def test_a_wheel_holds_every_file_of_the_package() -> None:
+    """What is no module is data by the patterns of pyproject.toml."""
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    for path in PACKAGE.rglob("*"):
+        if path.is_dir() or path.suffix in {".py", ".pyc"} or path.name.startswith("."):
+            continue
+        package = ".".join(path.relative_to(ROOT).parent.parts)
+        assert any(path.match(each) for each in patterns["package-data"].get(package, [])), path
+    homes = {path.parent for path in PACKAGE.rglob("*.py")}
+    assert [home for home in homes if not (home / "__init__.py").exists()] == []
+
+
+def test_flower_says_that_it_wants_the_checkout(tmp_path: Path, monkeypatch: Any) -> None:
+    pytest.importorskip("flwr", reason="the engine is not installed")
+    from mpfl.flower import launch
+
+    launch.require_engine()
+    monkeypatch.setattr(launch, "APP", tmp_path)
+    with pytest.raises(types.MPFLError, match=r"is no checkout of mpfl.*--editable"):
+        launch.require_engine()
 
 
 # --- one word a thing ------------------------------------------------------------------------

@@ -9,15 +9,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mpfl.flower import launch
-from mpfl.flower.config import experiment_of
-from mpfl.runs.experiment import Experiment
-from mpfl.runs.folder import read_json, read_lines
-from mpfl.runs.record import read_run
-from mpfl.show.terminal import print_summary
-from mpfl.types import MPFLError
+from mpfl.types import MPFLError, extras_named
+
+if TYPE_CHECKING:
+    from mpfl.runs.experiment import Experiment
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the processes, then this one
     try:
         options = _parser().parse_args(words)
-        _keys(options) if options.kind == "keys" else _run(options, words)
+        with extras_named():
+            _keys(options) if options.kind == "keys" else _run(options, words)
     except (MPFLError, OSError) as error:
         print(f"mpfl: {error}", file=sys.stderr)
         return 2
@@ -64,18 +62,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _keys(options: argparse.Namespace) -> None:
+    from mpfl.flower import launch
+
     folder = options.folder.resolve()
     launch.prepare(folder, options.hosts, options.nodes)
     print(f"{folder}: certificates, {options.nodes} node keys, settings for the shell")
 
 
 def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
+    from mpfl.flower import launch
+    from mpfl.flower.config import experiment_of
+    from mpfl.runs.folder import read_json
+    from mpfl.runs.record import read_run
+    from mpfl.show.terminal import print_summary
+
     config: dict[str, Any] = {
         "recipe": options.recipe,
         "budget": options.budget,
         "seed": options.seed,
         "set": ";".join(options.changes),
     }
+    launch.require_engine()
     experiment = experiment_of(config)
     folder = (options.out or Path("runs") / f"{experiment.slug}-{options.kind}").resolve()
     root = options.root.resolve()
@@ -112,6 +119,8 @@ class _Rounds:
     told: int = 0
 
     def show(self) -> None:
+        from mpfl.runs.folder import read_lines
+
         lines = [
             (name, line)
             for name in ("rounds", "federated")

@@ -131,6 +131,18 @@ def _bin(name: str) -> Path:
     return Path(sys.executable).parent / name
 
 
+def require_engine() -> None:
+    """Refuse to begin if Flower, or the folder that tells it what the app is, is not here."""
+    import flwr  # noqa: F401  its commands are started as processes, which would say less
+
+    about = APP / "pyproject.toml"
+    if not about.is_file() or "[tool.flwr.app" not in about.read_text(encoding="utf-8"):
+        raise MPFLError(
+            f"{APP}: is no checkout of mpfl, and Flower reads its pyproject.toml; install it from "
+            "a checkout, as editable (pip install --editable)"
+        )
+
+
 @contextmanager
 def superlink(folder: Path, *, simulation: bool) -> Iterator[Engine]:
     """A running server; with everything else that was started, stopped at the end."""
