@@ -9,7 +9,10 @@ import pytest
 from scipy import stats
 
 from mpfl.evidence.cells import Cell
+from mpfl.evidence.claims import judge_claims
 from mpfl.evidence.curves import CurvePoint, learning_curve, reached
+from mpfl.evidence.gains import gains_of
+from mpfl.evidence.primary import decide_primary
 from mpfl.evidence.samples import Row, Sample, difference, points, rounds_alike, rows_of
 from mpfl.evidence.tables import cells_of
 from mpfl.nets.settings import Settings
@@ -17,6 +20,7 @@ from mpfl.prune import filter_norms
 from mpfl.runs.record import Run, read_run
 from mpfl.runs.runner import run
 from mpfl.runs.workbench import Workbench
+from mpfl.show.plots.evidence import by_sparsity
 from mpfl.types import MPFLError
 from mpfl.vote import published_percentile, published_threshold, relaxed, share
 
@@ -154,3 +158,33 @@ def test_a_rule_that_answers_every_vote_alike_makes_the_same_run(ruled):
     assert rounds_alike(found, plan, share(1.0), norms) == 3
     assert rounds_alike(found, plan, share(0.5), norms) == 0
     assert rounds_alike(found, plan, published_threshold(), norms) == 3
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [
+        lambda folder: rows_of("digits", "toy", folder),
+        lambda folder: gains_of("granularity", results=folder),
+        judge_claims,
+        decide_primary,
+        by_sparsity,
+    ],
+)
+def test_results_that_are_not_there_are_refused_with_the_working_folder(
+    tmp_path, monkeypatch, reader
+):
+    """A page that runs in another folder fails here, not where a row turns out empty."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MPFLError) as refused:
+        reader(Path("data/results"))
+    assert str(refused.value).startswith(
+        f"data/results: no such folder of results, seen from {tmp_path}; "
+    )
+
+
+def test_a_run_that_is_not_there_is_refused_with_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MPFLError, match="runs/mine: no such run, seen from .*; python -m mpfl run"):
+        read_run(Path("runs/mine"))
+    with pytest.raises(MPFLError, match="mine: no such run; python -m mpfl run"):
+        read_run(tmp_path / "mine")

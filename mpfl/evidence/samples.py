@@ -119,7 +119,15 @@ def points(endpoint: Endpoint) -> Callable[[Run], float | None]:
 def rows_of(
     table: str, budget: str = "laptop", results: Path = Path("data/results")
 ) -> dict[str, Row]:
-    """The rows of an evidence table by label, in its order, with what is recorded of them."""
+    """The rows of an evidence table by label, in its order, with what is recorded of them.
+
+    Raises :class:`~mpfl.types.MPFLError` if the folder ``results`` is not there.
+    """
+    if not results.is_dir():
+        raise MPFLError(
+            f"{results}: no such folder of results, seen from {Path.cwd()}; give its path from "
+            "there, or change the working folder"
+        )
     cells: dict[str, list[Cell]] = {}
     for cell in cells_of(table, budget):
         cells.setdefault(cell.label, []).append(cell)

@@ -201,7 +201,8 @@ def read_run(path: Path) -> Run:
             raise MPFLError(f"{path}: is no recorded run; python -m mpfl record makes one")
         return _run_of(path, *(whole[part] for part in _PARTS))
     if not path.is_dir():
-        raise MPFLError(f"{path}: no such run; python -m mpfl run makes one")
+        seen = "" if path.is_absolute() else f", seen from {Path.cwd()}"
+        raise MPFLError(f"{path}: no such run{seen}; python -m mpfl run makes one")
     return _run_of(
         path,
         read_json(path / "config.json"),
