@@ -8,21 +8,17 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from mpfl.data.catalogue import NAMES
+from mpfl.show.one_line import OneLineParser
 from mpfl.types import MPFLError, extras_named
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"mpfl: {message}; see {self.prog} --help", file=sys.stderr)
-        sys.exit(2)
 
 
 def parser() -> argparse.ArgumentParser:
     """Every command and option, with its help."""
-    top = _Parser(prog="python -m mpfl", description="Masked Pruning over Federated Learning.")
+    top = OneLineParser(
+        prog="python -m mpfl", description="Masked Pruning over Federated Learning."
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     data = commands.add_parser("data", help="get a data set, checked by hash")

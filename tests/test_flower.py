@@ -32,9 +32,11 @@ from test_data import arrays, store
 from mpfl import masks, wire
 from mpfl.filters import expand
 from mpfl.flower import launch, messages, node, server
+from mpfl.flower.__main__ import main as flower
 from mpfl.flower.config import experiment_of
 from mpfl.flower.keys import make_node_key
 from mpfl.flower.nodes import FlowerNodes
+from mpfl.flower.values import as_toml
 from mpfl.runs.folder import load_mask, load_tensors, read_json, read_lines
 from mpfl.runs.record import read_run
 from mpfl.runs.runner import run
@@ -509,6 +511,101 @@ def test_the_settings_of_the_shell_hold_wherever_they_are_copied(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        "plain",
+        "it's",
+        'a "run"',
+        "C:\\Users\\new",
+        "a b=c d",
+        "🙂 é",
+        "a\n\tb",
+        0.5,
+        3,
+        True,
+        1e999,
+    ],
+)
+def test_flower_reads_a_setting_as_it_was(value: str | float) -> None:
+    from flwr.common.config import parse_config_args
+
+    line = f"first=1 key={as_toml(value)} last=2"
+    assert parse_config_args([line]) == {"first": 1, "key": value, "last": 2}
+
+
+@pytest.mark.parametrize(
+    ("host", "says"),
+    [
+        ("a.example:9092", "an IP address alone"),
+        ("https://a.example", "an IP address alone"),
+        ("[::1]", "an IP address alone"),
+        ("", "an IP address alone"),
+        ("a b", "an IP address alone"),
+        (".", "an IP address alone"),
+        ("a..b", "an IP address alone"),
+        ("-a", "an IP address alone"),
+        ("1.2.3", "an IP address alone"),
+        ("10.0.0.1/8", "an IP address alone"),
+        ("a" * 64, "an IP address alone"),
+        ("münchen.example", "give its ASCII form, xn--mnchen-3ya.example"),
+    ],
+)
+def test_a_host_that_no_node_could_ask_for_is_refused(
+    host: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "keys"
+    assert flower(["keys", str(folder), f"--host={host}", "--nodes", "1"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"mpfl: host {host!r} is no name")
+    assert says in said and said.count("\n") == 1
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "a.example", "a_b-1.example", "*.example", "10.0.0.7", "::1", "3d.example"],
+)
+def test_a_host_by_its_name_or_address(host: str, tmp_path: Path) -> None:
+    assert flower(["keys", str(tmp_path / "keys"), "--host", host, "--nodes", "1"]) == 0
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "x", "1.5"])
+def test_keys_are_for_a_node_at_least(
+    count: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "keys"
+    try:
+        status: object = flower(["keys", str(folder), "--host", "a.example", "--nodes", count])
+    except SystemExit as stopped:
+        status = stopped.code
+    said = capsys.readouterr().err
+    assert status == 2 and said.startswith("mpfl: ") and said.count("\n") == 1
+    assert not folder.exists()
+
+
+def test_a_folder_whose_name_is_no_text_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / os.fsdecode(b"\xff")
+    assert flower(["keys", str(folder), "--host", "a.example", "--nodes", "1"]) == 2
+    assert "is not UTF-8" in capsys.readouterr().err
+    assert flower(["simulation", "digits", "--out", str(folder)]) == 2
+    assert "is not UTF-8" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sockets_have_short_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = launch.Engine(tmp_path, "", "", secure=False)
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setattr(launch.tempfile, "gettempdir", lambda: "/tmp")
+    assert "RAY_TMPDIR" not in engine.environment
+    monkeypatch.setattr(launch.tempfile, "gettempdir", lambda: "/tmp/" + "long/" * 20)
+    assert engine.environment["RAY_TMPDIR"] == "/tmp"
+    monkeypatch.setenv("RAY_TMPDIR", "/mine")
+    assert engine.environment["RAY_TMPDIR"] == "/mine"
+
+
+@pytest.mark.parametrize(
     ("shell", "direct"),
     [
         ({}, set()),
@@ -574,6 +671,7 @@ def test_a_deployment_is_the_simulation_bit_for_bit_and_refuses_a_stranger(
     root = Path("data").resolve()
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")  # nobody there: what asks it fails
+    tmp_path /= 'it\'s a "folder" \\ 🙂'
     with launch.superlink(tmp_path / "engine", simulation=False) as engine:
         unknown = make_node_key(engine.folder, "stranger").with_suffix(".key")
         stranger = launch.start_node(engine, "stranger", unknown, 0, root, retries=2)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mpfl.types import MPFLError, extras_named
+from mpfl.show.one_line import OneLineParser
+from mpfl.types import MPFLError, at_least, extras_named
 
 if TYPE_CHECKING:
     from mpfl.runs.experiment import Experiment
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def _parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    top = argparse.ArgumentParser(prog="python -m mpfl.flower", description=__doc__)
+    top = OneLineParser(prog="python -m mpfl.flower", description=__doc__)
     kinds = top.add_subparsers(dest="kind", required=True)
     for kind, what in (
         ("simulation", "run with virtual nodes in one place (Ray)"),
@@ -83,6 +84,7 @@ def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
         "set": ";".join(options.changes),
     }
     launch.require_engine()
+    at_least("deadline", options.deadline, 1)
     experiment = experiment_of(config)
     folder = (options.out or Path("runs") / f"{experiment.slug}-{options.kind}").resolve()
     root = options.root.resolve()
@@ -96,6 +98,7 @@ def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
     engine_folder = folder.with_name(folder.name + "-engine")
     began = time.monotonic()
     virtual = options.kind == "simulation"
+    launch.require_plain(folder, root)
     print(f"Logs and keys: {engine_folder}")
     with launch.superlink(engine_folder, simulation=virtual) as engine:
         if not virtual:

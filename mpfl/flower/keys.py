@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from mpfl.types import MPFLError
 
 DAYS = 365
 
@@ -78,11 +82,25 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
+# One part of a host's name; the last one has a letter, else it would be a part of a number.
+_PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = re.compile(rf"(?:\*\.)?(?:{_PART}\.)*(?=[^.]*[A-Za-z]){_PART}")
+
+
 def _host(text: str) -> x509.GeneralName:
-    try:
+    """A name or an address as a certificate holds it.
+
+    Raises :class:`~mpfl.types.MPFLError` for what no node could reach the server by.
+    """
+    with suppress(ValueError):
         return x509.IPAddress(ipaddress.ip_address(text))
-    except ValueError:
+    if len(text) <= 253 and _NAME.fullmatch(text):
         return x509.DNSName(text)
+    remedy = "give a name or an IP address alone, such as server.example or 10.0.0.7"
+    if not text.isascii():
+        with suppress(UnicodeError):
+            remedy = f"give its ASCII form, {text.encode('idna').decode()}"
+    raise MPFLError(f"host {text!r} is no name that a node could ask for; {remedy}")
 
 
 def _write_key(

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from mpfl.flower.keys import make_certificates, make_node_key
-from mpfl.types import MPFLError
+from mpfl.flower.values import as_toml
+from mpfl.types import MPFLError, at_least
 
 APP = Path(__file__).resolve().parents[2]
 """The folder whose ``pyproject.toml`` tells Flower what the app is: the checkout."""
@@ -105,8 +107,21 @@ class Engine:
     def environment(self) -> dict[str, str]:
         """What its processes see: Flower's own folder, nothing sent to anybody."""
         path = os.pathsep.join([str(_bin("")), os.environ.get("PATH", "")])
-        own = {**QUIET, **_without_proxy(), "FLWR_HOME": str(self.folder), "PATH": path}
+        own = {
+            **QUIET,
+            **_without_proxy(),
+            **_short_sockets(),
+            "FLWR_HOME": str(self.folder),
+            "PATH": path,
+        }
         return {**os.environ, **own}
+
+
+def _short_sockets() -> dict[str, str]:
+    """Where Ray puts its sockets: a path may have 107 bytes, and its own part has 70."""
+    if "RAY_TMPDIR" in os.environ or len(os.fsencode(tempfile.gettempdir())) <= 32:
+        return {}
+    return {"RAY_TMPDIR": "/tmp"}
 
 
 def _without_proxy() -> dict[str, str]:
@@ -143,6 +158,17 @@ def require_engine() -> None:
         )
 
 
+def require_plain(*folders: Path) -> None:
+    """Refuse a path that no setting can carry, as its bytes are no text."""
+    for folder in folders:
+        try:
+            str(folder).encode()
+        except UnicodeEncodeError:
+            raise MPFLError(
+                f"{str(folder)!a}: is not UTF-8; choose a folder whose path is"
+            ) from None
+
+
 @contextmanager
 def superlink(folder: Path, *, simulation: bool) -> Iterator[Engine]:
     """A running server; with everything else that was started, stopped at the end."""
@@ -172,9 +198,8 @@ def superlink(folder: Path, *, simulation: bool) -> Iterator[Engine]:
 
 def _write_connection(engine: Engine) -> None:
     """Tell Flower's own commands where ``here`` is."""
-    how = (
-        f'root-certificates = "{engine.folder / "ca.crt"}"' if engine.secure else "insecure = true"
-    )
+    certificate = as_toml(str(engine.folder / "ca.crt"))
+    how = f"root-certificates = {certificate}" if engine.secure else "insecure = true"
     lines = ["[superlink]", 'default = "here"', "[superlink.here]", f'address = "{engine.control}"']
     (engine.folder / "config.toml").write_text("\n".join([*lines, how]) + "\n")
 
@@ -185,6 +210,8 @@ def prepare(folder: Path, hosts: Sequence[str], nodes: int) -> None:
     The server's certificate for these ``hosts``, a key for each of ``nodes``, and a file
     ``environment`` for the shell. Raises if the folder has certificates already.
     """
+    at_least("nodes", nodes, 1)
+    require_plain(folder)
     if (folder / "ca.crt").exists():
         raise MPFLError(f"{folder}: holds certificates already; choose another folder")
     make_certificates(folder, [*hosts, "localhost", "127.0.0.1"])
@@ -223,7 +250,7 @@ def start_node(
 
     Where it is not let in it tries again, ``retries`` times or for ever.
     """
-    config = f'partition-id={node} root="{root}"'
+    config = f"partition-id={node} root={as_toml(str(root))}"
     words = ["flower-supernode", "--superlink", engine.fleet, "--node-config", config]
     words += ["--root-certificates", str(engine.folder / "ca.crt")]
     words += ["--auth-supernode-private-key", str(key), "--port", str(_free_port())]
@@ -236,7 +263,7 @@ def submit(engine: Engine, config: Mapping[str, Any], *, nodes: int | None = Non
     """Start a run of the app and return Flower's number of it; ``nodes`` virtual ones."""
     words = ["run", str(APP), "here"]
     for key, value in config.items():
-        words += ["--run-config", f"{key}={json.dumps(value)}"]
+        words += ["--run-config", f"{key}={as_toml(value)}"]
     if nodes is not None:
         virtual = f"num-supernodes={nodes} client-resources-num-cpus=1"
         words += ["--federation-config", f"{virtual} init-args-num-cpus={os.cpu_count()}"]
