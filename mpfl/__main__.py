@@ -6,7 +6,8 @@ import argparse
 import math
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from mpfl.data.catalogue import NAMES
@@ -98,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "reproduce": _reproduce,
     }
     try:
-        with extras_named():
+        with extras_named(), _memory_named():
             commands[options.command](options)
     except (MPFLError, OSError) as error:
         print(f"mpfl: {error}", file=sys.stderr)
@@ -111,6 +112,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"mpfl: stopped{again.get(options.command, '')}", file=sys.stderr)
         return 130
     return 0
+
+
+@contextmanager
+def _memory_named() -> Iterator[None]:
+    """Say in one line that memory is too small; torch has no error of its own for it on a CPU."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        said = " ".join(str(error).split())
+        full = ("can't allocate memory", "not enough memory", "out of memory")
+        if not isinstance(error, MemoryError) and not any(each in said for each in full):
+            raise
+        remedy = "choose a smaller width, batch, images or pixels"
+        raise MPFLError(
+            f"memory is too small for this ({said or 'no message'}); {remedy}"
+        ) from None
 
 
 def _data(options: argparse.Namespace) -> None:

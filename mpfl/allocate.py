@@ -123,10 +123,16 @@ class power(LayerQuota):
     def counts(self, layout: Layout, sparsity: float) -> dict[str, int]:
         # The claims of a layer's first, second, ... filter: ranked like scores, they hand the
         # seats out all at once.
-        claims = {
-            name: size**self.exponent / (2 * np.arange(size) + 1)
-            for name, size in layout.sizes.items()
-        }
+        try:
+            claims = {
+                name: size**self.exponent / (2 * np.arange(size) + 1)
+                for name, size in layout.sizes.items()
+            }
+        except OverflowError:
+            raise MPFLError(
+                f"quota power: exponent is {self.exponent:g}, too much for a layer of "
+                f"{max(layout.sizes.values())} filters; give less, such as 2"
+            ) from None
         seats = layout.filters - rounded_up(sparsity, layout.filters)
         network = Keep({tuple(layout.sizes): seats})
         return masks.counts(prune.select(claims, masks.full(layout), network))

@@ -184,7 +184,7 @@ def test_results_that_are_not_there_are_refused_with_the_working_folder(
 
 def test_a_run_that_is_not_there_is_refused_with_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(MPFLError, match="runs/mine: no such run, seen from .*; python -m mpfl run"):
+    with pytest.raises(MPFLError, match=r"runs/mine: no such run, seen from .*; python"):
         read_run(Path("runs/mine"))
     with pytest.raises(MPFLError, match="mine: no such run; python -m mpfl run"):
         read_run(tmp_path / "mine")

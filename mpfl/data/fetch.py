@@ -34,12 +34,14 @@ def fetch(
     """
     check_known(name)
     root, source = Path(root), None if source is None else Path(source)
+    if source is not None and not source.exists():
+        raise MPFLError(f"--from {source} does not exist: name the file or folder you got")
     if name == "digits":
+        if source is not None:
+            raise MPFLError(f"--from {source}: the digits come with scikit-learn; leave --from out")
         return load(name)
     target = folder_of(name, root, pixels)
     if force or not target.exists():
-        if source is not None and not source.exists():
-            raise MPFLError(f"--from {source} does not exist: name the file or folder you got")
         if name == "cifar10":
             fetch_cifar10(target, source, url or os.environ.get("MPFL_CIFAR10_URL"), progress)
         elif name == "imagenet100-64":

@@ -119,6 +119,8 @@ class Experiment:
                 at_least(name, value, 1)
         for name in ("central_epochs", "federated_rounds", "seed", "lot"):
             at_least(name, getattr(self, name), 0)
+        if self.seed >= 2**64:
+            raise MPFLError(f"seed is {self.seed}; give less than 2**64, as a message carries it")
         if not 0 < self.width < math.inf:
             raise MPFLError(f"width is {self.width}; give a positive number, 1 for the full model")
         one_of("precision", self.precision, get_args(Precision))

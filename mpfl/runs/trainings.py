@@ -138,7 +138,7 @@ class Trainings(Parts):
         module = self._module()
         # The file may bring all but the head, also what nobody knows how to draw.
         load_weights(module, initial_weights(module, e.seed, strict=False))
-        return Start(pretrained_weights(describe(e.model), module, e.w0))
+        return Start(_from_elsewhere(describe(e.model), module, e.w0))
 
     @cached_property
     def initialise(self) -> Initialise:
@@ -217,3 +217,19 @@ class Trainings(Parts):
         update = train(begin, mask, self.parties.pooled, rng_for(e.seed, "central"))
         right = self.right(update.weights, mask)
         return Trained(update.weights, right, tuple(accuracies), time.perf_counter() - began)
+
+
+def _from_elsewhere(model: str, module: torch.nn.Module, source: str) -> Weights:
+    """w0 as ``source`` has it; raises for numbers that no training could start from."""
+    try:
+        with np.errstate(over="ignore"):  # it is infinite then, and refused below
+            weights = pretrained_weights(model, module, source)
+    except (AttributeError, KeyError, TypeError) as error:  # of safetensors, for a foreign type
+        raise MPFLError(
+            f"w0: {source!r} holds numbers of a type that is not read ({error}); save them as "
+            "float32 or float16"
+        ) from error
+    for name, array in weights.items():
+        if not np.isfinite(array).all():
+            raise MPFLError(f"w0: {name!r} in {source!r} is not finite; give other weights")
+    return weights
