@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -597,9 +598,9 @@ def test_a_folder_whose_name_is_no_text_is_refused(
 def test_sockets_have_short_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = launch.Engine(tmp_path, "", "", secure=False)
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
-    monkeypatch.setattr(launch.tempfile, "gettempdir", lambda: "/tmp")
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: "/tmp")
     assert "RAY_TMPDIR" not in engine.environment
-    monkeypatch.setattr(launch.tempfile, "gettempdir", lambda: "/tmp/" + "long/" * 20)
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: "/tmp/" + "long/" * 20)
     assert engine.environment["RAY_TMPDIR"] == "/tmp"
     monkeypatch.setenv("RAY_TMPDIR", "/mine")
     assert engine.environment["RAY_TMPDIR"] == "/mine"

@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,22 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mpfl.flower.environment import DIRECT, QUIET, short_sockets, without_proxy
 from mpfl.flower.keys import make_certificates, make_node_key
 from mpfl.flower.values import as_toml
 from mpfl.types import MPFLError, at_least
 
 APP = Path(__file__).resolve().parents[2]
 """The folder whose ``pyproject.toml`` tells Flower what the app is: the checkout."""
-
-QUIET = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",  # else each run asks the network
-    "OMP_NUM_THREADS": "1",
-}
-DIRECT = ("127.0.0.1", "localhost", "::1")
-"""Hosts that are reached without a proxy, whatever the shell has set."""
 
 CONTROL = "127.0.0.1:8000"
 """Where runs are submitted, unless said otherwise; never to be reachable from outside."""
@@ -109,37 +99,12 @@ class Engine:
         path = os.pathsep.join([str(_bin("")), os.environ.get("PATH", "")])
         own = {
             **QUIET,
-            **_without_proxy(),
-            **_short_sockets(),
+            **without_proxy(),
+            **short_sockets(),
             "FLWR_HOME": str(self.folder),
             "PATH": path,
         }
         return {**os.environ, **own}
-
-
-def _short_sockets() -> dict[str, str]:
-    """Where Ray puts its sockets: a path may have 107 bytes, and its own part has 70."""
-    if "RAY_TMPDIR" in os.environ or len(os.fsencode(tempfile.gettempdir())) <= 32:
-        return {}
-    return {"RAY_TMPDIR": "/tmp"}
-
-
-def _without_proxy() -> dict[str, str]:
-    """The variables that keep :data:`DIRECT` from a proxy, with the hosts that they name now.
-
-    Whoever reads one of the first two names does not read the other, so both say the same. gRPC
-    looks for the third, and reads no other if it is there.
-    """
-    both = [os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY")]
-    direct = {"no_proxy": _with_direct(*both), "NO_PROXY": _with_direct(*both)}
-    if (own := os.environ.get("no_grpc_proxy")) is not None:  # noqa: SIM112
-        direct["no_grpc_proxy"] = _with_direct(own)
-    return direct
-
-
-def _with_direct(*lists: str) -> str:
-    named = [host.strip() for hosts in lists for host in hosts.split(",")]
-    return ",".join(dict.fromkeys([host for host in named if host] + list(DIRECT)))
 
 
 def _bin(name: str) -> Path:
