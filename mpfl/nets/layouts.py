@@ -136,10 +136,10 @@ def _chosen(module: nn.Module, walk: Walk, units: str | Sequence[Units] | None) 
 
 def _fix_unread(walk: Walk, owners: Owners) -> None:
     """Layers that nothing reads for itself: their channels always stay, or nobody wants them."""
-    read, ever = _read(walk, owners), _read(walk, walk.owners)
+    read = _read(walk, owners)
     for writer, units in list(owners.roots()):
         if read.isdisjoint(units):
-            if not writer.joins and ever.isdisjoint(units):
+            if not writer.joins and _read(walk, walk.owners).isdisjoint(units):
                 raise MPFLError(
                     f"{writer.path}: nothing reads its units; remove it, or end the network with a "
                     "Linear"

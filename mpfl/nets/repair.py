@@ -314,7 +314,7 @@ class _Repair:
 
     def _add(self, node: fx.Node, part: nn.Module) -> str:
         name = f"placed_{len(self.parts)}"
-        self.parts[name] = part
+        self.parts[name] = part.to(next(self.small.parameters()).dtype)
         self.changes.append(node.name)
         return name
 
