@@ -44,7 +44,7 @@ def draw_weights(layout, rng):
 
 def reseal(payload, body, kind=None):
     """The payload with another body (and kind), its length and checksum put right."""
-    tag = payload[2] if kind is None else 16 | kind
+    tag = payload[2] if kind is None else 32 | kind
     length, rest = [], len(body)
     while True:
         length.append(rest % 128 + (128 if rest >= 128 else 0))

@@ -44,7 +44,7 @@ def draw_votes(layout, votes, seed=0):
 
 def sealed(payload, body, kind=None):
     """The payload with another body of its length (or another kind), its checksum put right."""
-    tag = payload[2] if kind is None else 16 | kind
+    tag = payload[2] if kind is None else 32 | kind
     message = payload[:2] + bytes([tag]) + payload[3 : -4 - len(body)] + body
     return message + zlib.crc32(message).to_bytes(4, "little")
 
@@ -98,7 +98,7 @@ def test_rows_of_another_length_are_refused(filters):
 def test_packed_by_hand():
     mask = mask_of(TOY, "#.##", "##.", "....#")  # from the lowest bit: 1011 110 0, 0001
     payload = packed(mask)
-    assert payload[2] == 0x14 and payload[9:-4] == bytes([2, 0b00111101, 0b00001000])
+    assert payload[2] == 0x24 and payload[9:-4] == bytes([2, 0b00111101, 0b00001000])
     assert same(wire.decode_mask(payload, TOY, 2, reference=ALL, coding="packed"), mask)
 
 
@@ -188,7 +188,8 @@ BAD = {
     "empty": (b"", "payload is too short"),
     "late": (packed(ALL, round_=1), "payload is of round 1, not 2"),
     "other model": (packed(masks.full(OTHER), OTHER), "was it encoded for another model, ref"),
-    "other version": (SAID[:2] + b"\x24" + SAID[3:], "payload is of version 2, not 1"),
+    "older version": (SAID[:2] + b"\x14" + SAID[3:], "payload is of version 1, not 2"),
+    "newer version": (SAID[:2] + b"\x34" + SAID[3:], "payload is of version 3, not 2"),
     "other kind": (sealed(SAID, SAID[10:-4], Kind.NESTED), "NESTED payload is not canonical"),
     "unknown kind": (sealed(SAID, SAID[10:-4], 9), "payload is of unknown kind 9"),
     "not a mask": (wire.encode_empty(TOY, 2), "payload is of kind EMPTY"),

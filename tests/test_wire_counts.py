@@ -17,7 +17,7 @@ def test_counts_by_hand():
     # 4 voters take three bits each. Alive are #.##/##.: 4, 1, 3, 2, 0, from the lowest bit:
     # 001 100 110 010 000 and a bit of padding, so 0b11001100 of the bits 0-7, then 0b00000100.
     payload = wire.encode_counts(VOTES, 4, TINY, 3, reference=ONE_EACH)
-    assert payload[2:5] == b"\x17\3\0" and payload[5:9] != TINY.fingerprint
+    assert payload[2:5] == b"\x27\3\0" and payload[5:9] != TINY.fingerprint
     bits = "001 100 110 010 000 0".replace(" ", "")
     number = int(bits[::-1], 2)
     assert body_of(payload) == bytes([4]) + number.to_bytes(2, "little")

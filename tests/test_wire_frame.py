@@ -24,7 +24,7 @@ from mpfl.types import MPFLError
 def test_frame_by_hand():
     payload = wire.encode_mask(ONE_EACH, TINY, 258, reference=ALL)
     assert payload[:2] == b"MP"
-    assert payload[2] == 0x15  # version 1, kind 5
+    assert payload[2] == 0x25  # version 2, kind 5
     assert payload[3:5] == bytes([2, 1])  # 258 = 2 + 256
     assert payload[5:9] == TINY.fingerprint
     assert payload[9] == 1  # one byte of body
@@ -34,9 +34,9 @@ def test_frame_by_hand():
 
 def test_seed_and_empty_by_hand():
     seed = wire.encode_seed(1 + 2 * 256, TINY)
-    assert seed[2:5] == b"\x11\0\0" and body_of(seed) == bytes([1, 2, 0, 0, 0, 0, 0, 0])
+    assert seed[2:5] == b"\x21\0\0" and body_of(seed) == bytes([1, 2, 0, 0, 0, 0, 0, 0])
     empty = wire.encode_empty(TINY, 3)
-    assert empty[2:5] == b"\x13\3\0" and body_of(empty) == b"" and len(empty) == 14
+    assert empty[2:5] == b"\x23\3\0" and body_of(empty) == b"" and len(empty) == 14
 
 
 # --- nothing else accepted -------------------------------------------------------------------
@@ -63,7 +63,7 @@ def test_every_damaged_message_is_refused(name):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=200) | st.binary(max_size=40).map(lambda tail: b"MP\x15" + tail))
+@given(st.binary(max_size=200) | st.binary(max_size=40).map(lambda tail: b"MP\x25" + tail))
 def test_any_bytes_are_refused(noise):
     for _, decode in MESSAGES.values():
         with pytest.raises(MPFLError):
@@ -122,7 +122,14 @@ def changed(payload, at, value):
         (NESTED + b"\0", "has trailing bytes: 16 bytes, the frame says 15"),
         (changed(NESTED, 9, b"\xff\xff\xff\xff\x7f"), f"the frame says {2**35 - 1 + 18}"),
         (changed(NESTED, 0, b"PK"), "begins with b'PK'"),
-        (changed(NESTED, 2, b"\x25"), "of version 2, not 1"),
+        (
+            changed(NESTED, 2, b"\x15"),
+            "of version 1, not 2: an older mpfl wrote it; update",
+        ),
+        (
+            changed(NESTED, 2, b"\x35"),
+            "of version 3, not 2: a newer mpfl wrote it; update",
+        ),
         (changed(NESTED, 9, b"\x81\0"), "not canonical LEB128"),
         (changed(NESTED, 9, b"\xff\xff\xff\xff\xff"), "not canonical LEB128"),
         (changed(NESTED, 10, b"\0"), "checksum mismatch"),

@@ -18,7 +18,7 @@ from enum import IntEnum
 
 from mpfl.types import MPFLError
 
-MAGIC, VERSION = b"MP", 1
+MAGIC, VERSION = b"MP", 2
 HEAD = struct.Struct("<2sBH4s")
 CRC = struct.Struct("<I")
 SEALED = 0x2144DF1C  # the CRC-32 of any message that ends in its own CRC-32, and of no other
@@ -79,7 +79,7 @@ def write(kind: Kind, fingerprint: bytes, round_: int, body: bytes) -> bytes:
     """A whole message: head, length, body, checksum.
 
     >>> write(Kind.EMPTY, fingerprint=b"abcd", round_=3, body=b"").hex(" ")
-    '4d 50 13 03 00 61 62 63 64 00 ea 33 3d 47'
+    '4d 50 23 03 00 61 62 63 64 00 97 60 f0 c2'
 
     Raises :class:`MPFLError` if the round or the body does not fit the frame.
     """
@@ -106,7 +106,11 @@ def parse(payload: bytes) -> tuple[Kind, int, bytes, bytes]:
     if magic != MAGIC:
         raise MPFLError(f"payload begins with {magic!r}, not {MAGIC!r}; it is no mpfl message")
     if tag >> 4 != VERSION:
-        raise MPFLError(f"payload is of version {tag >> 4}, not {VERSION}; use equal mpfl versions")
+        wrote, stale = ("an older", "sender") if tag >> 4 < VERSION else ("a newer", "reader")
+        raise MPFLError(
+            f"payload is of version {tag >> 4}, not {VERSION}: {wrote} mpfl wrote it; "
+            f"update the {stale}, as both run equal mpfl versions"
+        )
     # The length, which takes `size` bytes: it must agree with that of the whole payload.
     length, size = read_varint(payload[HEAD.size : HEAD.size + 5], "length")
     start = HEAD.size + size

@@ -24,6 +24,7 @@ from mpfl.masks import Keep
 from mpfl.types import Mask, MPFLError
 from mpfl.wire import enumerative, frame
 from mpfl.wire.frame import Kind, kind_of, round_of
+from mpfl.wire.range_coder import MOST_EXACT
 
 Coding = Literal["shortest", "packed"]
 """How masks are written, which both sides know: in the fewest bytes, or all equally long."""
@@ -63,11 +64,6 @@ def _alive_places(layout: Layout, reference: Mask, keep: Keep | None = None) -> 
     ]
 
 
-def _are_numbered(goes: list[np.ndarray]) -> bool:
-    """Whether no group is too large for the number of its choice."""
-    return all(enumerative.is_numbered(subset.size, int(subset.sum())) for subset in goes)
-
-
 def _pruned_counts(layout: Layout, places: list[np.ndarray], keep: Keep) -> list[int]:
     """How many filters of each group go if ``keep`` stay."""
     stay = _by_group(layout, keep).values()
@@ -86,10 +82,8 @@ def encode_mask(
     """A mask inside ``reference``, the shortest of PACKED, NESTED and KNOWN.
 
     KNOWN takes part if ``mask`` holds exactly the counts of ``keep``. Of equally short
-    ones KNOWN goes first, then NESTED. Both are out if one of their groups is too large for the
-    number of a choice (:func:`~mpfl.wire.enumerative.is_numbered`). ``coding="packed"`` always
-    writes PACKED. Raises :class:`MPFLError` if the mask does not fit the layout or brings a filter
-    back.
+    ones KNOWN goes first, then NESTED. ``coding="packed"`` always writes PACKED. Raises
+    :class:`MPFLError` if the mask does not fit the layout or brings a filter back.
 
     >>> from mpfl.filters import Layer, Layout
     >>> layout = Layout((Layer("conv", 40, "w", ("w",)),), {"w": (40, 1, 3, 3)})
@@ -106,24 +100,46 @@ def encode_mask(
     packed = np.packbits(bits, bitorder="little").tobytes()
     if coding == "packed":
         return frame.write(Kind.PACKED, fingerprint_of(layout, reference), round_, packed)
-    bodies = {}
+    kind, places = _shortest(bits, layout, reference, keep)
+    body = packed
+    if kind is not Kind.PACKED:
+        subsets = [~bits[group] for group in places]
+        body = enumerative.encode(subsets, known=kind is Kind.KNOWN)
+    return frame.write(kind, fingerprint_of(layout, reference, keep), round_, body)
+
+
+def _shortest(
+    bits: np.ndarray, layout: Layout, reference: Mask, keep: Keep | None
+) -> tuple[Kind, list[np.ndarray]]:
+    """The kind that a mask of these bits is written as, and where the filters of its groups stand.
+
+    How long each would be follows from the counts: only one of them is written.
+    """
+    choices = {}
     # KNOWN: if the mask keeps just what both ends expect, its counts need not be sent.
     if keep is not None:
         places = _alive_places(layout, reference, keep)
-        goes = [~bits[group] for group in places]
-        pruned = [int(subset.sum()) for subset in goes]
-        if pruned == _pruned_counts(layout, places, keep) and _are_numbered(goes):
-            subsets = [subset.tolist() for subset in goes]
-            bodies[Kind.KNOWN] = enumerative.encode(subsets, known=True)
-    # NESTED: which of the filters alive go, layer by layer, with how many.
-    goes = [~bits[group] for group in _alive_places(layout, reference)]
-    if _are_numbered(goes):
-        subsets = [subset.tolist() for subset in goes]
-        bodies[Kind.NESTED] = enumerative.encode(subsets, known=False)
-    bodies[Kind.PACKED] = packed
+        if _pruned(bits, places) == _pruned_counts(layout, places, keep):
+            choices[Kind.KNOWN] = places
+    # NESTED: which of the filters alive go, layer by layer, with how many. It is never shorter than
+    # KNOWN with layers for groups, which is the same without the counts.
+    if not choices or keep is None or any(len(group) > 1 for group in keep.counts):
+        choices[Kind.NESTED] = _alive_places(layout, reference)
+    lengths = {
+        kind: enumerative.width(
+            [len(group) for group in places], _pruned(bits, places), known=kind is Kind.KNOWN
+        )
+        for kind, places in choices.items()
+    }
+    lengths[Kind.PACKED] = (layout.filters + 7) // 8
     # The first of the shortest, in this order: so there is one way to write a mask.
-    kind = min(bodies, key=lambda kind: len(bodies[kind]))
-    return frame.write(kind, fingerprint_of(layout, reference, keep), round_, bodies[kind])
+    shortest = min(lengths, key=lengths.__getitem__)
+    return shortest, choices.get(shortest, [])
+
+
+def _pruned(bits: np.ndarray, places: list[np.ndarray]) -> list[int]:
+    """How many filters of each group go in a mask of these bits."""
+    return [len(group) - int(np.count_nonzero(bits[group])) for group in places]
 
 
 def decode_mask(
@@ -176,11 +192,13 @@ def decode_mask(
         subsets = enumerative.decode(body, [len(group) for group in places], pruned)
         bits = np.zeros(layout.filters, dtype=bool)
         for group, subset in zip(places, subsets, strict=True):
-            bits[group] = ~np.array(subset, dtype=bool)
-    # Written again it must come out the same: so every mask has one message, and no message two.
+            bits[group] = ~subset
     mask = masks.unflatten(bits, layout)
-    again = encode_mask(mask, layout, round_, reference=reference, keep=keep, coding=coding)
-    if again != payload:
+    masks.check(mask, layout, within=reference)
+    # Every mask has one message: of one kind, whose body says nothing but the mask.
+    due = Kind.PACKED if coding == "packed" else _shortest(bits, layout, reference, keep)[0]
+    padded = kind is Kind.PACKED and body != np.packbits(bits, bitorder="little").tobytes()
+    if kind is not due or padded:
         raise MPFLError(
             f"{kind.name} payload is not canonical: encode_mask writes this mask otherwise; "
             "do both sides hold the same reference, keep and coding?"
@@ -234,7 +252,7 @@ def limit_bits(mask: Mask, reference: Mask, keep: Keep | None = None) -> float:
 
 def _log2_ways(size: int, count: int) -> float:
     """log2 C(size, count); of very many by logarithms, as the number has millions of digits."""
-    if enumerative.is_numbered(size, count):
+    if size <= MOST_EXACT or count in (0, size):
         return math.log2(math.comb(size, count))
     factorials = math.lgamma(size + 1) - math.lgamma(count + 1) - math.lgamma(size - count + 1)
     return factorials / math.log(2)
