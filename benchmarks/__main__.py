@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[Path], Iterable[Figure]]] = {
     "laptop": training.laptop_rounds,
     "small-pictures": training.small_pictures,
     "masks": wire.masks_on_the_wire,
+    "coder": wire.a_hundred_thousand_filters,
     "votes": wire.a_million_votes,
     "inference": inference.compact_against_dense,
 }

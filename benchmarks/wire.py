@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,12 @@ import numpy as np
 
 from benchmarks.timing import Figure, seconds
 from mpfl import masks, wire
+from mpfl.filters import Layer, Layout
 from mpfl.masks import Keep
 from mpfl.nets.networks import blueprint
 from mpfl.prune import select
 from mpfl.seeds import rng_for
+from mpfl.wire.range_coder import first_interval
 
 
 def masks_on_the_wire(root: Path) -> Iterator[Figure]:
@@ -54,6 +57,35 @@ def masks_on_the_wire(root: Path) -> Iterator[Figure]:
         statistics.median(totals), "<=1300", len(totals), min(totals), max(totals),
         f"one bit a filter: {raw:,} B without frames",
     )  # fmt: skip
+
+
+def a_hundred_thousand_filters(root: Path) -> Iterator[Figure]:
+    """Processor time to write a mask and to read it; each counts the choices anew."""
+    for many in ([100_000], [8192] * 12 + [1696], [333] * 300 + [100]):
+        shapes = {f"w{i}": (filters, 1) for i, filters in enumerate(many)}
+        layers = [Layer(f"layer{i}", n, f"w{i}", (f"w{i}",)) for i, n in enumerate(many)]
+        layout = Layout(tuple(layers), shapes)
+        everything = masks.full(layout)
+        for sparsity in (0.8, 0.5):
+            mask = masks.drawn(layout, sparsity, rng_for(0, "coder"))
+            keep = Keep.by_layer(masks.counts(mask))
+            times = []
+            for _ in range(15):
+                first_interval.cache_clear()
+                began = time.process_time()
+                sent = wire.encode_mask(mask, layout, 1, reference=everything, keep=keep)
+                written = time.process_time()
+                first_interval.cache_clear()
+                wire.decode_mask(sent, layout, 1, reference=everything, keep=keep)
+                times.append((time.process_time() - began, written - began))
+            times.sort()
+            both, write = times[len(times) // 2]
+            limit = math.ceil(wire.limit_bits(mask, everything, keep) / 8)
+            yield Figure(
+                f"100,000 filters in {len(many)} groups, {1 - sparsity:.0%} kept, both ways, ms",
+                1000 * both, "<=50", len(times), 1000 * times[0][0], 1000 * times[-1][0],
+                f"write {1000 * write:.3g} ms; {wire.body_length(sent)} B, the limit {limit} B",
+            )  # fmt: skip
 
 
 def a_million_votes(root: Path) -> Iterator[Figure]:
