@@ -204,22 +204,23 @@ def test_the_limit_of_a_large_choice_is_that_of_the_exact_number():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", [most_votes(), share(0.5), published_percentile(0.8)], ids=str)
-def test_ten_ballots_of_a_million_bits_take_seconds(rule):
+def test_ten_ballots_of_a_million_bits_are_sent_and_counted(rule):
+    """How long that takes is the benchmarks' business; that it ends, this test's."""
     layout = finer(blueprint("vgg11-bn", 10), "kernel")
     assert layout.filters > 10**6
     plan = Plan(layout, one_shot(0.8), 1)
     alive = masks.full(layout)
     keep, norms = plan.keep(1, alive), {n: rng_for(0).random(s) for n, s in layout.sizes.items()}
-    began, sent = time.perf_counter(), []
-    for node in range(10):
-        mask = masks.drawn(layout, 0.8, rng_for(node))
-        wire.limit_bits(mask, alive, keep)
-        sent.append((node, wire.encode_mask(mask, layout, 1, reference=alive, keep=keep)))
+    cast = [masks.drawn(layout, 0.8, rng_for(node)) for node in range(10)]
+    sent = [
+        (node, wire.encode_mask(mask, layout, 1, reference=alive, keep=keep))
+        for node, mask in enumerate(cast)
+    ]
     ballots = Ballots.open(sent, layout, 1, alive=alive, keep=keep)
     votes, voters = ballots.tally()
+    assert all(np.array_equal(votes[name], sum(mask[name] for mask in cast)) for name in votes)
     mask, _ = decide(plan, rule, alive, 1, votes, voters, norms)
-    ballots.agreement(mask)
-    assert time.perf_counter() - began < 20
+    assert set(ballots.agreement(mask)) == set(range(10))
 
 
 # --- quotas, scores, rules -------------------------------------------------------------------
