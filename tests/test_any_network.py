@@ -214,6 +214,8 @@ FILES = [
     "small: attention by hand, one matrix, kernel",
     "small: torch's attention",
     "small: GRU, one way, 1 deep",
+    "small: LSTM, both ways, 2 deep",
+    "odd: causal, stored",
 ]
 
 
