@@ -171,8 +171,8 @@ def changed_in_place(net: Any, x: torch.Tensor) -> torch.Tensor:
     x, y = net.a(x), net.b(x)
     net.relu(y)
     x.add_(y)
-    F.elu(x, inplace=True)
-    return x
+    torch.relu_(x)
+    return F.dropout(x, 0.0, inplace=True)
 
 
 def framed() -> nn.Module:

@@ -211,7 +211,7 @@ def _follow_changes_in_place(module: nn.Module, graph: fx.Graph) -> None:
         changes = (
             getattr(part, "inplace", False) is True
             or node.kwargs.get("inplace") is True
-            or (node.op == "call_method" and name.endswith("_") and not name.endswith("__"))
+            or (part is None and name.endswith("_") and not name.endswith("__"))
         )
         source = node.args[0] if node.args else None
         if not changes or not isinstance(source, fx.Node):
