@@ -207,7 +207,7 @@ def test_a_figure_is_drawn_from_what_is_recorded(tmp_path, name):
     assert (tmp_path / "figure.svg").read_text().count("<path") > 10
     with pytest.raises(MPFLError, match="holds no cell of figure"):
         draw(name, tmp_path, tmp_path / "none.svg")
-    with pytest.raises(MPFLError, match=r"--draw .*figure\.nothing"):
+    with pytest.raises(MPFLError, match=r"figure\.nothing: its ending says no format"):
         draw(name, folder, tmp_path / "figure.nothing")
 
 

@@ -79,9 +79,9 @@ def test_layouts_of_equal_counts_have_names_of_their_own():
 @pytest.mark.usefixtures("types_unchecked")
 def test_units_that_are_no_filters_are_refused():
     heads = Layer("heads", 2, "w", (), more=(Slices("w", 0, (0, 0, 1, 1)),))
-    with pytest.raises(MPFLError, match="layer 'heads' are not the filters"):
+    with pytest.raises(MPFLError, match="layer 'heads' are not the rows of one"):
         finer(Layout((heads,), {"w": (4, 2)}), "kernel")
-    with pytest.raises(MPFLError, match="not the filters"):
+    with pytest.raises(MPFLError, match="not the rows of one weight"):
         finer(finer(TOY, "kernel"), "weight")
     with pytest.raises(MPFLError, match="did you mean 'kernel'"):
         finer(TOY, "kernels")

@@ -42,6 +42,7 @@ PLUMBING = {  # but for these, which other modules share and no reader calls
     "baselines.fedavg.decode_replies": "shared with pruning-FL",
     "baselines.fedavg.broadcast_weights": "shared with pruning-FL",
     "baselines.fedavg.read_weights": "shared with pruning-FL",
+    "data.partition.dealt_alike": "deals test pictures, for mpfl.runs.parties",
     "wire.masks.fingerprint_of": "what a frame names, shared by masks and counts",
 }
 

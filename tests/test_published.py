@@ -174,11 +174,12 @@ def test_what_is_pruned_is_zero_at_every_step_and_bias_and_norm_train(name, sett
             assert not rows.any(), f"after {len(seen)} steps"
         seen.append(1)
 
-    module.register_forward_pre_hook(check)
+    watching = module.register_forward_pre_hook(check)
     w0 = {n: a + np.float32(0.01) for n, a in initial_weights(module, 0).items()}
     update = trainer.fit(w0, mask, shard_of(module), rng_for(0), settings, epochs=2)
     check()
     assert len(seen) == 7  # six steps, and the end
+    watching.remove()
     for layer, full in zip(layout.layers, layout_of(module).layers, strict=True):
         for tensor in set(full.own) - set(layer.own):
             gone = ~mask[layer.name]

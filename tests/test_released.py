@@ -130,8 +130,8 @@ def test_training_sees_crops_and_judging_sees_its_own_validation_as_training_doe
 def test_the_view_is_what_the_network_reads():
     module = FlattenedChain()
     seen = []
-    module.register_forward_pre_hook(lambda _, x: seen.append(x[0].clone()))
     trainer = trainer_of(module, view="centre", pixels=6)
+    module.register_forward_pre_hook(lambda _, x: seen.append(x[0].clone()))
     images = photographs(4, 12)[:, :2]
     trainer.accuracy(
         initial_weights(module, 0), masks.full(trainer.layout), Shard(images, torch.zeros(4).long())
