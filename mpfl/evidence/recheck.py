@@ -15,12 +15,10 @@ from typing import Any
 
 from mpfl import masks
 from mpfl.evidence.cells import Cell
-from mpfl.filters import cut_shapes
-from mpfl.nets.cutting import macs
 from mpfl.prune import filter_norms
 from mpfl.runs.experiment import changes, config_of
 from mpfl.runs.record import Run, ballots_of, bits_of, hex_of
-from mpfl.runs.summary import numbers_in
+from mpfl.runs.summary import bytes_in, left_by
 from mpfl.runs.workbench import Workbench
 from mpfl.server import decide
 from mpfl.wire import Ballots
@@ -93,13 +91,8 @@ def _inner(run: Run, bench: Workbench) -> Iterator[str]:
         for line in lines:
             sent = sum(line.get("payloads", []))
             yield from _line(f"{key} {line.get('round')}, bytes_up", line.get("bytes_up"), sent)
-    sums = {
-        name: sum(line.get(key, 0) for line in lines)
-        for prefix, lines in (("mask_rounds", run.rounds), ("final", run.federated))
-        for name, key in ((f"{prefix}_down", "bytes_down"), (f"{prefix}_up", "bytes_up"))
-    }
-    for name, value in sums.items():
-        yield from _line(f"summary, bytes, {name}", run.summary.get("bytes", {}).get(name), value)
+    sent = bytes_in(run.rounds, run.federated)
+    yield from _line("summary, bytes", run.summary.get("bytes"), sent)
     yield from _masks(run, bench)
 
 
@@ -128,16 +121,7 @@ def _masks(run: Run, bench: Workbench) -> Iterator[str]:
             hexes = {name: hex_of(bits) for name, bits in right.items()}
             yield from _line(f"{where}, mask", line["mask"], hexes)
         alive = mask
-    kept, shapes = masks.counts(alive), cut_shapes(layout, alive)
-    pictures = bench.dataset.train_images.shape[1:]
-    network = bench.trainer.network(alive)
-    of_mask = {
-        "kept": kept,
-        "sparsity": masks.sparsity(alive),
-        "parameters": numbers_in(shapes),
-        "macs": macs(network, e.pixels or pictures[-1], channels=pictures[0]),
-    }
-    for name, value in of_mask.items():
+    for name, value in left_by(alive, bench).items():
         yield from _line(f"summary, {name}", run.summary.get(name), value)
 
 

@@ -31,12 +31,9 @@ def summarise(
     network classifies it correctly. ``mask_bodies`` sets the
     bytes of the masks sent up, frames left out, against the fewest that could tell them apart.
     """
-    experiment, layout = bench.experiment, bench.layout
+    experiment = bench.experiment
     rounds = read_lines(folder / "rounds.jsonl")
     final = read_lines(folder / "federated.jsonl")
-    channels, _, own = bench.dataset.train_images.shape[1:]
-    pixels = experiment.pixels or own
-    module = bench.trainer.module
     sent = rounds if experiment.method.wire else []
     told = [each for line in sent for each in line["metrics"] if "limit_bits" in each]
     return {
@@ -45,12 +42,7 @@ def summarise(
         "method": experiment.method.name,
         "seed": experiment.seed,
         "identity": identity(experiment),
-        "sparsity": masks.sparsity(mask),
-        "kept": masks.counts(mask),
-        "parameters": numbers_in(cut_shapes(layout, mask)),
-        "parameters_dense": numbers_in(layout.shapes),
-        "macs": macs(bench.trainer.network(mask), pixels, channels=channels),
-        "macs_dense": macs(module, pixels, channels=channels),
+        **left_by(mask, bench),
         "accuracy_central": None if central is None else central["accuracy"],
         "accuracy_federated": None if federated is None else federated["accuracy"],
         "accuracies_central": None if central is None else central.get("accuracies"),
@@ -59,14 +51,7 @@ def summarise(
             "central": None if central is None else central.get("right"),
             "federated": None if federated is None else federated.get("right"),
         },
-        "bytes": {
-            "start": _total(rounds, "start_bytes"),
-            "mask_rounds_down": _total(rounds, "bytes_down"),
-            "mask_rounds_up": _total(rounds, "bytes_up"),
-            "final_start": _total(final, "start_bytes"),
-            "final_down": _total(final, "bytes_down"),
-            "final_up": _total(final, "bytes_up"),
-        },
+        "bytes": bytes_in(rounds, final),
         "mask_bodies": {
             "bytes": sum(each["body_bytes"] for each in told),
             "limit_bytes": round(sum(each["limit_bits"] for each in told) / 8, 1),
@@ -81,10 +66,39 @@ def summarise(
     }
 
 
+def left_by(mask: Mask, bench: Workbench) -> dict[str, Any]:
+    """What a mask leaves of the network, beside the whole of it: filters, parameters, MACs."""
+    layout, trainer = bench.layout, bench.trainer
+    channels, _, own = bench.dataset.train_images.shape[1:]
+    pixels = bench.experiment.pixels or own
+    return {
+        "sparsity": masks.sparsity(mask),
+        "kept": masks.counts(mask),
+        "parameters": _numbers_in(cut_shapes(layout, mask)),
+        "parameters_dense": _numbers_in(layout.shapes),
+        "macs": macs(trainer.network(mask), pixels, channels=channels),
+        "macs_dense": macs(trainer.module, pixels, channels=channels),
+    }
+
+
+def bytes_in(
+    rounds: Sequence[Mapping[str, Any]], final: Sequence[Mapping[str, Any]]
+) -> dict[str, int]:
+    """What the lines of both logs say was sent, by phase."""
+    return {
+        "start": _total(rounds, "start_bytes"),
+        "mask_rounds_down": _total(rounds, "bytes_down"),
+        "mask_rounds_up": _total(rounds, "bytes_up"),
+        "final_start": _total(final, "start_bytes"),
+        "final_down": _total(final, "bytes_down"),
+        "final_up": _total(final, "bytes_up"),
+    }
+
+
 def _total(lines: Sequence[Mapping[str, Any]], key: str) -> Any:
     return sum(line[key] for line in lines)
 
 
-def numbers_in(shapes: Mapping[str, tuple[int, ...]]) -> int:
+def _numbers_in(shapes: Mapping[str, tuple[int, ...]]) -> int:
     """How many numbers tensors of these shapes hold."""
     return sum(math.prod(shape) for shape in shapes.values())
