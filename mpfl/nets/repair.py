@@ -136,10 +136,12 @@ class _Repair:
 
     def _give_buffers(self, module: fx.GraphModule) -> None:
         """All buffers, read by steps or not, as parts of its state or not, as they were."""
+        there = {path for path, _ in module.named_modules()}
         for name, buffer in self.small.named_buffers():
             path, _, own = name.rpartition(".")
-            if path not in dict(module.named_modules()):
+            if path not in there:
                 module.add_submodule(path, nn.Module())
+                there = {path for path, _ in module.named_modules()}
             lasting = own not in self.small.get_submodule(path)._non_persistent_buffers_set
             module.get_submodule(path).register_buffer(own, buffer, persistent=lasting)
 

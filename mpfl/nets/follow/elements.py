@@ -102,13 +102,10 @@ def compared(step: Step) -> Any:
 def steep(step: Step) -> Any:
     """A root, a logarithm, a reciprocal: at zero its value or its slope is infinite."""
     labels = step.labels(step.first)
-    step.owners.fix(_zeros(step, labels), f"{step.name} has no finite slope at zero")
+    # Those of what is exactly zero once it is pruned; what is another constant may be pruned.
+    zeros = torch.where(labels % 2 == 0, labels, KEPT)
+    step.owners.fix(zeros, f"{step.name} has no finite slope at zero")
     return step.owners.constant(labels)
-
-
-def _zeros(step: Step, labels: torch.Tensor) -> torch.Tensor:
-    """Labels of what is exactly zero once it is pruned; of all else, that of what always stays."""
-    return torch.where(labels % 2 == 0, labels, torch.full_like(labels, KEPT))
 
 
 def fresh(step: Step) -> Any:

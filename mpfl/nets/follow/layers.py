@@ -159,6 +159,7 @@ def encoder(step: Step) -> Any:
     for name, layer in layers.items():
         if not isinstance(layer, nn.TransformerEncoderLayer):
             raise MPFLError(f"{name}: an encoder of layers that are not torch's own")
+        there = dict(layer.named_parameters())  # some are missing if it has no biases
         heads = step.owners.units(f"{name}.self_attn", "heads", layer.self_attn.num_heads)
         rows = heads.repeat_interleave(layer.self_attn.head_dim)
         hidden = step.owners.units(f"{name}.linear1", "hidden", layer.linear1.out_features)
@@ -170,7 +171,7 @@ def encoder(step: Step) -> Any:
             ("linear1.bias", 0, hidden, True),
             ("linear2.weight", 1, hidden, False),
         ):
-            if tensor in dict(layer.named_parameters()):
+            if tensor in there:
                 step.walk.follows(f"{name}.{tensor}", axis, labels, name, owned=owned)
         zero = torch.zeros(1)
         if layer.activation(zero) != 0:
