@@ -63,7 +63,8 @@ def _made_on(run: Run) -> tuple[Any, ...]:
     made = run.summary.get("provenance", {})
     machine = made.get("machine", {})
     where = (machine.get(key) for key in ("cpu", "instructions", "computes"))
-    return (made.get("edition"), made.get("versions", {}).get("torch"), *where)
+    gpu = machine.get("gpu", "none")  # only a run on one names it
+    return (made.get("edition"), made.get("versions", {}).get("torch"), gpu, *where)
 
 
 # ---- A record by itself --------------------------------------------------------------------

@@ -17,7 +17,13 @@ def default_device() -> torch.device:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is fast on ``device``, not merely possible."""
+    """Whether bfloat16 is fast on ``device``, not merely possible.
+
+    Never where the environment sets ``MPFL_BFLOAT16=0``: so a machine that is fast at it repeats
+    the runs of one that is not.
+    """
+    if os.environ.get("MPFL_BFLOAT16") == "0":
+        return False
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -46,10 +52,15 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h; see mallopt(3)
 
 @contextmanager
 def on_threads(count: int) -> Iterator[None]:
-    """Let torch use ``count`` processor threads within, and as many as before afterwards."""
+    """Let torch use ``count`` processor threads within, and as many as before afterwards.
+
+    On a GPU convolutions repeat their bits, and float32 is float32 (torch's own choice there is
+    TF32, which keeps 10 bits of a number's 23).
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
-        yield
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            yield
     finally:
         torch.set_num_threads(before)

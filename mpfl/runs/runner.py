@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 
 from mpfl.prune import score_layers
@@ -72,6 +73,8 @@ def run(
             _require_memories(folder, experiment)
         made = provenance(command)  # of the code that runs, not of a later checkout
         made["machine"]["computes"] = bench.trainer.computes
+        if bench.trainer.device.type == "cuda":
+            made["machine"]["gpu"] = torch.cuda.get_device_name(bench.trainer.device)
         made["resumed"] = any(folder.glob("*.jsonl"))
         write_json(folder / "config.json", config)
         beside = None
