@@ -48,10 +48,14 @@ def _kind_of(cell: Cell) -> _Kind:
 
 
 @cache
-def _recorded(path: Path, changed: int) -> tuple[_Kind, float]:
-    """What kind of run a record is, and its minutes; read once, unless the file is ``changed``."""
+def _recorded(path: Path, changed: int) -> tuple[_Kind, float, bool]:
+    """What kind of run a record is, its minutes, and whether a GPU helped.
+
+    Read once, unless the file is ``changed``.
+    """
     run = read_run(path)
-    return _kind(run.config), sum(each or 0 for each in run.summary["seconds"].values()) / 60
+    minutes = sum(each or 0 for each in run.summary["seconds"].values()) / 60
+    return _kind(run.config), minutes, "gpu" in run.summary["provenance"].get("machine", {})
 
 
 def core_minutes(cells: Sequence[Cell], results: Path) -> dict[str, float]:
@@ -59,15 +63,18 @@ def core_minutes(cells: Sequence[Cell], results: Path) -> dict[str, float]:
 
     A cell that is missing takes as long as the recorded ones that differ by their draws alone,
     else as the recorded ones of its method and budget, else as the mean of all. With nothing
-    recorded nothing is known: 0.
+    recorded nothing is known: 0. What a run took on a GPU says nothing of others here.
     """
     recorded: dict[str, float] = {}
     alike: dict[tuple[object, ...], list[float]] = {}
     for cell in cells:
         if not (results / cell.file).exists():
             continue
-        kind, minutes = _recorded(results / cell.file, (results / cell.file).stat().st_mtime_ns)
+        path = results / cell.file
+        kind, minutes, on_gpu = _recorded(path, path.stat().st_mtime_ns)
         recorded[cell.file] = minutes
+        if on_gpu:
+            continue
         for key in (kind, (cell.recipe, cell.budget), ()):
             alike.setdefault(key, []).append(minutes)
 
