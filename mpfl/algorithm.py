@@ -62,13 +62,17 @@ class State:
     """What the server holds between rounds.
 
     ``weights`` are those that the next round starts from: w0 if nodes rewind, the average if
-    weights are averaged. ``outcome`` is that of the last round's vote, if there was one.
+    weights are averaged. ``outcome`` is that of the last round's vote, if there was one. ``kept``
+    is whatever else a method hands on to its next round. ``testable``: the weights are a whole
+    model; not while the statistics that belong to them have still to be sent.
     """
 
     weights: Weights
     mask: Mask
     seed: int | None = None
     outcome: Outcome | None = None
+    kept: Weights = field(default_factory=dict)
+    testable: bool = True
 
 
 @dataclass(frozen=True)

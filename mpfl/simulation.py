@@ -29,7 +29,7 @@ class RoundLog:
     ``start_bytes`` carried w0 (round 1 only); ``bytes_down`` and ``bytes_up`` the round's
     messages; ``payloads`` the bytes of each reply, in the order of ``replied``; ``left_out`` says
     of the other nodes why they do not count. ``accuracy`` is that of the state's own weights,
-    0-1, if an ``evaluate`` was given; ``seconds`` is wall time.
+    0-1, if an ``evaluate`` was given and they can be tested; ``seconds`` is wall time.
     """
 
     round: int
@@ -145,7 +145,7 @@ def simulate(
             bytes_up=sum(len(reply.payload) for reply in replies),
             payloads=tuple(len(reply.payload) for reply in replies),
             metrics=tuple(reply.metrics for reply in replies),
-            accuracy=None if evaluate is None else evaluate(state),
+            accuracy=evaluate(state) if evaluate and state.testable else None,
             seconds=time.perf_counter() - began,
             replied=tuple(reply.node for reply in replies),
             left_out={turn.node: turn.why for turn in turns if isinstance(turn, Absent)},

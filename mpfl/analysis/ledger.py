@@ -19,6 +19,7 @@ from mpfl import masks, wire
 from mpfl.filters import Layout, cut_shapes
 from mpfl.masks import Keep
 from mpfl.node import Plan
+from mpfl.sign_votes import statistics_due
 from mpfl.types import Mask, MPFLError, at_least, one_of
 from mpfl.wire import frame
 
@@ -66,13 +67,17 @@ def bill(
     w0: Literal["seed", "weights"] = "seed",
     final_rounds: int = 0,
     mask: Mask | None = None,
+    voted: Sequence[str] = (),
+    every: int = 10,
 ) -> Bill:
     """The bytes of a run with ``samples[i]`` images on node ``i``; weights are float32.
 
     Law: equals ``summary["bytes"]`` of that run, if ``mpfl`` votes by ``most_votes``
     and every node sends the mask that the plan asks for.
 
-    At the end ``final_rounds`` of federated averaging train the network that is left (0: none).
+    At the end ``final_rounds`` of federated averaging train the network that is left (0: none). If
+    tensors are ``voted`` on, the training is by votes on their directions instead, with statistics
+    in each ``every``-th round (:mod:`mpfl.sign_votes`).
     ``fedavg`` and ``one-bit`` have these rounds only, of the dense network. Where ``fedavg``
     sends a float, ``one-bit`` sends a bit, down and up: as signSGD with majority vote does
     (Bernstein et al., arXiv 1802.04434). FedPM (Isik et al., arXiv 2209.15328) sends the bit
@@ -86,12 +91,20 @@ def bill(
     (``over_network``), and for a mask of other counts than the plan's.
     """
     _check(way, samples, w0, final_rounds)
+    for name in voted:
+        one_of("tensor", name, plan.layout.shapes)
     layout, nodes = plan.layout, len(samples)
     seed = len(wire.encode_seed(0, layout))
     start = nodes * (seed if w0 == "seed" else wire.weights_length(layout.shapes))
     late_start = start if final_rounds else 0  # of nodes that nobody needs before
+
+    def trained(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
+        if voted:
+            return _sign_votes(final_rounds, shapes, nodes, voted, every)
+        return _averaging(final_rounds, shapes, samples)
+
     if way == "fedavg":
-        return Bill(0, 0, 0, late_start, *_averaging(final_rounds, layout.shapes, samples))
+        return Bill(0, 0, 0, late_start, *trained(layout.shapes))
     if way == "one-bit":
         bits = frame.length(-(-sum(map(math.prod, layout.shapes.values())) // 8))
         return Bill(0, 0, 0, late_start, *_exchange(final_rounds, bits, [bits] * nodes))
@@ -99,7 +112,7 @@ def bill(
     consensuses = _consensuses(plan, way)
     last = consensuses[-1] if mask is None else _checked(mask, consensuses[-1], layout)
     left = cut_shapes(layout, last)
-    final = _averaging(final_rounds, left, samples)
+    final = trained(left)
     if way == "mpfl":
         message = len(wire.encode_consensus(last, layout, plan.rounds + 1)) if final_rounds else 0
         return Bill(start, *_votes(plan, consensuses, nodes), nodes * message, *final)
@@ -124,6 +137,23 @@ def _averaging(
     """Bytes down and up of federated averaging of tensors of these shapes."""
     up = [wire.weights_length(shapes, count) for count in samples]
     return _exchange(rounds, wire.weights_length(shapes), up)
+
+
+def _sign_votes(
+    rounds: int,
+    shapes: Mapping[str, tuple[int, ...]],
+    nodes: int,
+    voted: Sequence[str],
+    every: int,
+) -> tuple[int, int]:
+    """Bytes down and up of training by votes on tensors of these shapes."""
+    signs = sum(math.prod(shapes[name]) for name in voted)
+    averaged = [n for n in shapes if n not in voted and not n.endswith("num_batches_tracked")]
+    statistics = sum(math.prod(shapes[name]) for name in averaged)
+    due = sum(statistics_due(round_, rounds, every) for round_ in range(1, rounds + 1))
+    down, up = _exchange(rounds, wire.signs_length(signs), [wire.signs_length(signs)] * nodes)
+    more = wire.signs_length(signs, statistics=statistics) - wire.signs_length(signs)
+    return down, up + nodes * due * more
 
 
 def _votes(plan: Plan, consensuses: Sequence[Mask], nodes: int) -> tuple[int, int]:

@@ -108,7 +108,8 @@ def points(endpoint: Endpoint) -> Callable[[Run], float | None]:
 
     def figure(run: Run) -> float | None:
         if endpoint == "last five":
-            last = [line["accuracy"] for line in run.federated[-LAST:]]
+            tested = [a for line in run.federated if (a := line["accuracy"]) is not None]
+            last = tested[-LAST:]
             return 100 * float(np.mean(last)) if len(last) == LAST else None
         found = run.summary[f"accuracy_{endpoint}"]
         return None if found is None else 100 * found

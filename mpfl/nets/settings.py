@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from mpfl.types import MPFLError, one_of
+from mpfl.types import MPFLError, at_least, one_of
 
 Precision = Literal["auto", "float32", "float64"]
 """The precision of the sums: ``"auto"`` is bfloat16 if the machine is fast at it, else float32."""
@@ -42,7 +42,8 @@ View = Literal["whole", "centre"]
 class Settings:
     """How to train.
 
-    ``lr`` is constant, or falls by a cosine to 0 over all steps. ``augment`` shifts pictures by
+    ``lr`` is constant, or falls by a cosine to 0 over all steps. ``steps``, if it is given, is how
+    many an epoch takes at most. ``augment`` shifts pictures by
     up to 4 pixels and mirrors half of them; ``crop`` shows a random part of each instead, 8 to
     100 % of it, and mirrors half of them. ``keep="best"`` returns the weights of the epoch with
     the highest accuracy on the validation data, the first one if several are equal. With
@@ -59,6 +60,7 @@ class Settings:
     augment: bool = False
     keep: Literal["last", "best", "best-ever"] = "last"
     crop: bool = False
+    steps: int | None = None
 
     def __post_init__(self) -> None:
         one_of("optimiser", self.optimiser, ("sgd", "adam"))
@@ -73,6 +75,8 @@ class Settings:
                 f"momentum is {self.momentum} and weight_decay {self.weight_decay}; "
                 "give a momentum of 0 to below 1 and a weight decay of 0 or more"
             )
+        if self.steps is not None:
+            at_least("steps", self.steps, 1)
         if self.batch < 2:
             raise MPFLError(f"batch is {self.batch}, but batch norm needs at least 2")
 

@@ -163,7 +163,7 @@ class Trainer:
             for epoch in passes:
                 on_epoch(epoch)
                 module.train()  # judging it has set it to evaluation
-                batches, losses = data.batches(settings.batch, rng), []
+                batches, losses = data.batches(settings.batch, rng)[: settings.steps], []
                 for step, places in enumerate(batches, start=epoch * len(batches)):
                     # 1. The learning rate of this step.
                     optimiser.param_groups[0]["lr"] = settings.rate(step, epochs * len(batches))

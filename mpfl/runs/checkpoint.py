@@ -30,6 +30,7 @@ def save_checkpoint(path: Path, log: RoundLog) -> None:
         for memory in log.memories
     ]
     arrays = {f"mask/{name}": bits for name, bits in state.mask.items()}
+    arrays |= {f"kept/{name}": array for name, array in state.kept.items()}
     for name, held in versions.items():
         arrays |= {
             f"weights/{i}/{name}": array for i, array in enumerate(held) if array is not None
@@ -69,7 +70,8 @@ def load_checkpoint(path: Path, layout: Layout) -> Resume | None:
     ]
     mask = {layer.name: arrays[f"mask/{layer.name}"] for layer in layout.layers}
     seed = int(meta["seed"]) if meta["seed"] else None
-    return Resume(int(meta["round"]), State(weights, mask, seed), memories)
+    state = State(weights, mask, seed, kept=_under(arrays, "kept/"))
+    return Resume(int(meta["round"]), state, memories)
 
 
 def _memories(text: str, weights: Mapping[str, np.ndarray]) -> list[dict[str, int]]:

@@ -17,6 +17,7 @@ from mpfl.nets.settings import Precision, Prunes, Settings, View, kinds_of_units
 from mpfl.node import Fault
 from mpfl.prune import Score, l2, needs_gradients
 from mpfl.runs import former
+from mpfl.runs.finishes import Finish, by_average
 from mpfl.runs.methods import METHODS, MPFL, Method
 from mpfl.runs.naming import describe
 from mpfl.schedules import Schedule, geometric
@@ -54,7 +55,9 @@ class Experiment:
     ``lot`` draws another lottery under the same seed. ``final_draws="own"`` gives the final
     federated training its own order of pictures in every round; ``"repeated"``, that of the first
     runs, begins again with those of the mask rounds. ``federated_decay="cosine"`` lets its learning
-    rate fall from round to round, by a cosine from that of ``local`` towards 0.
+    rate fall from round to round, by a cosine from that of ``local`` towards 0. ``federated`` is
+    how it trains (:mod:`mpfl.runs.finishes`): weights are averaged, or directions voted on.
+    ``federated_steps`` is how many steps a node takes in such a round; None: ``epochs`` passes.
 
     ``granularity`` is what a bit of a mask stands for (:mod:`mpfl.granularity`). A mask of kernels
     or single weights is held in training, and cuts nothing out. ``prunes`` and ``units`` are those
@@ -103,6 +106,8 @@ class Experiment:
     central_epochs: int = 10
     federated_rounds: int = 10
     federated_decay: Decay = "constant"
+    federated: Finish = by_average()
+    federated_steps: int | None = None
     final_draws: Draws = "repeated"
     lot: int = 0
     validation: float = 0.0
@@ -114,7 +119,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         self._check_kinds()
-        for name in ("nodes", "rounds", "epochs", "pixels"):
+        for name in ("nodes", "rounds", "epochs", "pixels", "federated_steps"):
             if (value := getattr(self, name)) is not None:
                 at_least(name, value, 1)
         for name in ("central_epochs", "federated_rounds", "seed", "lot"):
@@ -158,14 +163,29 @@ class Experiment:
 
     def _check_kinds(self) -> None:
         """A name where a value is due would fail late, and far from here."""
-        for name in ("seed", "lot", "nodes", "rounds", "epochs", "noisy_nodes", "images", "pixels"):
+        for name in (
+            "seed",
+            "lot",
+            "nodes",
+            "rounds",
+            "epochs",
+            "noisy_nodes",
+            "images",
+            "pixels",
+            "federated_steps",
+        ):
             if (value := getattr(self, name)) is not None and type(value) is not int:
                 raise MPFLError(f"{name} is {value!r}; give a whole number")
         for name in ("partition", "schedule", "score", "data_noise", "fault"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, type) or not callable(value)):
                 raise MPFLError(f"{name} is {value!r}; give a value that can be called, not a name")
-        for name, kind in (("method", Method), ("vote", Rule), ("quota", Quota)):
+        for name, kind in (
+            ("method", Method),
+            ("vote", Rule),
+            ("quota", Quota),
+            ("federated", Finish),
+        ):
             if not isinstance(value := getattr(self, name), kind):
                 raise MPFLError(
                     f"{name} is {value!r}, but a {kind.__name__} is due; give a value, such as "
@@ -205,7 +225,12 @@ class Experiment:
             raise MPFLError(f"match is for {able}, not for {method.name!r}")
         if self.stop_above is not None and not method.has_mask_rounds:
             raise MPFLError(f"stop_above ends mask rounds, and {method.name!r} has none")
-        for name, plain in (("federated_decay", "constant"), ("final_draws", "repeated")):
+        for name, plain in (
+            ("federated_decay", "constant"),
+            ("final_draws", "repeated"),
+            ("federated", by_average()),
+            ("federated_steps", None),
+        ):
             if getattr(self, name) != plain and not method.wire:
                 raise MPFLError(
                     f"{name} is about training between nodes, and {method.name!r} has none; leave "

@@ -40,6 +40,11 @@ class Parts(ABC):
     def initialise(self) -> Initialise:
         """How w0 is drawn."""
 
+    @property
+    @abstractmethod
+    def trained(self) -> tuple[str, ...]:
+        """The tensors that training changes step by step, by name."""
+
     @abstractmethod
     def local_training(self) -> LocalTrain:
         """What a node does with its data in a round, from the weights that it is given."""

@@ -25,6 +25,7 @@ from mpfl.data.partition import PARTITIONS
 from mpfl.nets.settings import Settings
 from mpfl.prune import SCORES
 from mpfl.runs.experiment import Experiment
+from mpfl.runs.finishes import FINISHES
 from mpfl.runs.former import current_assignments
 from mpfl.runs.methods import METHODS
 from mpfl.runs.naming import describe
@@ -39,6 +40,7 @@ NAMED: Mapping[str, Mapping[str, Any]] = {
     "partition": PARTITIONS,
     "data_noise": DATA_NOISES,
     "fault": {**FAULTS, **PRIVATE_VOTES},
+    "federated": FINISHES,
 }
 """What may be called by name on the command line, by field. Values in code need no table."""
 

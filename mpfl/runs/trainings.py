@@ -145,6 +145,12 @@ class Trainings(Parts):
         """How w0 is drawn; the last one is kept, as all who take part in a run ask for it."""
         return lru_cache(maxsize=1)(partial(initial_weights, self.trainer.module))
 
+    @cached_property
+    def trained(self) -> tuple[str, ...]:
+        """The tensors that training changes step by step; one that has two names has both."""
+        every = self.trainer.module.named_parameters(remove_duplicate=False)
+        return tuple(name for name, parameter in every if parameter.requires_grad)
+
     def right(self, weights: Weights, mask: Mask) -> Bool[np.ndarray, " pictures"]:
         """Which test pictures the network left by ``mask`` classifies correctly."""
         return self.trainer.right(weights, mask, self.parties.test)

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mpfl import wire
-from mpfl.algorithm import Algorithm, Local, LocalTrain
+from mpfl.algorithm import Algorithm, Local
 from mpfl.baselines.controls import Counts
-from mpfl.baselines.fedavg import fedavg
 from mpfl.nets.shard import Shard
 from mpfl.node import Plan, Voter
 from mpfl.runs.record import kept_counts
@@ -72,21 +71,18 @@ class Workbench(Trainings):
     def final_algorithm(self, mask: Mask, **messages: Callable[..., Any]) -> Algorithm:
         """Federated training of the network that ``mask`` leaves."""
         e = self.experiment
+        own = replace(e.local, steps=e.federated_steps or e.local.steps)
+        falling = replace(own, decay=e.federated_decay)
 
-        def averaged(train: LocalTrain) -> Algorithm:
-            return fedavg(self.layout, self.initialise, train, mask=mask, **messages)
-
-        constant = averaged(self.local_training())
-        if e.federated_decay == "constant":
-            return constant
-        falling = replace(e.local, decay="cosine")
+        def trained(lr: float) -> Algorithm:
+            train = self.local_training(settings=replace(own, lr=lr))
+            return e.federated.algorithm(self, mask, train, messages)
 
         def local(memory: Weights, message: bytes, data: Shard, rng: Rng) -> Answer:
             lr = falling.rate(wire.round_of(message) - 1, e.federated_rounds)
-            train = self.local_training(settings=replace(e.local, lr=lr))
-            return averaged(train).local(memory, message, data, rng)
+            return trained(lr).local(memory, message, data, rng)
 
-        return replace(constant, local=local)
+        return replace(trained(e.local.lr), local=local)
 
     def turn(
         self,

@@ -47,10 +47,10 @@ def print_summary(run: Run) -> None:
         (f"sparsity (of the {_voted_on(run)}, removed)", f"{summary['sparsity']:.3f}"),
         ("parameters", f"{summary['parameters']:,} of {summary['parameters_dense']:,}"),
         ("accuracy, trained centrally", percent(summary["accuracy_central"])),
-        ("accuracy, trained by FedAvg", percent(summary["accuracy_federated"])),
+        ("accuracy, trained between the nodes", percent(summary["accuracy_federated"])),
         ("bytes for w0", size(summary["bytes"]["start"])),
         ("bytes in the rounds, down and up", size(run.bytes_rounds)),
-        ("bytes in the final FedAvg", size(run.bytes_final)),
+        ("bytes in the final training", size(run.bytes_final)),
     ]
     for row in rows:
         table.add_row(*row)

@@ -16,6 +16,7 @@ from mpfl.wire.masks import (
     limit_bits,
 )
 from mpfl.wire.packed import BLOCK, add_packed, packed_rows
+from mpfl.wire.signs import decode_signs, encode_signs, signs_length
 from mpfl.wire.weights import (
     decode_empty,
     decode_start,
@@ -37,6 +38,7 @@ __all__ = [
     "decode_counts",
     "decode_empty",
     "decode_mask",
+    "decode_signs",
     "decode_start",
     "decode_weights",
     "encode_consensus",
@@ -44,12 +46,14 @@ __all__ = [
     "encode_empty",
     "encode_mask",
     "encode_seed",
+    "encode_signs",
     "encode_weights",
     "kind_of",
     "limit_bits",
     "pack_counts",
     "packed_rows",
     "round_of",
+    "signs_length",
     "tally_stream",
     "unpack_counts",
     "weights_length",

@@ -34,6 +34,7 @@ class Kind(IntEnum):
     NESTED = 5  # a mask, as the choice of new prunes among the reference's filters
     KNOWN = 6  # the same without the counts, which both sides know
     COUNTS = 7  # how many voters, and for each filter alive how many of them keep it
+    SIGNS = 8  # for each number that is left, up or down; perhaps statistics behind them
 
 
 _FIXED = {Kind.SEED: 8, Kind.EMPTY: 0}

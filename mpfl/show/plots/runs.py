@@ -73,7 +73,7 @@ def comparison(runs: Sequence[Run]) -> Figure:
             _point(federated, run, sent, s["accuracy_federated"])
         central.set(xlabel="share of filters removed", ylabel="test accuracy, %", xlim=(-0.05, 1))
         central.set_title("trained centrally")
-        federated.set(xlabel="all traffic, MB", title="trained by FedAvg")
+        federated.set(xlabel="all traffic, MB", title="trained between the nodes")
         if federated.collections:
             federated.set_xscale("log")
         seen = [axes.get_legend_handles_labels() for axes in (central, federated)]

@@ -1,0 +1,93 @@
+"""How the network that the votes leave is trained between the nodes: by averages, or by votes."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mpfl.algorithm import Algorithm, LocalTrain
+from mpfl.baselines.fedavg import fedavg
+from mpfl.runs.final_start import Parts
+from mpfl.sign_votes import sign_votes, statistics_due
+from mpfl.types import Mask, MPFLError, at_least
+
+
+class Finish(ABC):
+    """A way to train between the nodes what a mask leaves."""
+
+    @abstractmethod
+    def algorithm(
+        self,
+        parts: Parts,
+        mask: Mask,
+        local_train: LocalTrain,
+        messages: Mapping[str, Callable[..., Any]],
+    ) -> Algorithm:
+        """The algorithm; ``messages`` replace how its start reaches the nodes."""
+
+
+@dataclass(frozen=True)
+class by_average(Finish):
+    """Weights are sent, and averaged: federated averaging (McMahan et al. 2017)."""
+
+    def algorithm(
+        self,
+        parts: Parts,
+        mask: Mask,
+        local_train: LocalTrain,
+        messages: Mapping[str, Callable[..., Any]],
+    ) -> Algorithm:
+        """:func:`~mpfl.baselines.fedavg.fedavg` of the network that ``mask`` leaves."""
+        return fedavg(parts.layout, parts.initialise, local_train, mask=mask, **messages)
+
+
+@dataclass(frozen=True)
+class by_sign_votes(Finish):
+    """One bit a weight is sent, both ways: votes on directions (:mod:`mpfl.sign_votes`).
+
+    The first step is ``eta`` long, and the others fall by a cosine to 0 over all rounds. Running
+    statistics are averaged in each ``every``-th round, and in the last.
+    """
+
+    eta: float = 0.004
+    every: int = 10
+
+    def __post_init__(self) -> None:
+        if not 0 < self.eta < math.inf:
+            raise MPFLError(f"eta is {self.eta}; give a positive number, such as 0.004")
+        at_least("every", self.every, 1)
+
+    def length(self, round_: int, rounds: int) -> float:
+        """How long the step of a round is, rounded so that it is the same on every machine.
+
+        >>> [by_sign_votes(eta=0.004).length(round_, 4) for round_ in (1, 2, 3, 4)]
+        [0.004, 0.00341421, 0.002, 0.000585786]
+        """
+        share = 0.5 * (1 + math.cos(math.pi * (round_ - 1) / rounds))
+        return float(f"{self.eta * share:.6g}")
+
+    def algorithm(
+        self,
+        parts: Parts,
+        mask: Mask,
+        local_train: LocalTrain,
+        messages: Mapping[str, Callable[..., Any]],
+    ) -> Algorithm:
+        """:func:`~mpfl.sign_votes.sign_votes` on every weight that training changes."""
+        rounds = parts.experiment.federated_rounds
+        return sign_votes(
+            parts.layout,
+            parts.initialise,
+            local_train,
+            mask=mask,
+            voted=parts.trained,
+            length=lambda round_: self.length(round_, rounds),
+            averages=lambda round_: statistics_due(round_, rounds, self.every),
+            **messages,
+        )
+
+
+FINISHES = {"by_average": by_average, "by_sign_votes": by_sign_votes}

@@ -1,0 +1,288 @@
+"""Training by votes: one bit a weight, up or down, both ways.
+
+A node trains a few steps from the weights that all hold, and sends for each of them whether it
+grew. The server counts, and sends back what most said. Everybody takes one step of the same length
+in those directions: so all weights stay equal, and none ever crosses the wire.
+
+After signSGD with majority vote (Bernstein et al., arXiv 1802.04434 and 1810.05291). There a node
+sends the sign of one gradient; here that of what several local steps came to, on the network
+that a mask leaves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from mpfl import wire
+from mpfl.algorithm import Algorithm, Data, Initialise, LocalTrain, State, require_replies
+from mpfl.filters import Layout, apply, cut, cut_shapes, expand
+from mpfl.seeds import Rng
+from mpfl.types import (
+    CARRIED,
+    Answer,
+    Mask,
+    MPFLError,
+    Reply,
+    Weights,
+    carried_in,
+    located,
+)
+
+ROUND = f"{CARRIED}round"
+"""Under what name a node remembers up to which round it has taken all steps."""
+
+MAJORITIES = "majorities"
+"""Under what name the server keeps the last directions, packed, a row a round."""
+
+CATCH_UP = 31
+"""How many rounds back directions are kept: a weight takes 32 bits, so further back it is cheaper
+to send weights."""
+
+
+@dataclass(frozen=True)
+class Directions:
+    """The weights that are voted on: tensors ``voted`` of what ``mask`` leaves, one bit a number.
+
+    All else of floating point that training changes (the running statistics of batch norm) is
+    averaged at times; whole numbers stay as they are.
+    """
+
+    layout: Layout
+    mask: Mask
+    voted: tuple[str, ...]
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """What is left of every tensor."""
+        return cut_shapes(self.layout, self.mask)
+
+    @cached_property
+    def numbers(self) -> int:
+        """How many numbers are voted on."""
+        return sum(math.prod(self.shapes[name]) for name in self.voted)
+
+    def averaged(self, weights: Weights) -> tuple[str, ...]:
+        """The tensors that are averaged at times."""
+        return tuple(
+            name
+            for name in self.layout.shapes
+            if name not in self.voted and weights[name].dtype.kind == "f"
+        )
+
+    def flat(self, weights: Weights, names: Sequence[str]) -> Float32[np.ndarray, " numbers"]:
+        """What is left of some tensors, in one row."""
+        left = cut({name: weights[name] for name in names}, self.mask, self.layout)
+        rows = [array.ravel().astype(np.float32) for array in left.values()]
+        return np.concatenate(rows) if rows else np.zeros(0, np.float32)
+
+    def full(
+        self, row: Float32[np.ndarray, " numbers"], names: Sequence[str], like: Weights
+    ) -> dict[str, np.ndarray]:
+        """The inverse of :meth:`flat`, in full shapes and in the types of ``like``."""
+        ends = np.cumsum([math.prod(self.shapes[name]) for name in names])
+        parts = np.split(row, ends[:-1]) if names else []
+        small = {
+            name: part.reshape(self.shapes[name]).astype(like[name].dtype)
+            for name, part in zip(names, parts, strict=True)
+        }
+        return expand(small, self.mask, self.layout)
+
+    def step(
+        self, weights: Weights, up: Bool[np.ndarray, " numbers"], length: float
+    ) -> dict[str, np.ndarray]:
+        """``weights`` after a step of ``length`` in these directions, the same to the bit for all.
+
+        >>> from mpfl.filters import Layer
+        >>> layout = Layout((Layer("conv", 2, "w", own=("w",)),), shapes={"w": (2, 2)})
+        >>> mask = {"conv": np.array([False, True])}
+        >>> two = Directions(layout, mask, ("w",))
+        >>> two.step({"w": np.array([[0, 0], [1, 1]], np.float32)}, np.array([True, False]), 0.5)
+        {'w': array([[0. , 0. ],
+               [1.5, 0.5]], dtype=float32)}
+        """
+        way = np.where(up, np.float32(length), np.float32(-length))
+        return {**weights, **self.full(self.flat(weights, self.voted) + way, self.voted, weights)}
+
+
+def statistics_due(round_: int, rounds: int, every: int) -> bool:
+    """Whether statistics are sent in a round: each ``every``-th one, and the last.
+
+    >>> [round_ for round_ in range(1, 8) if statistics_due(round_, 7, every=3)]
+    [3, 6, 7]
+    """
+    return round_ % every == 0 or round_ == rounds
+
+
+def undecided(numbers: int, round_: int) -> Bool[np.ndarray, " numbers"]:
+    """Where those go whom nobody moves, and those on whom the votes are equal.
+
+    Up and down in turn, from number to number and from round to round: two rounds undo each other.
+
+    >>> undecided(4, round_=1), undecided(4, round_=2)
+    (array([False,  True, False,  True]), array([ True, False,  True, False]))
+    """
+    return (np.arange(numbers) + round_) % 2 == 0
+
+
+def signs_of(moved: Float32[np.ndarray, " numbers"], round_: int) -> Bool[np.ndarray, " numbers"]:
+    """Whether each number grew; of those that did not move, as :func:`undecided` says.
+
+    >>> signs_of(np.array([0.1, -0.2, 0, 0], np.float32), round_=1)
+    array([ True, False, False,  True])
+    """
+    return np.where(moved == 0, undecided(moved.size, round_), moved > 0)
+
+
+def majority(signs: Bool[np.ndarray, "nodes numbers"], round_: int) -> Bool[np.ndarray, " numbers"]:
+    """What most nodes say of each number; where the votes are equal, as :func:`undecided` says.
+
+    >>> majority(np.array([[True, True], [True, False]]), round_=2)
+    array([ True, False])
+    """
+    rows = np.packbits(signs, axis=1, bitorder="little")
+    nodes, numbers = signs.shape
+    counts = wire.add_packed(rows, numbers)
+    return np.where(2 * counts == nodes, undecided(numbers, round_), 2 * counts > nodes)
+
+
+def sign_votes(
+    layout: Layout,
+    initialise: Initialise,
+    local_train: LocalTrain,
+    *,
+    mask: Mask,
+    voted: Sequence[str],
+    length: Callable[[int], float],
+    averages: Callable[[int], bool],
+    start: Callable[[State], bytes] | None = None,
+    join: Callable[[bytes], Weights] | None = None,
+) -> Algorithm:
+    """Train what ``mask`` leaves by votes on the direction of every weight of ``voted``.
+
+    ``length`` is how far a round's step goes, known to every party; ``averages`` says in which
+    rounds the other numbers are sent up, in four bytes each, and averaged at the server. ``start``
+    and ``join`` are as in :func:`~mpfl.baselines.fedavg.fedavg`. A message down holds the
+    directions of the round before, or of several rounds (:func:`catch_up`): a node that missed
+    some takes the steps that it has not taken. Raises :class:`~mpfl.types.MPFLError` in a node that
+    is further behind than its message goes back.
+    """
+    them = Directions(layout, mask, tuple(voted))
+
+    def local(memory: Weights, message: bytes, data: Data, rng: Rng) -> Answer:
+        # 1. The weights that all hold: the node's own, after the steps that others took with it.
+        weights = caught_up(memory, message, them, length)
+        round_ = wire.round_of(message)
+        # 2. Where this node would go.
+        update = local_train(weights, mask, data, rng)
+        moved = them.flat(update.weights, them.voted) - them.flat(weights, them.voted)
+        # 3. The directions, and the statistics if they are due.
+        others = them.averaged(weights)
+        told = them.flat(update.weights, others) if averages(round_) else None
+        signs = signs_of(moved, round_)[None]
+        payload = wire.encode_signs(signs, layout, round_, mask=mask, statistics=told)
+        # Statistics stay a node's own.
+        own = {name: update.weights[name] for name in others}
+        kept = {**weights, **own, ROUND: np.array(round_), **update.carry}
+        return Answer(payload, kept, update.metrics)
+
+    def aggregate(state: State, round_: int, replies: Sequence[Reply]) -> State:
+        signs, told = decode_directions(replies, state.weights, them, round_, averages)
+        up = majority(signs, round_)
+        weights = them.step(state.weights, up, length(round_))
+        if averages(round_):
+            others = them.averaged(weights)
+            mean = told.mean(axis=0, dtype=np.float64).astype(np.float32)
+            weights |= them.full(mean, others, weights)
+        row = np.packbits(up, bitorder="little")[None]
+        past = state.kept.get(MAJORITIES, row[:0])
+        kept = {MAJORITIES: np.concatenate([past, row])[-CATCH_UP:]}
+        return replace(state, weights=weights, kept=kept, testable=averages(round_))
+
+    algorithm = Algorithm.from_w0(
+        "sign_votes",
+        layout,
+        initialise,
+        broadcast=lambda state, round_: catch_up(state, round_, them, since=round_ - 1),
+        local=local,
+        aggregate=aggregate,
+    )
+    return replace(
+        algorithm,
+        init=lambda begin: State(apply(begin.w0, mask, layout), mask, begin.seed),
+        start=start or algorithm.start,
+        join=join or algorithm.join,
+    )
+
+
+def catch_up(state: State, round_: int, them: Directions, since: int) -> bytes:
+    """What round ``round_`` tells a node that last took part in round ``since``; 0: in none.
+
+    The directions of all rounds since then, if the server still keeps them, else the weights.
+    """
+    layout, missed = them.layout, round_ - since
+    if round_ == 1:
+        return wire.encode_empty(layout, round_)
+    past = state.kept[MAJORITIES]
+    rows = min(max(missed, 1), round_ - 1)
+    if rows > len(past):
+        return wire.encode_weights(state.weights, layout, round_, mask=them.mask)
+    signs = np.unpackbits(past[-rows:], axis=1, count=them.numbers, bitorder="little")
+    return wire.encode_signs(signs.astype(bool), layout, round_, mask=them.mask)
+
+
+def caught_up(
+    memory: Weights, message: bytes, them: Directions, length: Callable[[int], float]
+) -> dict[str, np.ndarray]:
+    """The weights that all hold at the beginning of a message's round, and what a node carries."""
+    layout, round_ = them.layout, wire.round_of(message)
+    done = int(memory.get(ROUND, 0))
+    if wire.kind_of(message) == wire.Kind.EMPTY:
+        wire.decode_empty(message, layout, round_)
+        signs = np.zeros((0, them.numbers), bool)
+    elif wire.kind_of(message) == wire.Kind.WEIGHTS:
+        small, _ = wire.decode_weights(message, layout, round_, mask=them.mask)
+        return {**expand(small, them.mask, layout), **carried_in(memory)}
+    else:
+        signs, _ = wire.decode_signs(
+            message, them.numbers, layout, round_, mask=them.mask, rounds=None
+        )
+    first = round_ - len(signs)  # the first round whose directions are here
+    if (known := max(done, 1)) < first:
+        raise MPFLError(
+            f"this node holds the weights of round {known}, but the message begins with the "
+            f"directions of round {first}; ask for those in between"
+        )
+    carried = carried_in(memory)
+    weights = apply({n: memory[n] for n in memory if n not in carried}, them.mask, layout)
+    for taken, up in enumerate(signs, start=first):
+        if taken >= known:
+            weights = them.step(weights, up, length(taken))
+    return {**weights, **carried}
+
+
+def decode_directions(
+    replies: Sequence[Reply],
+    weights: Weights,
+    them: Directions,
+    round_: int,
+    averages: Callable[[int], bool],
+) -> tuple[Bool[np.ndarray, "nodes numbers"], Float32[np.ndarray, "nodes more"]]:
+    """Every node's directions and statistics; raises naming the node whose payload is bad."""
+    require_replies(replies, round_)
+    due = averages(round_)
+    more = sum(math.prod(them.shapes[name]) for name in them.averaged(weights)) if due else 0
+    signs, told = [], []
+    for reply in replies:
+        with located(f"node {reply.node}", f"round {round_}", "decode"):
+            rows, statistics = wire.decode_signs(
+                reply.payload, them.numbers, them.layout, round_, mask=them.mask, statistics=more
+            )
+        signs.append(rows[0])
+        told.append(statistics)
+    return np.stack(signs), np.stack(told)

@@ -1,0 +1,95 @@
+"""Directions as bytes, and back: one bit a number, up or down, and at times statistics."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from mpfl.filters import Layout
+from mpfl.types import Mask, MPFLError
+from mpfl.wire import frame
+from mpfl.wire.frame import Kind
+from mpfl.wire.masks import fingerprint_of
+
+
+def encode_signs(
+    signs: Bool[np.ndarray, "rounds numbers"],
+    layout: Layout,
+    round_: int,
+    *,
+    mask: Mask,
+    statistics: Float32[np.ndarray, " more"] | None = None,
+) -> bytes:
+    """One direction for each number, ``True`` is up; a row a round, the latest last.
+
+    >>> from mpfl.filters import Layer
+    >>> layout = Layout((Layer("conv", 4, "w", own=("w",)),), shapes={"w": (4, 2)})
+    >>> mask = {"conv": np.array([True, False, True, True])}
+    >>> message = encode_signs(np.array([[True, False, True]]), layout, 1, mask=mask)
+    >>> frame.body_length(message)
+    1
+
+    The body is one row after the other, each packed with its first sign in the lowest bit and
+    padded to a byte; then, if there are any, ``statistics`` in four bytes each. How many there are
+    of all of them, both sides know. Raises :class:`MPFLError` for no row at all, and for statistics
+    that are not finite.
+    """
+    if not len(signs):
+        raise MPFLError("signs of no round; send at least one row")
+    body = np.packbits(signs, axis=1, bitorder="little").tobytes()
+    if statistics is not None:
+        if not np.isfinite(statistics).all():
+            raise MPFLError("statistics hold NaN or infinity; did the training diverge?")
+        body += statistics.astype("<f4").tobytes()
+    return frame.write(Kind.SIGNS, fingerprint_of(layout, mask), round_, body)
+
+
+def decode_signs(
+    payload: bytes,
+    numbers: int,
+    layout: Layout,
+    round_: int,
+    *,
+    mask: Mask,
+    rounds: int | None = 1,
+    statistics: int = 0,
+) -> tuple[Bool[np.ndarray, "rounds numbers"], Float32[np.ndarray, " more"]]:
+    """The inverse of :func:`encode_signs`, of so many ``numbers`` and ``statistics``.
+
+    >>> from mpfl.filters import Layer
+    >>> layout = Layout((Layer("conv", 4, "w", own=("w",)),), shapes={"w": (4, 2)})
+    >>> mask = {"conv": np.array([True, False, True, True])}
+    >>> message = encode_signs(np.array([[True, False, True]]), layout, 1, mask=mask)
+    >>> decode_signs(message, 3, layout, 1, mask=mask)[0]
+    array([[ True, False,  True]])
+
+    ``rounds=None`` takes as many rows as there are. Raises :class:`MPFLError` for all bytes that
+    :func:`encode_signs` would not write.
+    """
+    _, body = frame.read(payload, fingerprint_of(layout, mask), round_, Kind.SIGNS)
+    row, more = math.ceil(numbers / 8), 4 * statistics
+    due = (len(body) - more) // row if rounds is None else rounds
+    if due < 1 or len(body) != (needed := due * row + more):
+        needed = max(due, 1) * row + more
+        raise MPFLError(
+            f"body holds {len(body)} bytes, but {max(due, 1)} rounds of {numbers} signs and "
+            f"{statistics} statistics take {needed}; do both sides hold the same mask?"
+        )
+    rows = np.frombuffer(body, np.uint8, due * row).reshape(due, row)
+    if numbers % 8 and (rows[:, -1] >> numbers % 8).any():
+        raise MPFLError("SIGNS payload is not canonical; encode it with encode_signs")
+    read = np.frombuffer(body, "<f4", offset=due * row).astype(np.float32)
+    if not np.isfinite(read).all():
+        raise MPFLError("statistics hold NaN or infinity; did the training diverge?")
+    return np.unpackbits(rows, axis=1, count=numbers, bitorder="little").astype(bool), read
+
+
+def signs_length(numbers: int, *, rounds: int = 1, statistics: int = 0) -> int:
+    """How long a message of so many signs is; law: ``len(encode_signs(...))``.
+
+    >>> signs_length(81_000)
+    10140
+    """
+    return frame.length(rounds * math.ceil(numbers / 8) + 4 * statistics)

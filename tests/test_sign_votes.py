@@ -1,0 +1,298 @@
+"""Training by votes: by hand, against loops, for nodes that were away, and to the byte."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from federation import DATA, begin, drift, half, initialise, recorded, run
+from hypothesis import given
+from hypothesis import strategies as st
+from toys import chain, draw_weights, same
+
+from mpfl import masks, wire
+from mpfl.analysis.ledger import bill
+from mpfl.filters import apply, cut, expand
+from mpfl.runs.checkpoint import load_checkpoint, save_checkpoint
+from mpfl.runs.experiment import Experiment
+from mpfl.runs.finishes import by_sign_votes
+from mpfl.runs.runner import run as run_experiment
+from mpfl.runs.text import changed
+from mpfl.runs.workbench import Workbench
+from mpfl.seeds import rng_for
+from mpfl.sign_votes import (
+    CATCH_UP,
+    ROUND,
+    Directions,
+    catch_up,
+    caught_up,
+    majority,
+    sign_votes,
+    signs_of,
+    statistics_due,
+    undecided,
+)
+from mpfl.simulation import take_turn
+from mpfl.types import MPFLError, Reply, Update
+
+NORMED = chain([8, 6, 5])  # with running means, and a counter
+VOTED = tuple(n for n in NORMED.shapes if n != "steps" and not n.endswith(".mean"))
+HALF = half(NORMED)
+ROUNDS = 6
+
+
+def length(round_):
+    return 0.5 / round_
+
+
+def averages(round_):
+    return statistics_due(round_, ROUNDS, 4)
+
+
+def method(mask=HALF, train=None, **how):
+    given = {"voted": VOTED, "length": length, "averages": averages, **how}
+    return sign_votes(NORMED, initialise(NORMED), train or drift(NORMED), mask=mask, **given)
+
+
+def them(mask=HALF):
+    return Directions(NORMED, mask, VOTED)
+
+
+def logs_of(algorithm, rounds=ROUNDS, **how):
+    return run(algorithm, rounds=rounds, layout=NORMED, **how)
+
+
+# --- a vote on directions ----------------------------------------------------------------------
+
+
+def test_five_nodes_and_three_weights_by_hand():
+    # A column a weight: four of five say up, two of five say up, nobody does.
+    said = np.array([[1, 1, 0], [1, 1, 0], [1, 0, 0], [1, 0, 0], [0, 0, 0]], bool)
+    assert majority(said, round_=1).tolist() == [True, False, False]
+    # Without the last node two against two stand on the second: up in even rounds at odd places.
+    assert majority(said[:4], round_=1).tolist() == [True, True, False]
+    assert majority(said[:4], round_=2).tolist() == [True, False, False]
+
+
+@given(st.integers(1, 9), st.integers(1, 70), st.integers(1, 5), st.integers(0, 99))
+def test_a_majority_is_counted_as_a_loop_counts_it(nodes, numbers, round_, seed):
+    said = rng_for(seed, "signs").random((nodes, numbers)) < 0.5
+    for number, up in enumerate(majority(said, round_)):
+        votes = sum(bool(node[number]) for node in said)
+        tie = 2 * votes == nodes
+        assert up == ((number + round_) % 2 == 0 if tie else votes > nodes - votes)
+
+
+def test_who_does_not_move_says_up_and_down_in_turn():
+    moved = np.array([0.5, -0.5, 0, -0.0, np.float32(1e-45)], np.float32)
+    one, two = signs_of(moved, 1), signs_of(moved, 2)
+    assert one.tolist() == [True, False, False, True, True]
+    assert two.tolist() == [True, False, True, False, True]
+    assert (undecided(9, 3) ^ undecided(9, 4)).all()
+
+
+# --- the algorithm ------------------------------------------------------------------------------
+
+
+def slow_sign_votes(mask, rounds=ROUNDS):
+    """The same by loops over nodes and numbers: every party's weights, and the server's."""
+    weights = apply(draw_weights(NORMED), mask, NORMED)
+    own = [weights] * len(DATA)  # each node's statistics are its own
+    for round_ in range(1, rounds + 1):
+        begun = [{**weights, **{n: o[n] for n in weights if n.endswith(".mean")}} for o in own]
+        trained = [
+            drift(NORMED)(begun[node], mask, data, rng_for(0, "node", round_, node)).weights
+            for node, data in enumerate(DATA)
+        ]
+        stepped = {}
+        small = cut(weights, mask, NORMED)
+        for name in VOTED:
+            flat = small[name].ravel().copy()
+            moves = [(cut(t, mask, NORMED)[name] - small[name]).ravel() for t in trained]
+            for number in range(flat.size):
+                ups = sum(float(move[number]) > 0 for move in moves)
+                flat[number] += np.float32(
+                    length(round_) if 2 * ups > len(DATA) else -length(round_)
+                )
+            stepped[name] = flat.reshape(small[name].shape)
+        if averages(round_):
+            for name in weights:
+                if name.endswith(".mean"):
+                    rows = [cut(t, mask, NORMED)[name].astype(np.float64) for t in trained]
+                    stepped[name] = np.mean(rows, axis=0).astype(np.float32)
+        weights = {**weights, **expand(stepped, mask, NORMED)}
+        own = trained
+    return weights
+
+
+@pytest.mark.parametrize("mask", [HALF, masks.full(NORMED)], ids=["mask", "dense"])
+def test_training_by_votes_is_its_slow_twin_to_the_bit(mask):
+    logs = logs_of(method(mask))
+    assert same(logs[-1].state.weights, slow_sign_votes(mask))
+    assert same(apply(logs[-1].state.weights, mask, NORMED), logs[-1].state.weights)
+
+
+def test_every_node_holds_the_servers_weights_after_its_next_message():
+    algorithm = method()
+    for log in logs_of(algorithm):
+        down = algorithm.broadcast(log.state, log.round + 1)
+        for memory in log.memories:
+            held = caught_up(memory, down, them(), length)
+            assert all(np.array_equal(held[n], log.state.weights[n]) for n in VOTED)
+            assert held["steps"] == log.state.weights["steps"]
+
+
+def test_what_crosses_is_bits_and_at_times_statistics():
+    algorithm, messages = recorded(method())
+    logs = logs_of(algorithm)
+    numbers = them().numbers
+    means = sum(int(bits.sum()) for bits in HALF.values())
+    for what, round_, message in messages:
+        if what == "up":
+            more = means if averages(round_) else 0
+            assert len(message) == wire.signs_length(numbers, statistics=more)
+        elif what == "down":
+            first = round_ == 1
+            assert len(message) == (14 if first else wire.signs_length(numbers))
+    assert [log.state.testable for log in logs] == [False, False, False, True, False, True]
+
+
+def test_only_whole_models_are_tested():
+    logs = logs_of(method(), evaluate=lambda state: 0.5)
+    assert [log.accuracy for log in logs] == [None, None, None, 0.5, None, 0.5]
+
+
+@pytest.mark.parametrize("since", range(ROUNDS))
+def test_a_node_that_was_away_takes_the_steps_it_missed(since):
+    algorithm = method()
+    logs = logs_of(algorithm)
+    memory = logs[since - 1].memories[0] if since else draw_weights(NORMED)
+    state, next_round = logs[-1].state, ROUNDS + 1
+    message = catch_up(state, next_round, them(), since=since)
+    rows = max(ROUNDS - max(since, 1) + 1, 1)
+    assert len(message) == wire.signs_length(them().numbers, rounds=rows)
+    held = caught_up(memory, message, them(), length)
+    assert all(np.array_equal(held[n], state.weights[n]) for n in VOTED)
+    if since < ROUNDS - 1:
+        with pytest.raises(MPFLError, match="ask for those in between"):
+            algorithm.local(
+                memory, algorithm.broadcast(state, next_round), DATA[0], rng_for(0, "x")
+            )
+
+
+def test_a_node_that_was_away_for_very_long_is_sent_the_weights():
+    algorithm = method(averages=lambda round_: False)
+    logs = logs_of(algorithm, rounds=CATCH_UP + 2)
+    state, next_round = logs[-1].state, CATCH_UP + 3
+    assert wire.kind_of(catch_up(state, next_round, them(), since=3)) == wire.Kind.SIGNS
+    message = catch_up(state, next_round, them(), since=1)
+    assert wire.kind_of(message) == wire.Kind.WEIGHTS
+    held = caught_up({"carried/best": np.array(7), **draw_weights(NORMED)}, message, them(), length)
+    assert all(np.array_equal(held[n], state.weights[n]) for n in VOTED)
+    assert held["carried/best"] == 7
+
+
+def test_a_node_that_is_asked_twice_answers_the_same():
+    algorithm = method()
+    logs = logs_of(algorithm, rounds=3)
+    down = algorithm.broadcast(logs[-1].state, 4)
+    once = take_turn(algorithm.local, DATA[1], 0, 4, 1, logs[-1].memories[1], down)
+    assert int(once.memory[ROUND]) == 4
+    again = caught_up(once.memory, down, them(), length)
+    assert all(np.array_equal(again[n], logs[-1].state.weights[n]) for n in VOTED)
+
+
+def test_a_run_that_goes_on_from_a_file_equals_one_that_was_never_cut_off(tmp_path):
+    whole, messages = recorded(method())
+    logs = logs_of(whole)
+    for log in logs[:-1]:
+        save_checkpoint(tmp_path / "at", log)
+        resume = load_checkpoint(tmp_path / "at", NORMED)
+        later, rest = recorded(method())
+        again = logs_of(later, resume=resume)
+        assert rest == [message for message in messages if message[1] > log.round]
+        ends = [dict(sorted(each[-1].state.weights.items())) for each in (again, logs)]
+        assert same(*ends)
+
+
+def test_a_damaged_reply_names_its_node():
+    algorithm = method()
+    state = algorithm.init(begin(NORMED))
+    down = algorithm.broadcast(state, 1)
+    memory = algorithm.join(algorithm.start(state))
+    good = algorithm.local(memory, down, DATA[0], rng_for(0, "node")).payload
+    short = wire.encode_signs(np.ones((1, 8), bool), NORMED, 1, mask=HALF)
+    with pytest.raises(MPFLError, match=r"node 7, round 1, decode: body holds 1 bytes"):
+        algorithm.aggregate(state, 1, [Reply(3, good), Reply(7, short)])
+    with pytest.raises(MPFLError, match="no node replied"):
+        algorithm.aggregate(state, 1, [])
+
+
+def test_a_buffer_that_training_leaves_alone_stays_as_it_was():
+    """A table of positions is no weight: nobody votes on it, and its average is itself."""
+
+    def still(weights, mask, data, rng):
+        return Update(weights)
+
+    start = apply(draw_weights(NORMED), HALF, NORMED)
+    last = logs_of(method(train=still))[-1].state.weights
+    for name in NORMED.shapes:
+        assert np.array_equal(last[name], start[name]) == (name not in VOTED)
+
+
+# --- an experiment ------------------------------------------------------------------------------
+
+SHORT = ["federated=by_sign_votes(eta=0.02, every=2)", "federated_rounds=3", "federated_steps=2"]
+
+
+def test_a_run_sends_what_the_ledger_says(quick, tmp_path):
+    for name in ("mpfl", "lottery", "fedavg", "pruning-fl"):
+        experiment = changed(quick(name, nodes=3, central_epochs=0), SHORT)
+        bench = Workbench(experiment)
+        summary = run_experiment(experiment, tmp_path / name)
+        told = bill(
+            name,
+            bench.plan,
+            [len(shard) for shard in bench.parties.nodes],
+            final_rounds=3,
+            voted=bench.trained,
+            every=2,
+        )
+        assert dataclasses.asdict(told) == summary["bytes"]
+
+
+def test_workers_and_resuming_change_no_bit(quick, tmp_path):
+    experiment = changed(quick("mpfl", nodes=3, central_epochs=0), SHORT)
+    one = run_experiment(experiment, tmp_path / "one")
+    two = run_experiment(experiment, tmp_path / "two", workers=2)
+    for name in ("model.safetensors", "mask.safetensors"):
+        files = [(tmp_path / folder / name).read_bytes() for folder in ("one", "two")]
+        assert files[0] == files[1]
+    assert one["bytes"] == two["bytes"]
+
+
+def test_the_steps_fall_by_a_cosine_and_are_the_same_everywhere():
+    way = by_sign_votes(eta=0.01)
+    steps = [way.length(round_, 60) for round_ in range(1, 61)]
+    assert steps[0] == 0.01 and sorted(steps, reverse=True) == steps and steps[-1] > 0
+    assert all(step == float(f"{step:.6g}") for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("by_sign_votes(eta=0)", "eta is 0.0; give a positive number"),
+        ("by_sign_votes(eta=inf)", "plain numbers"),
+        ("by_sign_votes(every=0)", "every is 0; give at least 1"),
+        ("by_votes()", "did you mean 'by_sign_votes'"),
+        ("sign", "did you mean 'by_sign_votes'"),
+    ],
+)
+def test_a_bad_way_to_finish_is_refused(text, message):
+    with pytest.raises(MPFLError, match=message):
+        changed(Experiment(), [f"federated={text}"])
+
+
+def test_where_nothing_is_trained_between_nodes_there_is_no_way_to():
+    for change in ("federated=by_sign_votes()", "federated_steps=3"):
+        with pytest.raises(MPFLError, match="is about training between nodes, and 'lth' has none"):
+            changed(Experiment(), ["method=lth", change])
