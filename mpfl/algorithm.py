@@ -81,7 +81,9 @@ class Algorithm:
 
     ``start`` makes the one message that carries w0, and ``join`` turns it into a node's
     first memory; then each round is ``broadcast`` -> ``local`` on every node -> ``aggregate``.
-    Nodes keep nothing but the memory that their caller holds.
+    Nodes keep nothing but the memory that their caller holds. ``catch_up(state, round_, since)`` is
+    what a round tells a node that last took part in round ``since`` (0: in none), instead of the
+    broadcast; None: a node needs no more than that.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Algorithm:
     broadcast: Callable[[State, int], bytes]
     local: Local
     aggregate: Callable[[State, int, Sequence[Reply]], State]
+    catch_up: Callable[[State, int, int], bytes] | None = None
 
     @classmethod
     def from_w0(

@@ -26,8 +26,8 @@ from mpfl.seeds import Rng
 from mpfl.types import (
     CARRIED,
     Answer,
+    BehindError,
     Mask,
-    MPFLError,
     Reply,
     Weights,
     carried_in,
@@ -74,6 +74,10 @@ class Directions:
             for name in self.layout.shapes
             if name not in self.voted and weights[name].dtype.kind == "f"
         )
+
+    def others(self, weights: Weights) -> int:
+        """How many numbers are averaged at times."""
+        return sum(math.prod(self.shapes[name]) for name in self.averaged(weights))
 
     def flat(self, weights: Weights, names: Sequence[str]) -> Float32[np.ndarray, " numbers"]:
         """What is left of some tensors, in one row."""
@@ -169,8 +173,8 @@ def sign_votes(
     rounds the other numbers are sent up, in four bytes each, and averaged at the server. ``start``
     and ``join`` are as in :func:`~mpfl.baselines.fedavg.fedavg`. A message down holds the
     directions of the round before, or of several rounds (:func:`catch_up`): a node that missed
-    some takes the steps that it has not taken. Raises :class:`~mpfl.types.MPFLError` in a node that
-    is further behind than its message goes back.
+    some takes the steps that it has not taken. Raises :class:`~mpfl.types.BehindError` in a node
+    that is further behind than its message goes back.
     """
     them = Directions(layout, mask, tuple(voted))
 
@@ -217,6 +221,7 @@ def sign_votes(
         init=lambda begin: State(apply(begin.w0, mask, layout), mask, begin.seed),
         start=start or algorithm.start,
         join=join or algorithm.join,
+        catch_up=lambda state, round_, since: catch_up(state, round_, them, since),
     )
 
 
@@ -254,9 +259,10 @@ def caught_up(
         )
     first = round_ - len(signs)  # the first round whose directions are here
     if (known := max(done, 1)) < first:
-        raise MPFLError(
+        raise BehindError(
             f"this node holds the weights of round {known}, but the message begins with the "
-            f"directions of round {first}; ask for those in between"
+            f"directions of round {first}; ask for those in between",
+            since=done,
         )
     carried = carried_in(memory)
     weights = apply({n: memory[n] for n in memory if n not in carried}, them.mask, layout)
@@ -275,8 +281,7 @@ def decode_directions(
 ) -> tuple[Bool[np.ndarray, "nodes numbers"], Float32[np.ndarray, "nodes more"]]:
     """Every node's directions and statistics; raises naming the node whose payload is bad."""
     require_replies(replies, round_)
-    due = averages(round_)
-    more = sum(math.prod(them.shapes[name]) for name in them.averaged(weights)) if due else 0
+    more = them.others(weights) if averages(round_) else 0
     signs, told = [], []
     for reply in replies:
         with located(f"node {reply.node}", f"round {round_}", "decode"):

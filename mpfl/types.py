@@ -27,6 +27,14 @@ class MPFLError(ValueError):
     """Bad input, said in one line: what is wrong, where, and what to do."""
 
 
+class BehindError(MPFLError):
+    """A node that missed rounds: it last took part in round ``since``, 0 if in none."""
+
+    def __init__(self, text: str, since: int) -> None:
+        super().__init__(text)
+        self.since = since
+
+
 @contextmanager
 def located(*where: str) -> Iterator[None]:
     """Put ``where`` in front of an :class:`MPFLError` raised inside.
@@ -38,6 +46,8 @@ def located(*where: str) -> Iterator[None]:
     """
     try:
         yield
+    except BehindError as error:
+        raise BehindError(f"{', '.join(where)}: {error}", error.since) from error
     except MPFLError as error:
         raise MPFLError(f"{', '.join(where)}: {error}") from error
 

@@ -55,9 +55,10 @@ class Experiment:
     ``lot`` draws another lottery under the same seed. ``final_draws="own"`` gives the final
     federated training its own order of pictures in every round; ``"repeated"``, that of the first
     runs, begins again with those of the mask rounds. ``federated_decay="cosine"`` lets its learning
-    rate fall from round to round, by a cosine from that of ``local`` towards 0. ``federated`` is
+    rate fall from round to round, by a cosine from its first towards 0. ``federated`` is
     how it trains (:mod:`mpfl.runs.finishes`): weights are averaged, or directions voted on.
-    ``federated_steps`` is how many steps a node takes in such a round; None: ``epochs`` passes.
+    ``federated_steps`` is how many steps a node takes in such a round, and ``federated_lr`` its
+    learning rate at first; None: ``epochs`` passes, and that of ``local``.
 
     ``granularity`` is what a bit of a mask stands for (:mod:`mpfl.granularity`). A mask of kernels
     or single weights is held in training, and cuts nothing out. ``prunes`` and ``units`` are those
@@ -108,6 +109,7 @@ class Experiment:
     federated_decay: Decay = "constant"
     federated: Finish = by_average()
     federated_steps: int | None = None
+    federated_lr: float | None = None
     final_draws: Draws = "repeated"
     lot: int = 0
     validation: float = 0.0
@@ -128,6 +130,8 @@ class Experiment:
             raise MPFLError(f"seed is {self.seed}; give less than 2**64, as a message carries it")
         if not 0 < self.width < math.inf:
             raise MPFLError(f"width is {self.width}; give a positive number, 1 for the full model")
+        if self.federated_lr is not None and not 0 < self.federated_lr < math.inf:
+            raise MPFLError(f"federated_lr is {self.federated_lr}; give a positive number")
         one_of("precision", self.precision, get_args(Precision))
         one_of("head", self.head, get_args(Head))
         one_of("final_draws", self.final_draws, get_args(Draws))
@@ -230,6 +234,7 @@ class Experiment:
             ("final_draws", "repeated"),
             ("federated", by_average()),
             ("federated_steps", None),
+            ("federated_lr", None),
         ):
             if getattr(self, name) != plain and not method.wire:
                 raise MPFLError(

@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mpfl import wire
 from mpfl.algorithm import Algorithm, LocalTrain
-from mpfl.baselines.fedavg import fedavg
+from mpfl.baselines.fedavg import decode_replies, fedavg
+from mpfl.filters import cut_shapes
 from mpfl.runs.final_start import Parts
-from mpfl.sign_votes import sign_votes, statistics_due
-from mpfl.types import Mask, MPFLError, at_least
+from mpfl.sign_votes import Directions, decode_directions, sign_votes, statistics_due
+from mpfl.types import Mask, MPFLError, Reply, at_least
 
 
 class Finish(ABC):
@@ -28,6 +30,14 @@ class Finish(ABC):
     ) -> Algorithm:
         """The algorithm; ``messages`` replace how its start reaches the nodes."""
 
+    @abstractmethod
+    def read(self, parts: Parts, mask: Mask, round_: int, reply: Reply) -> None:
+        """Raise :class:`~mpfl.types.MPFLError` for a reply that the algorithm would not take."""
+
+    @abstractmethod
+    def longest(self, parts: Parts, mask: Mask) -> int:
+        """How many bytes a reply takes at most."""
+
 
 @dataclass(frozen=True)
 class by_average(Finish):
@@ -42,6 +52,14 @@ class by_average(Finish):
     ) -> Algorithm:
         """:func:`~mpfl.baselines.fedavg.fedavg` of the network that ``mask`` leaves."""
         return fedavg(parts.layout, parts.initialise, local_train, mask=mask, **messages)
+
+    def read(self, parts: Parts, mask: Mask, round_: int, reply: Reply) -> None:
+        """Weights of the small network, and how many samples are behind them."""
+        decode_replies([reply], parts.start.w0, parts.layout, round_, mask)
+
+    def longest(self, parts: Parts, mask: Mask) -> int:
+        """Its weights, and the longest number of samples."""
+        return wire.weights_length(cut_shapes(parts.layout, mask), samples=2**63 - 1)
 
 
 @dataclass(frozen=True)
@@ -85,9 +103,23 @@ class by_sign_votes(Finish):
             mask=mask,
             voted=parts.trained,
             length=lambda round_: self.length(round_, rounds),
-            averages=lambda round_: statistics_due(round_, rounds, self.every),
+            averages=self._averages(parts),
             **messages,
         )
+
+    def read(self, parts: Parts, mask: Mask, round_: int, reply: Reply) -> None:
+        """A bit for each weight of the small network, and statistics if they are due."""
+        them = Directions(parts.layout, mask, parts.trained)
+        decode_directions([reply], parts.start.w0, them, round_, self._averages(parts))
+
+    def longest(self, parts: Parts, mask: Mask) -> int:
+        """The bits, with statistics behind them."""
+        them = Directions(parts.layout, mask, parts.trained)
+        return wire.signs_length(them.numbers, statistics=them.others(parts.start.w0))
+
+    def _averages(self, parts: Parts) -> Callable[[int], bool]:
+        rounds = parts.experiment.federated_rounds
+        return lambda round_: statistics_due(round_, rounds, self.every)
 
 
 FINISHES = {"by_average": by_average, "by_sign_votes": by_sign_votes}

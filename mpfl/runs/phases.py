@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from mpfl import masks
 from mpfl.algorithm import Algorithm, Data, Start, State
@@ -22,15 +22,21 @@ from mpfl.runs.workers import Workers
 from mpfl.simulation import OnTurn, RunNodes, simulate
 from mpfl.types import Mask, MPFLError
 
+Missed: TypeAlias = Callable[[int, int], bytes]
+"""``(round, since) -> message`` for a node that last took part in round ``since``."""
+
 
 @runtime_checkable
 class Elsewhere(Protocol):
     """Nodes that are not in this process: workers beside it, or other machines."""
 
-    def run_nodes(self, mask: Mask | None, nodes: int, on_turn: OnTurn) -> RunNodes:
+    def run_nodes(
+        self, mask: Mask | None, nodes: int, on_turn: OnTurn, missed: Missed | None = None
+    ) -> RunNodes:
         """How a simulation runs them: in the mask rounds, or in training under ``mask``.
 
-        ``on_turn`` is told the round and how many of its turns are done.
+        ``on_turn`` is told the round and how many of its turns are done. ``missed`` is what a node
+        is told that was away.
         """
 
 
@@ -147,7 +153,13 @@ class Phases:
         run_nodes = None
         if elsewhere is not None and len(nodes):
             display.begin(phase, rounds, len(nodes), 1)
-            run_nodes = elsewhere.run_nodes(mask, len(nodes), display.on_remote_turn)
+
+            def missed(round_: int, since: int) -> bytes:
+                if algorithm.catch_up is None:
+                    return algorithm.broadcast(state, round_)
+                return algorithm.catch_up(state, round_, since)
+
+            run_nodes = elsewhere.run_nodes(mask, len(nodes), display.on_remote_turn, missed)
         else:
             display.begin(phase, rounds, len(nodes), experiment.epochs)
         for log in simulate(

@@ -71,7 +71,11 @@ class Workbench(Trainings):
     def final_algorithm(self, mask: Mask, **messages: Callable[..., Any]) -> Algorithm:
         """Federated training of the network that ``mask`` leaves."""
         e = self.experiment
-        own = replace(e.local, steps=e.federated_steps or e.local.steps)
+        own = replace(
+            e.local,
+            lr=e.federated_lr or e.local.lr,
+            steps=e.federated_steps or e.local.steps,
+        )
         falling = replace(own, decay=e.federated_decay)
 
         def trained(lr: float) -> Algorithm:
@@ -82,7 +86,7 @@ class Workbench(Trainings):
             lr = falling.rate(wire.round_of(message) - 1, e.federated_rounds)
             return trained(lr).local(memory, message, data, rng)
 
-        return replace(trained(e.local.lr), local=local)
+        return replace(trained(own.lr), local=local)
 
     def turn(
         self,

@@ -71,10 +71,17 @@ class Workers:
                 child.terminate()
         self._pool.shutdown(cancel_futures=True)
 
-    def run_nodes(self, mask: Mask | None, nodes: int, on_turn: OnTurn) -> RunNodes:
+    def run_nodes(
+        self,
+        mask: Mask | None,
+        nodes: int,
+        on_turn: OnTurn,
+        missed: Callable[[int, int], bytes] | None = None,
+    ) -> RunNodes:
         """How a simulation runs its nodes here: the mask rounds, or training under ``mask``.
 
-        ``on_turn`` is told the round and how many of its turns are done.
+        ``on_turn`` is told the round and how many of its turns are done. No worker is ever away,
+        so that nobody asks what was ``missed``.
         """
 
         def run(round_: int, message: bytes, memories: Sequence[Weights]) -> Iterator[Reply]:
