@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mpfl.analysis import faults
-from mpfl.analysis.faults import FAULTS, colluding_veto, inverted_mask, random_mask
+from mpfl.analysis.faults import (
+    FAULTS,
+    UPDATE_FAULTS,
+    colluding_veto,
+    inverted_mask,
+    inverted_update,
+    random_mask,
+    random_update,
+    scaled_update,
+)
 from mpfl.node import Fault
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError
@@ -46,7 +55,8 @@ def test_the_table_covers_every_fault() -> None:
         for name, value in vars(faults).items()
         if isinstance(value, type) and value.__module__ == faults.__name__
     }
-    assert set(VOTES) == set(FAULTS) == public == {type(m).__name__ for m in VOTE_EXAMPLES}
+    assert set(VOTES) == set(FAULTS) == {type(m).__name__ for m in VOTE_EXAMPLES}
+    assert public == {*FAULTS, *UPDATE_FAULTS}
 
 
 @pytest.mark.parametrize("name", VOTES)
@@ -169,3 +179,37 @@ def test_a_mask_that_is_not_honest_is_refused(
 def test_colluding_veto_refuses_nonsense(amount: float, seed: int) -> None:
     with pytest.raises(MPFLError, match=r"^colluding_veto\(amount=.*give an amount of 0 to 1"):
         colluding_veto(amount, seed)
+
+
+# --- what a node pretends that its training came to ----------------------------------------------
+
+UPDATES = [inverted_update(), random_update(), scaled_update(100.0), scaled_update(-1.0)]
+
+
+@pytest.mark.parametrize("fault", UPDATES, ids=repr)
+@given(seed=st.integers(0, 99))
+def test_an_update_fault_goes_nowhere_that_training_did_not(fault, seed):
+    """What is pruned stays zero, types and shapes stay, and nothing that is given is changed."""
+    rng = rng_for(seed, "update")
+    before = {"w": rng.standard_normal((3, 2)).astype(np.float32), "b": np.zeros(2, np.float32)}
+    moves = np.array([[1, 0], [2, 0], [-3, 0]], np.float32)
+    after = {"w": before["w"] + moves, "b": before["b"] + np.float32(0.5)}
+    copies = [{n: a.copy() for n, a in each.items()} for each in (before, after)]
+    told = fault(before, after, rng_for(seed, "fault"))
+    for given_, copy in zip((before, after), copies, strict=True):
+        assert all(np.array_equal(given_[n], copy[n]) for n in copy)
+    assert all((told[n].shape, told[n].dtype) == (a.shape, a.dtype) for n, a in after.items())
+    assert np.array_equal(told["w"][:, 1], before["w"][:, 1])
+    factor = abs(getattr(fault, "factor", 1.0))
+    assert np.allclose(abs(told["w"] - before["w"]), factor * abs(moves), rtol=1e-3, atol=1e-3)
+    again = fault(before, after, rng_for(seed, "fault"))
+    assert all(np.array_equal(told[n], again[n]) for n in told)
+
+
+def test_there_is_a_row_for_every_update_fault():
+    assert {type(fault).__name__ for fault in UPDATES} == set(UPDATE_FAULTS)
+    assert inverted_update()(*({"w": np.array([x])} for x in (1.0, 3.0)), rng_for(0, "x")) == {
+        "w": np.array([-1.0])
+    }
+    with pytest.raises(MPFLError, match="factor is nan; give a finite number"):
+        scaled_update(math.nan)

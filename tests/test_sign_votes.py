@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from toys import chain, draw_weights, same
 
 from mpfl import masks, wire
+from mpfl.algorithm import State
 from mpfl.analysis.ledger import bill
 from mpfl.filters import apply, cut, expand
 from mpfl.runs.checkpoint import load_checkpoint, save_checkpoint
@@ -296,3 +297,34 @@ def test_where_nothing_is_trained_between_nodes_there_is_no_way_to():
     for change in ("federated=by_sign_votes()", "federated_steps=3"):
         with pytest.raises(MPFLError, match="is about training between nodes, and 'lth' has none"):
             changed(Experiment(), ["method=lth", change])
+
+
+@pytest.mark.parametrize("way", ["by_average()", "by_sign_votes(eta=0.02, every=2)"])
+def test_a_bad_node_sends_what_it_pretends_and_honest_ones_what_they_did(quick, tmp_path, way):
+    """By either way to finish; statistics stay honest, and workers change no bit."""
+    finish = [f"federated={way}", "federated_rounds=2", "federated_steps=2"]
+    honest = changed(quick("lottery", nodes=3, central_epochs=0), finish)
+    bad = changed(honest, ["federated_fault=inverted_update()", "noisy_nodes=1"])
+    one, other = Workbench(honest), Workbench(bad)
+    mask = masks.drawn(one.layout, 0.5, rng_for(0, "mask"))
+    assert other.behaviour() == {} and list(other.behaviour(mask)) == [0]
+    w0 = apply(one.start.w0, mask, one.layout)
+    down = one.final_algorithm(mask).broadcast(State(w0, mask), 1)
+    for node in range(3):
+        sent = [bench.turn(mask, 1, node, w0, down).payload for bench in (one, other)]
+        assert (sent[0] == sent[1]) == (node > 0)
+    if way == "by_average()":
+        good, pretended = (
+            wire.decode_weights(bench.turn(mask, 1, 0, w0, down).payload, one.layout, 1, mask=mask)[
+                0
+            ]
+            for bench in (one, other)
+        )
+        small = cut(w0, mask, one.layout)
+        for name in small:
+            mirrored = 2 * small[name] - good[name] if name in one.trained else good[name]
+            assert np.array_equal(pretended[name], mirrored)
+    run_experiment(bad, tmp_path / "one")
+    run_experiment(bad, tmp_path / "two", workers=2)
+    files = [(tmp_path / folder / "model.safetensors").read_bytes() for folder in ("one", "two")]
+    assert files[0] == files[1]

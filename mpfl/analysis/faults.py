@@ -1,4 +1,4 @@
-"""Voter faults: what a node does wrong, on purpose or not, with its vote.
+"""Faults: what a node does wrong, on purpose or not, with its vote or its training.
 
 A *fault* replaces the mask that a node is about to send: ``(mask, alive, rng) -> mask``, with
 ``mask`` the honest one and ``alive`` the consensus that it must stay within. None is in the paper.
@@ -9,14 +9,17 @@ with nothing; the inputs are never changed; equal generators give equal faults.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from mpfl.filters import rounded_up
 from mpfl.prune import keep_best
 from mpfl.seeds import Rng, rng_for
-from mpfl.types import Mask, MPFLError
+from mpfl.types import Mask, MPFLError, Weights
 
 
 def check_vote(where: str, mask: Mask, alive: Mask) -> None:
@@ -102,4 +105,64 @@ class colluding_veto:
         return {name: bits & ~self.chosen(name, bits.size) for name, bits in alive.items()}
 
 
+UpdateFault: TypeAlias = Callable[[Weights, Weights, Rng], dict[str, np.ndarray]]
+"""``(before, after, rng) -> after``: what a node pretends that its training came to.
+
+It is given what training changes step by step, and leaves its arguments as they are.
+"""
+
+
+@dataclass(frozen=True)
+class inverted_update:
+    """The node goes as far as its training did, the other way: uphill.
+
+    >>> before, after = {"w": np.array([1.0, 1.0])}, {"w": np.array([1.5, 1.0])}
+    >>> inverted_update()(before, after, rng_for(0, "example"))
+    {'w': array([0.5, 1. ])}
+    """
+
+    def __call__(self, before: Weights, after: Weights, rng: Rng) -> dict[str, np.ndarray]:
+        return {name: 2 * before[name] - array for name, array in after.items()}
+
+
+@dataclass(frozen=True)
+class random_update:
+    """The node goes as far as its training did with every weight, up or down by a coin.
+
+    >>> before, after = {"w": np.array([1.0, 1.0])}, {"w": np.array([1.5, 1.0])}
+    >>> abs(random_update()(before, after, rng_for(0, "example"))["w"] - 1)
+    array([0.5, 0. ])
+    """
+
+    def __call__(self, before: Weights, after: Weights, rng: Rng) -> dict[str, np.ndarray]:
+        coins = {name: rng.choice([-1, 1], array.shape) for name, array in after.items()}
+        return {
+            name: (before[name] + coins[name] * (array - before[name])).astype(array.dtype)
+            for name, array in after.items()
+        }
+
+
+@dataclass(frozen=True)
+class scaled_update:
+    """The node goes ``factor`` times as far as its training did; it wants to be heard.
+
+    >>> before, after = {"w": np.array([1.0, 1.0])}, {"w": np.array([1.5, 1.0])}
+    >>> scaled_update(100)(before, after, rng_for(0, "example"))
+    {'w': array([51.,  1.])}
+    """
+
+    factor: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.factor):
+            raise MPFLError(f"factor is {self.factor}; give a finite number")
+
+    def __call__(self, before: Weights, after: Weights, rng: Rng) -> dict[str, np.ndarray]:
+        return {
+            name: (before[name] + self.factor * (array - before[name])).astype(array.dtype)
+            for name, array in after.items()
+        }
+
+
+UPDATE_FAULTS = {fault.__name__: fault for fault in (inverted_update, random_update, scaled_update)}
 FAULTS = {fault.__name__: fault for fault in (random_mask, inverted_mask, colluding_veto)}

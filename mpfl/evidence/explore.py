@@ -248,21 +248,34 @@ def weights_left(sparsity: float, budget: str, *changes: str) -> float:
     return left / full
 
 
-def directions_table(budget: str) -> Iterator[Cell]:
-    """The same small network trained between the nodes by averages and by votes on directions.
+BY_DIRECTIONS = ("schedule=one_shot(0.8)", "rounds=1", "central_epochs=0", "federated_rounds=60",
+                 "federated_steps=32", "federated_lr=0.05", "federated_decay=cosine",
+                 "final_draws=own")  # fmt: skip
+"""One vote on four fifths of the filters, then 60 rounds in which a node takes 32 steps."""
 
-    One vote on four fifths of the filters, then 60 rounds in which a node takes 32 steps.
-    """
-    alike = ("schedule=one_shot(0.8)", "rounds=1", "central_epochs=0", "federated_rounds=60",
-             "federated_steps=32", "federated_lr=0.05", "federated_decay=cosine",
-             "final_draws=own")  # fmt: skip
-    starts = {"random w0": (), "trained w0": (*TRAINED, "score=taylor")}
+_FINISHES = {"averages": (), "votes": ("federated=by_sign_votes()",)}
+_BY_TAYLOR = (*TRAINED, "score=taylor")
+
+
+def directions_table(budget: str) -> Iterator[Cell]:
+    """The same small network trained between the nodes by averages and by votes on directions."""
     for seed in FIVE:
-        for start, changes in starts.items():
-            both = (*changes, *alike)
-            yield Cell(f"{start}, averages", "cifar10-vgg11", seed, both, budget)
-            votes = (*both, "federated=by_sign_votes()")
-            yield Cell(f"{start}, votes", "cifar10-vgg11", seed, votes, budget)
+        for start, begun in {"random w0": (), "trained w0": _BY_TAYLOR}.items():
+            for name, finish in _FINISHES.items():
+                changes = (*begun, *BY_DIRECTIONS, *finish)
+                yield Cell(f"{start}, {name}", CIFAR10, seed, changes, budget)
+
+
+def bad_directions_table(budget: str) -> Iterator[Cell]:
+    """The same from the trained start, with nodes that pretend another training than they had."""
+    for seed in FIVE:
+        for fault, counts in {"inverted_update()": (1, 3, 5), "scaled_update(100.0)": (1,)}.items():
+            for bad in counts:
+                for name, finish in _FINISHES.items():
+                    spoilt = (f"federated_fault={fault}", f"noisy_nodes={bad}")
+                    changes = (*_BY_TAYLOR, *BY_DIRECTIONS, *finish, *spoilt)
+                    kind = fault.partition("_")[0]
+                    yield Cell(f"{bad} {kind}, {name}", CIFAR10, seed, changes, budget)
 
 
 def imagenet100_norms_table(budget: str) -> Iterator[Cell]:
@@ -273,6 +286,7 @@ def imagenet100_norms_table(budget: str) -> Iterator[Cell]:
 
 EXPLORATORY_TABLES: tuple[Callable[[str], Iterator[Cell]], ...] = (
     directions_table,
+    bad_directions_table,
     norms_table,
     contaminated_table,
     without_norm_table,

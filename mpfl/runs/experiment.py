@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from mpfl.allocate import Quota, even
+from mpfl.analysis.faults import UpdateFault
 from mpfl.data.noise import DataNoise
 from mpfl.data.partition import Partition, iid
 from mpfl.granularity import Granularity
@@ -58,7 +59,8 @@ class Experiment:
     rate fall from round to round, by a cosine from its first towards 0. ``federated`` is
     how it trains (:mod:`mpfl.runs.finishes`): weights are averaged, or directions voted on.
     ``federated_steps`` is how many steps a node takes in such a round, and ``federated_lr`` its
-    learning rate at first; None: ``epochs`` passes, and that of ``local``.
+    learning rate at first; None: ``epochs`` passes, and that of ``local``. ``federated_fault`` is
+    what the first ``noisy_nodes`` pretend that their training came to.
 
     ``granularity`` is what a bit of a mask stands for (:mod:`mpfl.granularity`). A mask of kernels
     or single weights is held in training, and cuts nothing out. ``prunes`` and ``units`` are those
@@ -110,6 +112,7 @@ class Experiment:
     federated: Finish = by_average()
     federated_steps: int | None = None
     federated_lr: float | None = None
+    federated_fault: UpdateFault | None = None
     final_draws: Draws = "repeated"
     lot: int = 0
     validation: float = 0.0
@@ -180,7 +183,7 @@ class Experiment:
         ):
             if (value := getattr(self, name)) is not None and type(value) is not int:
                 raise MPFLError(f"{name} is {value!r}; give a whole number")
-        for name in ("partition", "schedule", "score", "data_noise", "fault"):
+        for name in ("partition", "schedule", "score", "data_noise", "fault", "federated_fault"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, type) or not callable(value)):
                 raise MPFLError(f"{name} is {value!r}; give a value that can be called, not a name")
@@ -235,6 +238,7 @@ class Experiment:
             ("federated", by_average()),
             ("federated_steps", None),
             ("federated_lr", None),
+            ("federated_fault", None),
         ):
             if getattr(self, name) != plain and not method.wire:
                 raise MPFLError(

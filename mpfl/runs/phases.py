@@ -169,7 +169,7 @@ class Phases:
             rounds,
             bench.seed_of(mask),
             evaluate=evaluate,
-            behaviour=bench.behaviour() if mask is None and run_nodes is None else None,
+            behaviour=bench.behaviour(mask) if run_nodes is None else None,
             resume=resume,
             on_turn=display.on_turn,
             run_nodes=run_nodes,

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from mpfl.allocate import QUOTAS
-from mpfl.analysis.faults import FAULTS
+from mpfl.analysis.faults import FAULTS, UPDATE_FAULTS
 from mpfl.analysis.privacy import PRIVATE_VOTES, WRAPPERS
 from mpfl.baselines.controls import CONTROL_RULES
 from mpfl.data.noise import DATA_NOISES
@@ -41,6 +41,7 @@ NAMED: Mapping[str, Mapping[str, Any]] = {
     "data_noise": DATA_NOISES,
     "fault": {**FAULTS, **PRIVATE_VOTES},
     "federated": FINISHES,
+    "federated_fault": UPDATE_FAULTS,
 }
 """What may be called by name on the command line, by field. Values in code need no table."""
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mpfl import wire
-from mpfl.algorithm import Algorithm, Local
+from mpfl.algorithm import Algorithm, Local, LocalTrain
+from mpfl.analysis.faults import UpdateFault
 from mpfl.baselines.controls import Counts
 from mpfl.nets.shard import Shard
 from mpfl.node import Plan, Voter
@@ -17,7 +18,7 @@ from mpfl.runs.record import kept_counts
 from mpfl.runs.trainings import Trainings
 from mpfl.seeds import Rng, rng_for
 from mpfl.simulation import take_turn
-from mpfl.types import Answer, Mask, MPFLError, Reply, Weights
+from mpfl.types import Answer, Mask, MPFLError, Reply, Update, Weights
 
 
 class Workbench(Trainings):
@@ -36,9 +37,14 @@ class Workbench(Trainings):
             raise MPFLError(f"method {method.name!r} has no mask rounds; use final_algorithm")
         return method.build(self)
 
-    def behaviour(self) -> dict[int, Local]:
-        """The nodes that vote otherwise than the method says."""
+    def behaviour(self, mask: Mask | None = None) -> dict[int, Local]:
+        """The nodes that vote, or train what ``mask`` leaves, otherwise than the method says."""
         e = self.experiment
+        if mask is not None:
+            if e.federated_fault is None:
+                return {}
+            spoilt = self.final_algorithm(mask, fault=e.federated_fault).local
+            return dict.fromkeys(range(e.noisy_nodes), spoilt)
         if e.fault is None:
             return {}
         honest = self.algorithm().local
@@ -68,8 +74,10 @@ class Workbench(Trainings):
             return e.seed
         return int(rng_for(e.seed, "final").integers(2**31))
 
-    def final_algorithm(self, mask: Mask, **messages: Callable[..., Any]) -> Algorithm:
-        """Federated training of the network that ``mask`` leaves."""
+    def final_algorithm(
+        self, mask: Mask, fault: UpdateFault | None = None, **messages: Callable[..., Any]
+    ) -> Algorithm:
+        """Federated training of the network that ``mask`` leaves, by nodes with a ``fault``."""
         e = self.experiment
         own = replace(
             e.local,
@@ -80,6 +88,8 @@ class Workbench(Trainings):
 
         def trained(lr: float) -> Algorithm:
             train = self.local_training(settings=replace(own, lr=lr))
+            if fault is not None:
+                train = self._spoilt(train, fault)
             return e.federated.algorithm(self, mask, train, messages)
 
         def local(memory: Weights, message: bytes, data: Shard, rng: Rng) -> Answer:
@@ -87,6 +97,16 @@ class Workbench(Trainings):
             return trained(lr).local(memory, message, data, rng)
 
         return replace(trained(own.lr), local=local)
+
+    def _spoilt(self, train: LocalTrain, fault: UpdateFault) -> LocalTrain:
+        """Training whose result is another than it pretends; statistics stay honest."""
+
+        def spoilt(weights: Weights, mask: Mask, data: Shard, rng: Rng) -> Update:
+            update = train(weights, mask, data, rng)
+            before, after = ({n: w[n] for n in self.trained} for w in (weights, update.weights))
+            return replace(update, weights={**update.weights, **fault(before, after, rng)})
+
+        return spoilt
 
     def turn(
         self,
@@ -101,9 +121,8 @@ class Workbench(Trainings):
 
         ``data`` are the node's own, if they are not its part of the data set.
         """
-        if mask is None:
-            data = data or self.parties.trainers[node]
-            local = self.behaviour().get(node, self.algorithm().local)
-        else:
-            data, local = data or self.parties.nodes[node], self.final_algorithm(mask).local
+        usual = self.algorithm() if mask is None else self.final_algorithm(mask)
+        local = self.behaviour(mask).get(node, usual.local)
+        if data is None:
+            data = (self.parties.trainers if mask is None else self.parties.nodes)[node]
         return take_turn(local, data, self.seed_of(mask), round_, node, memory, message)
