@@ -19,6 +19,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from mpfl import wire
 from mpfl.flower import messages
+from mpfl.flower.answers import recorder
 from mpfl.flower.config import experiment_of
 from mpfl.flower.nodes import FlowerNodes
 from mpfl.runs.folder import load_mask, load_tensors, write_json
@@ -47,6 +48,7 @@ def serve(grid: Grid, context: Context) -> None:
             deadline=float(config["deadline"]),
             patience=float(config["patience"]),
             quorum=int(config["quorum"]),
+            tell=recorder(folder),
         )
 
     run(
