@@ -20,10 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mpfl.flower.environment import DIRECT, QUIET, short_sockets, without_proxy
+from mpfl.flower.environment import QUIET, short_sockets, without_proxy
+from mpfl.flower.guard import MARK, guarded
 from mpfl.flower.keys import make_certificates, make_node_key
 from mpfl.flower.values import as_toml
-from mpfl.types import MPFLError, at_least
+from mpfl.types import MPFLError
 
 APP = Path(__file__).resolve().parents[2]
 """The folder whose ``pyproject.toml`` tells Flower what the app is: the checkout."""
@@ -40,13 +41,15 @@ class Engine:
     """The processes of one run. ``folder`` holds their logs, keys and settings.
 
     ``fleet`` is where nodes connect and ``control`` where runs are submitted. Both are on
-    loopback; between machines only ``fleet`` is to be reachable.
+    loopback; between machines only ``fleet`` is to be reachable. The guard of a run knows its
+    processes by ``mark``.
     """
 
     folder: Path
     fleet: str
     control: str
     secure: bool
+    mark: str = ""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, name: str, words: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -102,6 +105,7 @@ class Engine:
             **without_proxy(),
             **short_sockets(),
             "FLWR_HOME": str(self.folder),
+            MARK: self.mark,
             "PATH": path,
         }
         return {**os.environ, **own}
@@ -136,12 +140,11 @@ def require_plain(*folders: Path) -> None:
 
 @contextmanager
 def superlink(folder: Path, *, simulation: bool) -> Iterator[Engine]:
-    """A running server; with everything else that was started, stopped at the end."""
+    """A running server; with everything else that was started, ended at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     fleet, control = (f"127.0.0.1:{_free_port()}" for _ in range(2))
-    engine = Engine(folder, fleet, control, secure=not simulation)
     words = ["flower-superlink", "--disable-runtime-dependency-installation"]
-    host, _, number = engine.control.rpartition(":")
+    host, _, number = control.rpartition(":")
     words += ["--host", host, "--port", number, "--fleet-api-address", fleet]
     if simulation:
         words += ["--insecure", "--simulation"]
@@ -152,44 +155,23 @@ def superlink(folder: Path, *, simulation: bool) -> Iterator[Engine]:
             option, _, file = part.partition("=")
             words += [f"--{option}", str(folder / file)]
         words += ["--enable-supernode-auth"]
-    _write_connection(engine)
+    engine = Engine(folder, fleet, control, secure=not simulation)
+    write_connection(engine)
     try:
-        _wait_until_it_listens(engine, engine.start("superlink", words))
-        yield engine
+        with guarded() as engine.mark:
+            _wait_until_it_listens(engine, engine.start("superlink", words))
+            yield engine
     finally:
-        for name in reversed(list(engine.processes)):
-            engine.stop(name)
+        for process in engine.processes.values():
+            process.wait()
 
 
-def _write_connection(engine: Engine) -> None:
+def write_connection(engine: Engine) -> None:
     """Tell Flower's own commands where ``here`` is."""
     certificate = as_toml(str(engine.folder / "ca.crt"))
     how = f"root-certificates = {certificate}" if engine.secure else "insecure = true"
     lines = ["[superlink]", 'default = "here"', "[superlink.here]", f'address = "{engine.control}"']
     (engine.folder / "config.toml").write_text("\n".join([*lines, how]) + "\n")
-
-
-def prepare(folder: Path, hosts: Sequence[str], nodes: int) -> None:
-    """What a deployment on several machines begins with, all in ``folder``.
-
-    The server's certificate for these ``hosts``, a key for each of ``nodes``, and a file
-    ``environment`` for the shell. Raises if the folder has certificates already.
-    """
-    at_least("nodes", nodes, 1)
-    require_plain(folder)
-    if (folder / "ca.crt").exists():
-        raise MPFLError(f"{folder}: holds certificates already; choose another folder")
-    make_certificates(folder, [*hosts, "localhost", "127.0.0.1"])
-    for node in range(nodes):
-        make_node_key(folder, f"node{node}")
-    _write_connection(Engine(folder, "", CONTROL, secure=True))
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in QUIET.items()]
-    # What the shell names already stays: on another machine that is not what it is here.
-    named = "${no_proxy:+,$no_proxy}${NO_PROXY:+,$NO_PROXY}"
-    lines += [f'export no_proxy="{",".join(DIRECT)}{named}"', 'export NO_PROXY="$no_proxy"']
-    # Wherever the file is copied to: on another machine the folder's name may be another.
-    here = 'export FLWR_HOME="$(cd "$(dirname "${BASH_SOURCE[0]:-$0}")" && pwd)"'
-    (folder / "environment").write_text("\n".join([*lines, here]) + "\n")
 
 
 def add_node(engine: Engine, node: int, root: Path) -> None:

@@ -1,0 +1,138 @@
+"""A run on Flower that is told to end, once or twice, at any moment: nothing of it is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("flwr", reason="the engine is not installed")
+
+from test_flower import wait_until
+
+from mpfl.flower.guard import GENTLE, MARK, guarded, processes
+
+SMALL = ["nodes=2", "rounds=30", "images=150", "width=0.25", "schedule=linear(0.6)"]
+SAID = "mpfl: stopped; the same command goes on\n"
+
+
+def begin(kind: str, out: Path) -> subprocess.Popen[bytes]:
+    """The command in a session of its own, as in a terminal; what it says goes to ``said``."""
+    words = [sys.executable, "-m", "mpfl.flower", kind, "digits", "--out", str(out)]
+    words += [word for change in SMALL for word in ("--set", change)]
+    with open(out.with_name("said"), "wb") as said:
+        return subprocess.Popen(
+            words,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            start_new_session=True,
+            # A job in the background ignores Ctrl-C, and so would what it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+
+
+def of_folder(engine: Path) -> list[int]:
+    """The processes that keep their files there, and those that they have started."""
+    parents, ours = {}, set[int]()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            state, parent, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
+            parents[int(folder.name)] = int(parent)
+            if state != "Z" and f"FLWR_HOME={engine}" in (folder / "environ").read_text():
+                ours.add(int(folder.name))
+    while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
+        ours |= more
+    return sorted(ours)
+
+
+def told_to_end(
+    kind: str, out: Path, signals: Sequence[signal.Signals], apart: float
+) -> tuple[int, str]:
+    """Its exit status and what it said, when it was sent these, and nothing was left."""
+    engine = out.with_name(out.name + "-engine")
+    process = begin(kind, out)
+    try:
+        wait_until(lambda: len(of_folder(engine)) >= 8, 200)  # apps and Ray's are among them
+        for each in signals:
+            os.killpg(process.pid, each)
+            time.sleep(apart)
+        status = process.wait(15)
+        wait_until(lambda: not of_folder(engine), 15)
+    finally:
+        process.kill()
+    return status, out.with_name("said").read_text()
+
+
+STUBBORN = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+for _ in range(2):  # a grandchild of whom nobody knows, in a session of its own
+    if os.fork():
+        break
+    os.setsid()
+open(sys.argv[1] + str(os.getpid()), "w").close()
+time.sleep(600)
+"""
+
+
+def test_what_will_not_end_and_what_was_let_go_are_ended(tmp_path: Path) -> None:
+    def pids() -> list[int]:
+        return [int(path.name) for path in tmp_path.glob("[0-9]*")]
+
+    with guarded() as mark:
+        words = [sys.executable, "-c", STUBBORN, f"{tmp_path}/"]
+        begun = subprocess.Popen(words, env={**os.environ, MARK: mark})
+        wait_until(lambda: len(pids()) == 3, 20)
+        before = time.monotonic()
+    assert GENTLE < time.monotonic() - before < 15
+    assert begun.wait(1) == -signal.SIGKILL
+    assert not {each.pid for each in processes(mark)} & set(pids())
+
+
+AGAIN = {
+    "once": ([signal.SIGINT], 0.0),
+    "half a second apart": ([signal.SIGINT] * 2, 0.5),
+    "two seconds apart": ([signal.SIGINT] * 2, 2.0),
+    "many": ([signal.SIGINT] * 20, 0.05),
+    "another, and killed": ([signal.SIGTERM, signal.SIGINT, signal.SIGKILL], 0.5),
+    "its terminal is closed": ([signal.SIGHUP, signal.SIGHUP], 0.5),
+    "killed": ([signal.SIGKILL], 0.0),
+}
+
+
+@pytest.mark.endurance
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc")
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [*(("deployment", how) for how in AGAIN), ("simulation", "half a second apart"),
+     ("simulation", "killed")],
+)  # fmt: skip
+def test_nothing_is_left_of_a_run(kind: str, how: str, tmp_path: Path) -> None:
+    signals, apart = AGAIN[how]
+    status, said = told_to_end(kind, tmp_path / "run", signals, apart)
+    if signals == [signal.SIGKILL]:
+        assert (status, said) == (-signal.SIGKILL, "")
+    else:
+        assert said == SAID
+        assert status in (128 + signals[0], -signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0.4, 1.0, 2.5])
+def test_a_run_that_begins_ends_in_one_line(after: float, tmp_path: Path) -> None:
+    """Before the engine is there: from within whatever is being imported."""
+    process = begin("deployment", tmp_path / "run")
+    time.sleep(after)
+    for _ in range(2):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.5)
+    status = process.wait(15)
+    assert (status, (tmp_path / "said").read_text()) == (130, SAID)
+    assert not of_folder(tmp_path / "run-engine")
