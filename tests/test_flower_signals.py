@@ -1,14 +1,19 @@
-"""A run on Flower that is told to end, once or twice, at any moment: nothing of it is left."""
+"""The processes of a run on Flower: where they listen, and that nothing of them is left.
+
+A run is told to end once, twice or often, at any moment.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
 import pytest
@@ -50,6 +55,62 @@ def of_folder(engine: Path) -> list[int]:
     while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
         ours |= more
     return sorted(ours)
+
+
+def listening(pids: Sequence[int]) -> dict[str, int]:
+    """Addresses at which these processes take connections, and which of them does."""
+    owners = {}
+    for pid in pids:
+        with suppress(OSError):
+            for handle in Path(f"/proc/{pid}/fd").iterdir():
+                with suppress(OSError):
+                    owners[str(handle.readlink())] = pid
+    found = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in owners:
+                found[where(local)] = owners[f"socket:[{inode}]"]
+    return found
+
+
+def where(local: str) -> str:
+    """An address and port as /proc writes it: words of four bytes, the last byte first."""
+    written, _, port = local.partition(":")
+    words = [bytes.fromhex(written[at : at + 8])[::-1] for at in range(0, len(written), 8)]
+    address = ip_address(b"".join(words))
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return f"{address} {int(port, 16)}"
+
+
+def test_an_address_is_read_as_the_kernel_writes_it() -> None:
+    with socket.socket(socket.AF_INET) as one, socket.socket(socket.AF_INET) as all_:
+        one.bind(("127.0.0.1", 0)), all_.bind(("0.0.0.0", 0))
+        one.listen(), all_.listen()
+        due = {f"127.0.0.1 {one.getsockname()[1]}", f"0.0.0.0 {all_.getsockname()[1]}"}
+        assert due <= listening([os.getpid()]).keys()
+    assert where("0000000000000000FFFF00000100007F:1F90") == "127.0.0.1 8080"
+
+
+@pytest.mark.endurance
+@pytest.mark.parametrize("kind", ["deployment", "simulation"])
+def test_every_port_is_on_loopback_only(kind: str, tmp_path: Path) -> None:
+    """From the start to the first closed round, by which time all of them are open."""
+    out, found = tmp_path / "run", {}
+    process = begin(kind, out)
+
+    def a_round() -> bool:
+        found.update(listening(of_folder(tmp_path / "run-engine")))
+        return (out / "rounds.jsonl").exists()
+
+    try:
+        wait_until(a_round, 200)
+    finally:
+        process.terminate()
+        process.wait(20)
+    assert len(found) >= 3
+    assert {place.split()[0] for place in found} == {"127.0.0.1"}
 
 
 def told_to_end(
