@@ -71,8 +71,10 @@ def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
     from mpfl.flower import launch
     from mpfl.flower.answers import read_answers
     from mpfl.flower.config import experiment_of
+    from mpfl.flower.superlink import longest_message
     from mpfl.runs.folder import read_json
     from mpfl.runs.record import read_run
+    from mpfl.runs.workbench import Workbench
     from mpfl.show.terminal import print_summary
 
     config: dict[str, Any] = {
@@ -99,7 +101,8 @@ def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
     launch.require_plain(folder, root)
     print(f"Logs and keys: {engine_folder}")
     rounds = _Rounds(folder, experiment, heard=len(read_answers(folder)))  # of earlier runs
-    with launch.superlink(engine_folder, simulation=virtual) as engine:
+    longest = longest_message(Workbench(experiment, root))
+    with launch.superlink(engine_folder, simulation=virtual, longest=longest) as engine:
         if not virtual:
             for node in range(experiment.nodes):
                 launch.add_node(engine, node, root)

@@ -32,6 +32,9 @@ APP = Path(__file__).resolve().parents[2]
 CONTROL = "127.0.0.1:8000"
 """Where runs are submitted, unless said otherwise; never to be reachable from outside."""
 
+FLOWERS_OWN = 2**31 - 1
+"""The longest message that Flower takes, in bytes."""
+
 STARTED = 60.0
 """Seconds that a server may take to listen."""
 
@@ -139,11 +142,15 @@ def require_plain(*folders: Path) -> None:
 
 
 @contextmanager
-def superlink(folder: Path, *, simulation: bool) -> Iterator[Engine]:
-    """A running server; with everything else that was started, ended at the end."""
+def superlink(folder: Path, *, simulation: bool, longest: int = FLOWERS_OWN) -> Iterator[Engine]:
+    """A running server; with everything else that was started, ended at the end.
+
+    It takes messages of up to ``longest`` bytes from nodes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     fleet, control = (f"127.0.0.1:{_free_port()}" for _ in range(2))
-    words = ["flower-superlink", "--disable-runtime-dependency-installation"]
+    words = [Path(sys.executable).name, "-m", "mpfl.flower.superlink", "--longest", str(longest)]
+    words += ["--disable-runtime-dependency-installation"]
     host, _, number = control.rpartition(":")
     words += ["--host", host, "--port", number, "--fleet-api-address", fleet]
     if simulation:

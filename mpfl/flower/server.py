@@ -22,6 +22,7 @@ from mpfl.flower import messages
 from mpfl.flower.answers import recorder
 from mpfl.flower.config import experiment_of
 from mpfl.flower.nodes import FlowerNodes
+from mpfl.flower.superlink import require_room
 from mpfl.runs.folder import load_mask, load_tensors, write_json
 from mpfl.runs.runner import run
 from mpfl.runs.workbench import Workbench
@@ -42,6 +43,7 @@ def serve(grid: Grid, context: Context) -> None:
         raise MPFLError(f"out is {str(folder)!r}; give the run folder as an absolute path")
 
     def machines(bench: Workbench) -> FlowerNodes:
+        require_room(bench)
         return FlowerNodes(
             grid,
             bench,
