@@ -16,6 +16,7 @@ from flwr.proto.message_pb2 import ObjectTree, PushObjectRequest
 from test_flower import CONFIG, EXPERIMENT, Loopback, run_on, served
 
 from mpfl.flower import launch, messages, server, superlink
+from mpfl.flower.checks import longest_message
 from mpfl.flower.config import experiment_of
 from mpfl.runs.workbench import Workbench
 from mpfl.types import MPFLError
@@ -80,13 +81,13 @@ def test_no_message_of_a_run_is_longer_than_it_says(recipe: str, tmp_path: Path)
         sum(len(part) for part in messages.content(sent).values() if isinstance(part, bytes))
         for _, sent in grid.sent
     )
-    assert longest + superlink.ENVELOPE <= superlink.longest_message(bench)
+    assert longest + superlink.ENVELOPE <= longest_message(bench)
 
 
 def test_a_run_under_too_low_a_cap_does_not_begin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    need = superlink.longest_message(Workbench(EXPERIMENT, Path("data")))
+    need = longest_message(Workbench(EXPERIMENT, Path("data")))
     monkeypatch.setenv(superlink.LONGEST, str(need - 1))
     grid, context = served(tmp_path / "run")
     with pytest.raises(MPFLError, match=f"again with --longest {need}"):

@@ -70,8 +70,8 @@ def _keys(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
     from mpfl.flower import launch
     from mpfl.flower.answers import read_answers
+    from mpfl.flower.checks import longest_message
     from mpfl.flower.config import experiment_of
-    from mpfl.flower.superlink import longest_message
     from mpfl.runs.folder import read_json
     from mpfl.runs.record import read_run
     from mpfl.runs.workbench import Workbench

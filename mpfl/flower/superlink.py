@@ -13,9 +13,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from mpfl import masks, wire
-from mpfl.filters import cut_shapes
-from mpfl.runs.workbench import Workbench
 from mpfl.show.one_line import OneLineParser
 from mpfl.types import MPFLError, at_least
 
@@ -68,27 +65,6 @@ def cap(longest: int) -> None:
 
 def _objects(tree: Any) -> int:
     return 1 + sum(_objects(child) for child in tree.children)
-
-
-def longest_message(bench: Workbench) -> int:
-    """No message of this run is longer, up or down, in bytes.
-
-    The longest goes down: weights of the whole network, w0 and a mask in one.
-    """
-    layout, full = bench.layout, masks.full(bench.layout)
-    weights = wire.weights_length(cut_shapes(layout, full), samples=2**63 - 1)
-    mask = len(wire.encode_mask(full, layout, 0, reference=full, coding="packed"))
-    return 2 * weights + mask + ENVELOPE
-
-
-def require_room(bench: Workbench) -> None:
-    """Refuse to begin under a cap that the run's own messages do not pass."""
-    longest, need = int(os.environ.get(LONGEST, 2**31 - 1)), longest_message(bench)
-    if need > longest:
-        raise MPFLError(
-            f"the server takes messages of up to {longest:,} bytes, and this run's may have "
-            f"{need:,}; start the server again with --longest {need}"
-        )
 
 
 if __name__ == "__main__":
