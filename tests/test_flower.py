@@ -37,6 +37,7 @@ from mpfl.flower import answers, launch, messages, node, server
 from mpfl.flower.__main__ import main as flower
 from mpfl.flower.answers import read_answers
 from mpfl.flower.config import experiment_of
+from mpfl.flower.engine import Engine
 from mpfl.flower.keys import make_node_key
 from mpfl.flower.machines import prepare
 from mpfl.flower.nodes import FlowerNodes
@@ -649,7 +650,7 @@ def test_a_folder_whose_name_is_no_text_is_refused(
 
 
 def test_sockets_have_short_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = launch.Engine(tmp_path, "", "", secure=False)
+    engine = Engine(tmp_path, "", "", secure=False)
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setattr(tempfile, "gettempdir", lambda: "/tmp")
     assert "RAY_TMPDIR" not in engine.environment
@@ -677,7 +678,7 @@ def test_no_proxy_stands_between_processes_of_one_machine(
     for name, hosts in shell.items():
         monkeypatch.setenv(name, hosts)
     wanted = sorted(direct | {"127.0.0.1", "localhost", "::1"})
-    engine = launch.Engine(tmp_path, "", "", secure=False)
+    engine = Engine(tmp_path, "", "", secure=False)
     for name in ("no_proxy", "NO_PROXY"):
         assert sorted(engine.environment[name].split(",")) == wanted
     assert "no_grpc_proxy" not in engine.environment
@@ -702,12 +703,12 @@ def test_a_method_that_does_not_run_between_machines_is_refused(method: str) -> 
 # ---- The engine itself -----------------------------------------------------------------
 
 
-def submit(engine: launch.Engine, out: Path, **changes: Any) -> str:
+def submit(engine: Engine, out: Path, **changes: Any) -> str:
     config = {**CONFIG, "root": str(Path("data").resolve()), "out": str(out), **changes}
     return launch.submit(engine, config)
 
 
-def log_of(engine: launch.Engine, name: str) -> str:
+def log_of(engine: Engine, name: str) -> str:
     return (engine.folder / f"{name}.log").read_text(errors="replace")
 
 

@@ -16,8 +16,8 @@ from flwr.proto.message_pb2 import ObjectTree, PushObjectRequest
 from test_flower import CONFIG, EXPERIMENT, Loopback, run_on, served
 
 from mpfl.flower import launch, messages, server, superlink
-from mpfl.flower.checks import longest_message
 from mpfl.flower.config import experiment_of
+from mpfl.flower.longest import longest_message
 from mpfl.runs.workbench import Workbench
 from mpfl.types import MPFLError
 
@@ -82,6 +82,13 @@ def test_no_message_of_a_run_is_longer_than_it_says(recipe: str, tmp_path: Path)
         for _, sent in grid.sent
     )
     assert longest + superlink.ENVELOPE <= longest_message(bench)
+    assert launch.longest_of(config) == longest_message(bench)
+
+
+def test_what_a_run_would_refuse_is_said_before_anything_starts(tmp_path: Path) -> None:
+    config = {**CONFIG, "recipe": "cifar10-vgg11", "set": "", "root": str(tmp_path)}
+    with pytest.raises(MPFLError, match="python -m mpfl data cifar10"):
+        launch.longest_of(config)
 
 
 def test_a_run_under_too_low_a_cap_does_not_begin(

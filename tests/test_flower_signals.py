@@ -22,16 +22,19 @@ pytest.importorskip("flwr", reason="the engine is not installed")
 
 from test_flower import wait_until
 
+from mpfl.flower.__main__ import main as flower
 from mpfl.flower.guard import GENTLE, MARK, guarded, processes
+from mpfl.flower.restart import Broken, restarting, restarts
+from mpfl.types import MPFLError
 
 SMALL = ["nodes=2", "rounds=30", "images=150", "width=0.25", "schedule=linear(0.6)"]
 SAID = "mpfl: stopped; the same command goes on\n"
 
 
-def begin(kind: str, out: Path) -> subprocess.Popen[bytes]:
+def begin(kind: str, out: Path, *more: str) -> subprocess.Popen[bytes]:
     """The command in a session of its own, as in a terminal; what it says goes to ``said``."""
     words = [sys.executable, "-m", "mpfl.flower", kind, "digits", "--out", str(out)]
-    words += [word for change in SMALL for word in ("--set", change)]
+    words += [word for change in SMALL for word in ("--set", change)] + list(more)
     with open(out.with_name("said"), "wb") as said:
         return subprocess.Popen(
             words,
@@ -197,3 +200,82 @@ def test_a_run_that_begins_ends_in_one_line(after: float, tmp_path: Path) -> Non
     status = process.wait(15)
     assert (status, (tmp_path / "said").read_text()) == (130, SAID)
     assert not of_folder(tmp_path / "run-engine")
+
+
+def command(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return ""
+
+
+PARTS = {
+    "the server": "mpfl.flower.superlink",
+    "what starts the apps": "flower-superexec",
+    "the server's app": "flwr-serverapp",
+    "the simulation's app": "flwr-simulation",
+}
+
+
+@pytest.mark.endurance
+@pytest.mark.parametrize("part", PARTS)
+def test_a_run_whose_parts_are_killed_goes_on_by_itself(part: str, tmp_path: Path) -> None:
+    out, engine = tmp_path / "run", tmp_path / "run-engine"
+    kind = "simulation" if "simulation" in part else "deployment"
+    short = ["--set", "rounds=3", "--set", "federated_rounds=1", "--set", "central_epochs=0"]
+    process = begin(kind, out, *short, "--restart", "1")
+    try:
+        wait_until((out / "rounds.jsonl").exists, 200)
+        before = (out / "rounds.jsonl").read_text().splitlines()[0]
+        for pid in of_folder(engine):
+            if PARTS[part] in command(pid):
+                os.kill(pid, signal.SIGKILL)
+        assert process.wait(400) == 0
+    finally:
+        process.kill()
+    said = (tmp_path / "said").read_text()
+    assert said.count("starting again from the last closed round (1 of 1)") == 1
+    lines = (out / "rounds.jsonl").read_text().splitlines()
+    assert len(lines) == 3 and lines[0] == before
+    assert (out / "nodes.json").exists()
+
+
+def test_a_run_is_started_again_a_number_of_times(capsys: pytest.CaptureFixture[str]) -> None:
+    tries: list[int] = []
+
+    def breaks() -> None:
+        tries.append(len(tries))
+        raise Broken("the server was ended by signal 9")
+
+    with pytest.raises(Broken, match=r"signal 9 \(started again 2 times\); the same command"):
+        restarting(breaks, 2)
+    assert len(tries) == 3
+    said = capsys.readouterr().err.splitlines()
+    assert [line[-8:] for line in said] == ["(1 of 2)", "(2 of 2)"]
+    with pytest.raises(Broken, match="signal 9; the same command goes on"):
+        restarting(breaks, 0)
+    assert len(tries) == 4
+
+
+def test_what_a_run_refuses_is_not_tried_again() -> None:
+    tries: list[int] = []
+
+    def refuses() -> None:
+        tries.append(0)
+        raise MPFLError("partition-id is 7")
+
+    with pytest.raises(MPFLError, match="partition-id is 7"):
+        restarting(refuses, 3)
+    assert len(tries) == 1
+
+
+@pytest.mark.parametrize(("text", "times"), [("never", 0), ("0", 0), ("5", 5)])
+def test_how_often_is_a_number_or_never(text: str, times: int) -> None:
+    assert restarts(text) == times
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "always", ""])
+def test_how_often_is_nothing_else(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        flower(["simulation", "digits", f"--restart={text}"])
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "is no number of times" in said

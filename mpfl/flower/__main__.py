@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpfl.flower.guard import first_signal_ends
+from mpfl.flower.restart import RESTARTS, restarting, restarts
 from mpfl.show.one_line import OneLineParser
 from mpfl.types import MPFLError, at_least, extras_named
 
@@ -35,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
         run.add_argument("--quorum", type=int, default=0, help="valid replies that close a "
                          "round; default: a majority of the nodes")  # fmt: skip
         run.add_argument("--deadline", type=float, default=600, help="seconds a round may take")
+        run.add_argument("--restart", type=restarts, default=RESTARTS, metavar="N",
+                         help=f"how often to start again by itself if parts of it were killed "
+                         f"(default {RESTARTS}), or never")  # fmt: skip
         run.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
         run.add_argument("--out", type=Path, help="the run folder; one that is there goes on")
     keys = kinds.add_parser("keys", help="make certificates and keys for several machines")
@@ -70,11 +74,9 @@ def _keys(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
     from mpfl.flower import launch
     from mpfl.flower.answers import read_answers
-    from mpfl.flower.checks import longest_message
     from mpfl.flower.config import experiment_of
     from mpfl.runs.folder import read_json
     from mpfl.runs.record import read_run
-    from mpfl.runs.workbench import Workbench
     from mpfl.show.terminal import print_summary
 
     config: dict[str, Any] = {
@@ -101,13 +103,17 @@ def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
     launch.require_plain(folder, root)
     print(f"Logs and keys: {engine_folder}")
     rounds = _Rounds(folder, experiment, heard=len(read_answers(folder)))  # of earlier runs
-    longest = longest_message(Workbench(experiment, root))
-    with launch.superlink(engine_folder, simulation=virtual, longest=longest) as engine:
-        if not virtual:
-            for node in range(experiment.nodes):
-                launch.add_node(engine, node, root)
-        run = launch.submit(engine, config, nodes=experiment.nodes if virtual else None)
-        launch.wait(engine, run, seconds=float("inf"), look=rounds.show)
+    longest = launch.FLOWERS_OWN if virtual else launch.longest_of(config)
+
+    def attempt() -> None:
+        with launch.superlink(engine_folder, simulation=virtual, longest=longest) as engine:
+            if not virtual:
+                for node in range(experiment.nodes):
+                    launch.add_node(engine, node, root)
+            run = launch.submit(engine, config, nodes=experiment.nodes if virtual else None)
+            launch.wait(engine, run, seconds=float("inf"), look=rounds.show)
+
+    restarting(attempt, options.restart)
     print_summary(read_run(folder))
     if (folder / "nodes.json").exists():  # not if only masks were asked for
         for node, told in read_json(folder / "nodes.json")["accuracy"].items():

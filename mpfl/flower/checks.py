@@ -1,20 +1,14 @@
-"""Whether a node's answer counts: of its round, its model, its length, and whole.
-
-And how long a message of a run may be at all.
-"""
+"""Whether a node's answer counts: of its round, its model, its length, and whole."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mpfl import masks, wire
+from mpfl import wire
 from mpfl.baselines.fedavg import decode_replies
 from mpfl.filters import Layout, cut_shapes
-from mpfl.flower.superlink import ENVELOPE, LONGEST
 from mpfl.node import Plan
-from mpfl.runs.workbench import Workbench
 from mpfl.types import Mask, MPFLError, Reply, Weights
 from mpfl.wire import Ballots, decode_consensus
 
@@ -54,24 +48,3 @@ def _payload(told: Mapping[str, Any], longest: int) -> bytes:
             "it encoded for another model?"
         )
     return payload
-
-
-def longest_message(bench: Workbench) -> int:
-    """No message of this run is longer, up or down, in bytes.
-
-    The longest goes down: weights of the whole network, w0 and a mask in one.
-    """
-    layout, full = bench.layout, masks.full(bench.layout)
-    weights = wire.weights_length(cut_shapes(layout, full), samples=2**63 - 1)
-    mask = len(wire.encode_mask(full, layout, 0, reference=full, coding="packed"))
-    return 2 * weights + mask + ENVELOPE
-
-
-def require_room(bench: Workbench) -> None:
-    """Refuse to begin under a cap that the run's own messages do not pass."""
-    longest, need = int(os.environ.get(LONGEST, 2**31 - 1)), longest_message(bench)
-    if need > longest:
-        raise MPFLError(
-            f"the server takes messages of up to {longest:,} bytes, and this run's may have "
-            f"{need:,}; start the server again with --longest {need}"
-        )

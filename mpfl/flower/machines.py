@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from mpfl.flower.engine import Engine
 from mpfl.flower.environment import DIRECT, QUIET
 from mpfl.flower.keys import make_certificates, make_node_key
-from mpfl.flower.launch import CONTROL, Engine, require_plain, write_connection
+from mpfl.flower.launch import CONTROL, require_plain, write_connection
 from mpfl.types import MPFLError, at_least
 
 

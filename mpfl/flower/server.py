@@ -20,8 +20,8 @@ from flwr.serverapp import Grid, ServerApp
 from mpfl import wire
 from mpfl.flower import messages
 from mpfl.flower.answers import recorder
-from mpfl.flower.checks import require_room
 from mpfl.flower.config import experiment_of
+from mpfl.flower.longest import require_room
 from mpfl.flower.nodes import FlowerNodes
 from mpfl.runs.folder import load_mask, load_tensors, write_json
 from mpfl.runs.runner import run
