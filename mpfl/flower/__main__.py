@@ -41,6 +41,8 @@ def _parser() -> argparse.ArgumentParser:
                          f"(default {RESTARTS}), or never")  # fmt: skip
         run.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
         run.add_argument("--out", type=Path, help="the run folder; one that is there goes on")
+    status = kinds.add_parser("status", help="how a run is: rounds, nodes, bytes, who is left out")
+    status.add_argument("folder", type=Path, help="the run folder")
     keys = kinds.add_parser("keys", help="make certificates and keys for several machines")
     keys.add_argument("folder", type=Path)
     keys.add_argument("--host", action="append", required=True, dest="hosts",
@@ -56,7 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             options = _parser().parse_args(words)
             with extras_named():
-                _keys(options) if options.kind == "keys" else _run(options, words)
+                if options.kind == "keys":
+                    _keys(options)
+                elif options.kind == "status":
+                    _status(options)
+                else:
+                    _run(options, words)
         except (MPFLError, OSError) as error:
             print(f"mpfl: {error}", file=sys.stderr)
             return 2
@@ -69,6 +76,12 @@ def _keys(options: argparse.Namespace) -> None:
     folder = options.folder.resolve()
     prepare(folder, options.hosts, options.nodes)
     print(f"{folder}: certificates, {options.nodes} node keys, settings for the shell")
+
+
+def _status(options: argparse.Namespace) -> None:
+    from mpfl.flower.overview import overview
+
+    print("\n".join(overview(options.folder, time.time())))
 
 
 def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
