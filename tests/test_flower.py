@@ -26,16 +26,20 @@ import pytest
 pytest.importorskip("flwr", reason="the engine is not installed")
 
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 from test_data import arrays, store
 
 from mpfl import masks, wire
 from mpfl.filters import expand
-from mpfl.flower import launch, messages, node, server
+from mpfl.flower import answers, launch, messages, node, server
 from mpfl.flower.__main__ import main as flower
+from mpfl.flower.answers import read_answers
 from mpfl.flower.config import experiment_of
+from mpfl.flower.engine import Engine
 from mpfl.flower.keys import make_node_key
+from mpfl.flower.machines import prepare
 from mpfl.flower.nodes import FlowerNodes
 from mpfl.flower.values import as_toml
 from mpfl.runs.folder import load_mask, load_tensors, read_json, read_lines
@@ -494,6 +498,56 @@ def test_too_few_answers_stop_the_run_which_goes_on_from_its_last_round(
     same_run(plain, tmp_path / "run")
 
 
+def test_a_round_closes_once_nobody_can_answer_any_more(tmp_path: Path) -> None:
+    """Not at its deadline: with the reason of each, told as it came."""
+    grid, context = served(tmp_path / "run", deadline=60.0)
+    for number in range(3):
+        grid.faults[(number, "masks 1")] = lambda g, request, answer: told(
+            request, node=messages.content(answer)["node"], failed="disk full"
+        )
+    began = time.monotonic()
+    with pytest.raises(MPFLError, match=r"node 0: disk full; node 1: disk full; node 2: disk full"):
+        server.serve(grid, context)
+    assert time.monotonic() - began < 30
+    asked, *said = read_answers(tmp_path / "run")
+    assert (asked.group, asked.node) == ("masks 1", None)
+    assert [str(each) for each in said] == [f"masks 1, node {n}: disk full" for n in range(3)]
+
+
+@pytest.mark.parametrize("node_config", [{}, {"partition-id": 3}])
+def test_nodes_without_a_number_of_the_run_say_so(
+    node_config: dict[str, Any], tmp_path: Path
+) -> None:
+    grid, context = served(tmp_path / "run", deadline=60.0)
+    for each in grid.contexts.values():
+        each.node_config = dict(node_config)
+    with pytest.raises(MPFLError, match=r"partition-id is .*, but the run's nodes are 0 to 2"):
+        server.serve(grid, context)
+    assert [each.node for each in read_answers(tmp_path / "run")] == [None, -1, -1, -1]
+
+
+def test_a_round_stays_open_for_a_node_that_the_engine_lost(plain: Path, tmp_path: Path) -> None:
+    """It is asked again if it comes back, under the number that its key gives it."""
+    grid = Loopback(3)
+    lost = Error(ErrorCode.NODE_UNAVAILABLE, "no heartbeat")
+    for number in (1, 2):
+        grid.faults[(number, "masks 2")] = lambda g, request, answer: Message(
+            lost, reply_to=request
+        )
+    run_on(grid, tmp_path / "run")
+    same_run(plain, tmp_path / "run")
+
+
+def test_what_was_heard_is_read_without_a_line_that_a_kill_cut_off(tmp_path: Path) -> None:
+    tell = answers.recorder(tmp_path)
+    tell("masks 1", None, 0, "")
+    tell("masks 1", 2, 300, "")
+    log = tmp_path / answers.FILE
+    log.write_text(log.read_text() + '{"at": 1.0, "gr')
+    assert [(each.node, each.length) for each in read_answers(tmp_path)] == [(None, 0), (2, 300)]
+    assert read_answers(tmp_path / "nowhere") == []
+
+
 @pytest.mark.parametrize("quorum", [-1, 4])
 def test_a_quorum_that_cannot_be_is_refused(quorum: int, tmp_path: Path) -> None:
     with pytest.raises(MPFLError, match="there are 3 nodes"):
@@ -501,7 +555,7 @@ def test_a_quorum_that_cannot_be_is_refused(quorum: int, tmp_path: Path) -> None
 
 
 def test_the_settings_of_the_shell_hold_wherever_they_are_copied(tmp_path: Path) -> None:
-    launch.prepare(tmp_path / "keys", ["server.example"], 2)
+    prepare(tmp_path / "keys", ["server.example"], 2)
     copy = tmp_path / "another machine" / "keys"
     copy.mkdir(parents=True)
     shutil.copy(tmp_path / "keys" / "environment", copy)
@@ -596,7 +650,7 @@ def test_a_folder_whose_name_is_no_text_is_refused(
 
 
 def test_sockets_have_short_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = launch.Engine(tmp_path, "", "", secure=False)
+    engine = Engine(tmp_path, "", "", secure=False)
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setattr(tempfile, "gettempdir", lambda: "/tmp")
     assert "RAY_TMPDIR" not in engine.environment
@@ -624,7 +678,7 @@ def test_no_proxy_stands_between_processes_of_one_machine(
     for name, hosts in shell.items():
         monkeypatch.setenv(name, hosts)
     wanted = sorted(direct | {"127.0.0.1", "localhost", "::1"})
-    engine = launch.Engine(tmp_path, "", "", secure=False)
+    engine = Engine(tmp_path, "", "", secure=False)
     for name in ("no_proxy", "NO_PROXY"):
         assert sorted(engine.environment[name].split(",")) == wanted
     assert "no_grpc_proxy" not in engine.environment
@@ -632,7 +686,7 @@ def test_no_proxy_stands_between_processes_of_one_machine(
     assert engine.environment["no_grpc_proxy"] == "c.example,127.0.0.1,localhost,::1"
 
     # And so in the shell of another machine.
-    launch.prepare(tmp_path / "keys", ["server.example"], 1)
+    prepare(tmp_path / "keys", ["server.example"], 1)
     script = 'source "$1/environment" && echo "$no_proxy" && echo "$NO_PROXY"'
     words = ["bash", "-c", script, "bash", str(tmp_path / "keys")]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
@@ -649,12 +703,12 @@ def test_a_method_that_does_not_run_between_machines_is_refused(method: str) -> 
 # ---- The engine itself -----------------------------------------------------------------
 
 
-def submit(engine: launch.Engine, out: Path, **changes: Any) -> str:
+def submit(engine: Engine, out: Path, **changes: Any) -> str:
     config = {**CONFIG, "root": str(Path("data").resolve()), "out": str(out), **changes}
     return launch.submit(engine, config)
 
 
-def log_of(engine: launch.Engine, name: str) -> str:
+def log_of(engine: Engine, name: str) -> str:
     return (engine.folder / f"{name}.log").read_text(errors="replace")
 
 

@@ -19,6 +19,7 @@ pytest.importorskip("flwr", reason="the engine is not installed")
 from test_flower import CONFIG, EXPERIMENT, same_run, submit, wait_until
 
 from mpfl.flower import launch
+from mpfl.flower.engine import Engine
 from mpfl.runs.folder import read_json, read_lines
 from mpfl.runs.runner import run
 from mpfl.types import MPFLError
@@ -28,7 +29,7 @@ ROOT = Path("data").resolve()
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[launch.Engine]:
+def engine(tmp_path: Path) -> Iterator[Engine]:
     with launch.superlink(tmp_path / "engine", simulation=False) as engine:
         for node in range(3):
             launch.add_node(engine, node, ROOT)
@@ -47,7 +48,7 @@ def rounds(folder: Path) -> int:
 
 
 def test_a_killed_node_is_left_out_and_counts_again_when_it_is_back(
-    engine: launch.Engine, tmp_path: Path
+    engine: Engine, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     longer = CONFIG["set"].replace("rounds=2", "rounds=5") + ";schedule=linear(0.6)"
@@ -83,7 +84,7 @@ def test_a_killed_server_goes_on_from_its_last_closed_round(plain: Path, tmp_pat
     same_run(plain, out)
 
 
-def test_a_node_that_hangs_does_not_hold_the_round(engine: launch.Engine, tmp_path: Path) -> None:
+def test_a_node_that_hangs_does_not_hold_the_round(engine: Engine, tmp_path: Path) -> None:
     """Its process is stopped, as if the machine had frozen; the round closes at its deadline."""
     out = tmp_path / "run"
     begun = submit(engine, out, deadline=60.0)

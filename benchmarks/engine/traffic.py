@@ -28,6 +28,7 @@ from benchmarks.engine.proxy import Passed, Proxy, bursts
 from benchmarks.engine.record import row
 from benchmarks.engine.sizes import worked_out
 from mpfl.flower import launch
+from mpfl.flower.engine import Engine
 from mpfl.runs.folder import read_lines
 
 NODES = 3
@@ -79,7 +80,7 @@ def sent(line: Mapping[str, Any], phase: str, node: int) -> tuple[int, int]:
     return down + up + once, message_bytes(content, {"node": node, "up": bytes(up)}, group)
 
 
-def counted_run(served: launch.Engine, name: str, folder: Path, root: Path) -> Counted:
+def counted_run(served: Engine, name: str, folder: Path, root: Path) -> Counted:
     """Submit a run and wait for its end, watching its rounds meanwhile."""
     which, changes = RUNS[name]
     config = {"recipe": which, "budget": "toy", "seed": 0, "set": changes}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mpfl.flower.guard import first_signal_ends
+from mpfl.flower.restart import RESTARTS, restarting, restarts
 from mpfl.show.one_line import OneLineParser
 from mpfl.types import MPFLError, at_least, extras_named
 
@@ -35,8 +36,13 @@ def _parser() -> argparse.ArgumentParser:
         run.add_argument("--quorum", type=int, default=0, help="valid replies that close a "
                          "round; default: a majority of the nodes")  # fmt: skip
         run.add_argument("--deadline", type=float, default=600, help="seconds a round may take")
+        run.add_argument("--restart", type=restarts, default=RESTARTS, metavar="N",
+                         help=f"how often to start again by itself if parts of it were killed "
+                         f"(default {RESTARTS}), or never")  # fmt: skip
         run.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
         run.add_argument("--out", type=Path, help="the run folder; one that is there goes on")
+    status = kinds.add_parser("status", help="how a run is: rounds, nodes, bytes, who is left out")
+    status.add_argument("folder", type=Path, help="the run folder")
     keys = kinds.add_parser("keys", help="make certificates and keys for several machines")
     keys.add_argument("folder", type=Path)
     keys.add_argument("--host", action="append", required=True, dest="hosts",
@@ -48,30 +54,39 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; 0 when it worked, 2 with one line on standard error when it did not."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the processes, then this one
-    try:
-        options = _parser().parse_args(words)
-        with extras_named():
-            _keys(options) if options.kind == "keys" else _run(options, words)
-    except (MPFLError, OSError) as error:
-        print(f"mpfl: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("mpfl: stopped; the same command goes on", file=sys.stderr)
-        return 130
+    with first_signal_ends("stopped; the same command goes on"):
+        try:
+            options = _parser().parse_args(words)
+            with extras_named():
+                if options.kind == "keys":
+                    _keys(options)
+                elif options.kind == "status":
+                    _status(options)
+                else:
+                    _run(options, words)
+        except (MPFLError, OSError) as error:
+            print(f"mpfl: {error}", file=sys.stderr)
+            return 2
     return 0
 
 
 def _keys(options: argparse.Namespace) -> None:
-    from mpfl.flower import launch
+    from mpfl.flower.machines import prepare
 
     folder = options.folder.resolve()
-    launch.prepare(folder, options.hosts, options.nodes)
+    prepare(folder, options.hosts, options.nodes)
     print(f"{folder}: certificates, {options.nodes} node keys, settings for the shell")
+
+
+def _status(options: argparse.Namespace) -> None:
+    from mpfl.flower.overview import overview
+
+    print("\n".join(overview(options.folder, time.time())))
 
 
 def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
     from mpfl.flower import launch
+    from mpfl.flower.answers import read_answers
     from mpfl.flower.config import experiment_of
     from mpfl.runs.folder import read_json
     from mpfl.runs.record import read_run
@@ -100,12 +115,18 @@ def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
     virtual = options.kind == "simulation"
     launch.require_plain(folder, root)
     print(f"Logs and keys: {engine_folder}")
-    with launch.superlink(engine_folder, simulation=virtual) as engine:
-        if not virtual:
-            for node in range(experiment.nodes):
-                launch.add_node(engine, node, root)
-        run = launch.submit(engine, config, nodes=experiment.nodes if virtual else None)
-        launch.wait(engine, run, seconds=float("inf"), look=_Rounds(folder, experiment).show)
+    rounds = _Rounds(folder, experiment, heard=len(read_answers(folder)))  # of earlier runs
+    longest = launch.FLOWERS_OWN if virtual else launch.longest_of(config)
+
+    def attempt() -> None:
+        with launch.superlink(engine_folder, simulation=virtual, longest=longest) as engine:
+            if not virtual:
+                for node in range(experiment.nodes):
+                    launch.add_node(engine, node, root)
+            run = launch.submit(engine, config, nodes=experiment.nodes if virtual else None)
+            launch.wait(engine, run, seconds=float("inf"), look=rounds.show)
+
+    restarting(attempt, options.restart)
     print_summary(read_run(folder))
     if (folder / "nodes.json").exists():  # not if only masks were asked for
         for node, told in read_json(folder / "nodes.json")["accuracy"].items():
@@ -115,14 +136,22 @@ def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
 
 @dataclass
 class _Rounds:
-    """Tells of each round as it closes."""
+    """Tells of each round as it closes, and before that of each answer that does not count."""
 
     folder: Path
     experiment: Experiment
     told: int = 0
+    heard: int = 0
 
     def show(self) -> None:
+        from mpfl.flower.answers import read_answers
         from mpfl.runs.folder import read_lines
+
+        answers = read_answers(self.folder)
+        for answer in answers[self.heard :]:
+            if answer.why:
+                print(answer, flush=True)
+        self.heard = len(answers)
 
         lines = [
             (name, line)

@@ -10,6 +10,7 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",  # else each run asks the network
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # then Ray stays on loopback, on Linux too
     "OMP_NUM_THREADS": "1",
 }
 DIRECT = ("127.0.0.1", "localhost", "::1")

@@ -36,8 +36,9 @@ def make_certificates(folder: Path, hosts: Sequence[str]) -> None:
     own = _certificate("mpfl authority", authority, "mpfl server", server.public_key(), hosts)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "ca.crt").write_bytes(root.public_bytes(serialization.Encoding.PEM))
-    (folder / "server.crt").write_bytes(own.public_bytes(serialization.Encoding.PEM))
     _write_key(folder / "server.key", server, serialization.PrivateFormat.PKCS8)
+    # The last of the three: where it is, so are the others.
+    (folder / "server.crt").write_bytes(own.public_bytes(serialization.Encoding.PEM))
 
 
 def make_node_key(folder: Path, name: str) -> Path:

@@ -9,21 +9,21 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mpfl.flower.environment import DIRECT, QUIET, short_sockets, without_proxy
+from mpfl.flower.engine import Engine, command
+from mpfl.flower.guard import MARK, guarded
 from mpfl.flower.keys import make_certificates, make_node_key
+from mpfl.flower.restart import Broken
 from mpfl.flower.values import as_toml
-from mpfl.types import MPFLError, at_least
+from mpfl.types import MPFLError
 
 APP = Path(__file__).resolve().parents[2]
 """The folder whose ``pyproject.toml`` tells Flower what the app is: the checkout."""
@@ -31,84 +31,11 @@ APP = Path(__file__).resolve().parents[2]
 CONTROL = "127.0.0.1:8000"
 """Where runs are submitted, unless said otherwise; never to be reachable from outside."""
 
+FLOWERS_OWN = 2**31 - 1
+"""The longest message that Flower takes, in bytes."""
+
 STARTED = 60.0
 """Seconds that a server may take to listen."""
-
-
-@dataclass
-class Engine:
-    """The processes of one run. ``folder`` holds their logs, keys and settings.
-
-    ``fleet`` is where nodes connect and ``control`` where runs are submitted. Both are on
-    loopback; between machines only ``fleet`` is to be reachable.
-    """
-
-    folder: Path
-    fleet: str
-    control: str
-    secure: bool
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    def start(self, name: str, words: Sequence[str]) -> subprocess.Popen[bytes]:
-        """One process, its output in ``NAME.log``."""
-        with open(self.folder / f"{name}.log", "ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [str(_bin(words[0])), *words[1:]],
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # it starts processes of its own: stop them together
-            )
-        return self.processes[name]
-
-    def stop(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
-        """End a process and all that it started."""
-        process = self.processes.pop(name)
-        for kind in (how, signal.SIGKILL):
-            try:
-                os.killpg(process.pid, kind)
-                process.wait(timeout=10)
-            except ProcessLookupError:
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        process.wait()
-
-    def flwr(self, *words: str) -> dict[str, Any]:
-        """What one of Flower's own commands says, as JSON."""
-        done = subprocess.run(
-            [str(_bin("flwr")), *words, "--format", "json"],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-        )
-        try:
-            start = done.stdout.index("{")
-            told: dict[str, Any] = json.loads(done.stdout[start:])
-        except ValueError:
-            told = {"success": False, "error-message": done.stdout + done.stderr}
-        if not told.get("success"):
-            why = " ".join(str(told.get("error-message", told)).split())
-            raise MPFLError(f"flwr {' '.join(words[:2])}: {why}")
-        return told
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What its processes see: Flower's own folder, nothing sent to anybody."""
-        path = os.pathsep.join([str(_bin("")), os.environ.get("PATH", "")])
-        own = {
-            **QUIET,
-            **without_proxy(),
-            **short_sockets(),
-            "FLWR_HOME": str(self.folder),
-            "PATH": path,
-        }
-        return {**os.environ, **own}
-
-
-def _bin(name: str) -> Path:
-    return Path(sys.executable).parent / name
 
 
 def require_engine() -> None:
@@ -135,13 +62,17 @@ def require_plain(*folders: Path) -> None:
 
 
 @contextmanager
-def superlink(folder: Path, *, simulation: bool) -> Iterator[Engine]:
-    """A running server; with everything else that was started, stopped at the end."""
+def superlink(folder: Path, *, simulation: bool, longest: int = FLOWERS_OWN) -> Iterator[Engine]:
+    """A running server; with everything else that was started, ended at the end.
+
+    It takes messages of up to ``longest`` bytes from nodes. Raises
+    :class:`~mpfl.flower.restart.Broken` for what goes wrong once it was ended from outside.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     fleet, control = (f"127.0.0.1:{_free_port()}" for _ in range(2))
-    engine = Engine(folder, fleet, control, secure=not simulation)
-    words = ["flower-superlink", "--disable-runtime-dependency-installation"]
-    host, _, number = engine.control.rpartition(":")
+    words = [Path(sys.executable).name, "-m", "mpfl.flower.superlink", "--longest", str(longest)]
+    words += ["--disable-runtime-dependency-installation"]
+    host, _, number = control.rpartition(":")
     words += ["--host", host, "--port", number, "--fleet-api-address", fleet]
     if simulation:
         words += ["--insecure", "--simulation"]
@@ -152,16 +83,27 @@ def superlink(folder: Path, *, simulation: bool) -> Iterator[Engine]:
             option, _, file = part.partition("=")
             words += [f"--{option}", str(folder / file)]
         words += ["--enable-supernode-auth"]
-    _write_connection(engine)
+    engine = Engine(folder, fleet, control, secure=not simulation)
+    write_connection(engine)
     try:
-        _wait_until_it_listens(engine, engine.start("superlink", words))
-        yield engine
+        with guarded() as engine.mark:
+            server = engine.start("superlink", words)
+            _wait_until_it_listens(engine, server)
+            try:
+                yield engine
+            except MPFLError:
+                if (ended := server.poll()) is None:
+                    raise
+                how = f"by signal {-ended}" if ended < 0 else f"with status {ended}"
+                raise Broken(
+                    f"the server was ended {how}; see {folder / 'superlink.log'}"
+                ) from None
     finally:
-        for name in reversed(list(engine.processes)):
-            engine.stop(name)
+        for process in engine.processes.values():
+            process.wait()
 
 
-def _write_connection(engine: Engine) -> None:
+def write_connection(engine: Engine) -> None:
     """Tell Flower's own commands where ``here`` is."""
     certificate = as_toml(str(engine.folder / "ca.crt"))
     how = f"root-certificates = {certificate}" if engine.secure else "insecure = true"
@@ -169,27 +111,20 @@ def _write_connection(engine: Engine) -> None:
     (engine.folder / "config.toml").write_text("\n".join([*lines, how]) + "\n")
 
 
-def prepare(folder: Path, hosts: Sequence[str], nodes: int) -> None:
-    """What a deployment on several machines begins with, all in ``folder``.
+def longest_of(config: Mapping[str, Any]) -> int:
+    """The longest message of a run with these settings, in bytes.
 
-    The server's certificate for these ``hosts``, a key for each of ``nodes``, and a file
-    ``environment`` for the shell. Raises if the folder has certificates already.
+    Another process works it out, as that loads torch, which stays in memory.
+
+    Raises :class:`~mpfl.types.MPFLError` for what the run itself would refuse, such as data
+    that are not there.
     """
-    at_least("nodes", nodes, 1)
-    require_plain(folder)
-    if (folder / "ca.crt").exists():
-        raise MPFLError(f"{folder}: holds certificates already; choose another folder")
-    make_certificates(folder, [*hosts, "localhost", "127.0.0.1"])
-    for node in range(nodes):
-        make_node_key(folder, f"node{node}")
-    _write_connection(Engine(folder, "", CONTROL, secure=True))
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in QUIET.items()]
-    # What the shell names already stays: on another machine that is not what it is here.
-    named = "${no_proxy:+,$no_proxy}${NO_PROXY:+,$NO_PROXY}"
-    lines += [f'export no_proxy="{",".join(DIRECT)}{named}"', 'export NO_PROXY="$no_proxy"']
-    # Wherever the file is copied to: on another machine the folder's name may be another.
-    here = 'export FLWR_HOME="$(cd "$(dirname "${BASH_SOURCE[0]:-$0}")" && pwd)"'
-    (folder / "environment").write_text("\n".join([*lines, here]) + "\n")
+    words = [sys.executable, "-m", "mpfl.flower.longest", json.dumps(dict(config))]
+    with guarded() as mark:
+        done = subprocess.run(words, env={**os.environ, MARK: mark}, capture_output=True, text=True)
+    if done.returncode:
+        raise MPFLError(done.stderr.strip().splitlines()[-1].removeprefix("mpfl: "))
+    return int(done.stdout)
 
 
 def add_node(engine: Engine, node: int, root: Path) -> None:
@@ -244,7 +179,8 @@ def status(engine: Engine, run: str) -> str:
 def wait(engine: Engine, run: str, seconds: float, look: Callable[[], None] = lambda: None) -> None:
     """Until the run has ended well; raises with the server's last words if it did not.
 
-    ``look`` is called now and then meanwhile.
+    ``look`` is called now and then meanwhile. Raises
+    :class:`~mpfl.flower.restart.Broken` if the run did not end by itself.
     """
     until = time.monotonic() + seconds
     while not (now := status(engine, run)).startswith("finished"):
@@ -255,13 +191,16 @@ def wait(engine: Engine, run: str, seconds: float, look: Callable[[], None] = la
             time.sleep(1)
     look()
     if now != "finished:completed":
-        raise MPFLError(f"the run ended as {now}: {last_words(engine, run)}")
+        told = last_words(engine, run)
+        if told:
+            raise MPFLError(f"the run ended as {now}: {told}")
+        raise Broken(f"the run ended as {now}; see {engine.folder / 'server.log'}")
 
 
 def last_words(engine: Engine, run: str) -> str:
-    """Why the server's part of a run ended, as its log has it, else where to look."""
+    """Why the server's part of a run ended, as its log has it; empty if it does not say."""
     logged = subprocess.run(
-        [str(_bin("flwr")), "log", run, "here", "--show"],
+        [str(command("flwr")), "log", run, "here", "--show"],
         env=engine.environment,
         capture_output=True,
         text=True,
@@ -269,7 +208,7 @@ def last_words(engine: Engine, run: str) -> str:
     (engine.folder / "server.log").write_text(logged.stdout + logged.stderr)
     lines = logged.stdout.splitlines()
     told = [line.partition("MPFLError: ")[2] for line in lines if "MPFLError: " in line]
-    return told[-1] if told else f"see {engine.folder / 'server.log'}"
+    return told[-1] if told else ""
 
 
 def command_of(words: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """The nodes of a run as the server sees them: asked through Flower, heard until a deadline.
 
-A round closes when every node has answered, or at its deadline with the valid replies, if they
-are a quorum. The others are left out by name, with the reason.
+A round closes when every node has answered, when those that may still answer could not make a
+quorum, or at its deadline. The others are left out by name, with the reason.
 """
 
 from __future__ import annotations
@@ -13,37 +13,42 @@ from logging import INFO, WARNING
 from typing import Any
 
 from flwr.app import Message
+from flwr.common.constant import ErrorCode
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 
-from mpfl import masks, wire
+from mpfl import masks
 from mpfl.algorithm import State, start_message
-from mpfl.baselines.fedavg import decode_replies
-from mpfl.filters import Layout, cut_shapes
 from mpfl.flower import messages
-from mpfl.node import Plan
+from mpfl.flower.checks import Check, ballot_check, weights_check
 from mpfl.runs.workbench import Workbench
 from mpfl.simulation import OnTurn, RunNodes
 from mpfl.types import Absent, Mask, MPFLError, Reply, Weights
-from mpfl.wire import Ballots, decode_consensus, encode_consensus
+from mpfl.wire import encode_consensus
 
 POLL = 0.2
 """Seconds between two looks at what has come."""
 
-Check = Callable[[int, Mapping[str, Any]], None]
-"""Raises :class:`~mpfl.types.MPFLError` if a node's answer does not count."""
+Tell = Callable[[str, int | None, int, str], None]
+"""Told of what :class:`~mpfl.flower.answers.Heard` holds, when it comes."""
 
 
 @dataclass
 class Answers:
     """What came in a round: ``good`` by node, and ``why`` others do not count.
 
-    ``strange`` is what went wrong at nodes that never said which they are.
+    ``strange`` is what went wrong at nodes that never said which they are. ``lost`` are nodes
+    that the engine lost, and that may come back.
     """
 
     good: dict[int, dict[str, Any]] = field(default_factory=dict)
     why: dict[int, str] = field(default_factory=dict)
     strange: list[str] = field(default_factory=list)
+    lost: set[int | None] = field(default_factory=set)
+
+    def at_most(self, nodes: int) -> int:
+        """How many of ``nodes`` may count once those that have not answered yet have done so."""
+        return nodes - len(self.why.keys() - self.lost) - len(self.strange)
 
 
 class FlowerNodes:
@@ -51,16 +56,23 @@ class FlowerNodes:
 
     ``deadline`` and ``patience`` are in seconds: how long a round may take, and how long the
     first one waits for all nodes to connect. ``quorum`` replies close a round; 0 asks for a
-    majority.
+    majority. ``tell`` is told of each answer as it comes.
     """
 
     def __init__(
-        self, grid: Grid, bench: Workbench, *, deadline: float, patience: float, quorum: int
+        self,
+        grid: Grid,
+        bench: Workbench,
+        *,
+        deadline: float,
+        patience: float,
+        quorum: int,
+        tell: Tell = lambda group, node, length, why: None,
     ) -> None:
         count = bench.experiment.nodes
         if not 0 <= quorum <= count:
             raise MPFLError(f"quorum is {quorum}, but there are {count} nodes; 0 is a majority")
-        self._grid, self._bench, self._deadline = grid, bench, deadline
+        self._grid, self._bench, self._deadline, self._tell = grid, bench, deadline, tell
         self._quorum = quorum or count // 2 + 1
         self._numbers: dict[int, int] = {}  # Flower's id of a node -> ours
         self._told: set[tuple[int, str]] = set()  # who was sent what is sent once
@@ -78,10 +90,10 @@ class FlowerNodes:
         def run(round_: int, down: bytes, memories: Sequence[Weights]) -> Iterator[Reply | Absent]:
             content = {"down": down, "final": mask is not None}
             if mask is None:
-                group, check = f"masks {round_}", _ballot_check(bench.plan, down)
+                group, check = f"masks {round_}", ballot_check(bench.plan, down)
             else:
                 group = f"final {round_}"
-                check = _weights_check(bench.start.w0, layout, round_, mask)
+                check = weights_check(bench.start.w0, layout, round_, mask)
             heard = self.ask(
                 messages.TURN, group, content, once, check, lambda done: on_turn(round_, done)
             )
@@ -115,6 +127,7 @@ class FlowerNodes:
         again: set[int] = set()  # who lost what is sent once
         waiting: dict[str, int] = {}
         heard = Answers()
+        self._tell(group, None, 0, "")
 
         def send(nodes: Sequence[int]) -> None:
             left = max(until - time.monotonic(), 1.0)
@@ -128,7 +141,8 @@ class FlowerNodes:
 
         while time.monotonic() < until and len(heard.good) < count:
             new = [node for node in grid.get_node_ids() if node not in asked]
-            if not (new or waiting) and len(heard.good) >= self._quorum:
+            closes = len(heard.good) >= self._quorum or heard.at_most(count) < self._quorum
+            if closes and not (new or waiting):
                 break  # whoever is there has answered
             send(new)
             for message in grid.pull_messages(list(waiting)):
@@ -137,7 +151,9 @@ class FlowerNodes:
                     again.add(node)
                     send([node])
                 else:
-                    self._hear(message, node, check, heard)
+                    self._hear(message, node, group, check, heard)
+                    if _is_lost(message):
+                        asked.discard(node)
                     on_answer(min(len(heard.good), count - 1))
             if waiting or len(heard.good) < self._quorum:
                 time.sleep(POLL)
@@ -147,38 +163,45 @@ class FlowerNodes:
             late = number in silent or (strange and None in silent)
             said = f"no answer within {self._deadline:g} s" if late else "not connected"
             if strange and heard.strange:
-                said += f", or one that failed: {heard.strange[0]}"
+                said += f", or one that failed: {'; '.join(dict.fromkeys(heard.strange))}"
             heard.why[number] = said
         return heard
 
-    def _hear(self, message: Message, node: int, check: Check, heard: Answers) -> None:
+    def _hear(self, message: Message, node: int, group: str, check: Check, heard: Answers) -> None:
         told = messages.content(message)
         number = told.get("node", self._numbers.get(node))
-        if message.has_error():
-            said = f"the engine: {message.error.reason}"
-            log(WARNING, "node %s: %s", "?" if number is None else number, said)
-            if number is None:
-                heard.strange.append(said)
-            else:
-                heard.why.setdefault(number, said)
-            return
-        if type(number) is not int or not 0 <= number < self._bench.experiment.nodes:
+        if number is not None and (
+            type(number) is not int or not 0 <= number < self._bench.experiment.nodes
+        ):
             return  # nobody of ours; who is missing is said by name
-        self._numbers[node] = number
+        said = _failure(message, told)
+        if number is None:
+            if said:
+                self._left_out(group, -1, 0, said)
+                heard.strange.append(said)
+            return
+        if not message.has_error():
+            self._numbers[node] = number
         if number in heard.good:
             return
+        up = told.get("up")
+        length = len(up) if isinstance(up, bytes) else 0
         try:
-            if "failed" in told:
-                raise MPFLError(str(told["failed"]))
-            if "lacks" in told:
-                raise MPFLError("it keeps losing what it is sent once")
+            if said:
+                raise MPFLError(said)
             check(number, told)
         except MPFLError as error:
+            self._left_out(group, number, length, str(error))
             heard.why[number] = str(error)
-            log(WARNING, "node %d: %s", number, error)
+            (heard.lost.add if _is_lost(message) else heard.lost.discard)(number)
         else:
+            self._tell(group, number, length, "")
             heard.good[number] = told
             heard.why.pop(number, None)
+
+    def _left_out(self, group: str, number: int, length: int, why: str) -> None:
+        log(WARNING, "node %s: %s", "?" if number < 0 else number, why)
+        self._tell(group, number, length, why)
 
     def _wait_for_all(self, count: int, patience: float) -> None:
         until = time.monotonic() + patience
@@ -190,37 +213,18 @@ class FlowerNodes:
             reasons = "; ".join(f"node {node}: {why}" for node, why in sorted(heard.why.items()))
             raise MPFLError(
                 f"round {round_}: {len(heard.good)} valid replies, the quorum is {self._quorum} "
-                f"({reasons}). Start the run again to go on from round {round_}"
+                f"({reasons}). Mend that, and start the run again: it goes on from round {round_}"
             )
 
 
-def _ballot_check(plan: Plan, down: bytes) -> Check:
-    round_, alive = decode_consensus(down, plan.layout)
-    longest = len(wire.encode_mask(alive, plan.layout, round_, reference=alive, coding="packed"))
-
-    def check(node: int, told: Mapping[str, Any]) -> None:
-        sent, keep = [(node, _payload(told, longest))], plan.keep(round_, alive)
-        Ballots.open(sent, plan.layout, round_, alive=alive, keep=keep, coding=plan.coding)
-
-    return check
+def _failure(message: Message, told: Mapping[str, Any]) -> str:
+    """What went wrong at a node that made no answer; empty if it made one."""
+    if message.has_error():
+        return f"the engine: {message.error.reason}"
+    if "failed" in told:
+        return str(told["failed"])
+    return "it keeps losing what it is sent once" if "lacks" in told else ""
 
 
-def _weights_check(w0: Weights, layout: Layout, round_: int, mask: Mask) -> Check:
-    longest = wire.weights_length(cut_shapes(layout, mask), samples=2**63 - 1)
-
-    def check(node: int, told: Mapping[str, Any]) -> None:
-        decode_replies([Reply(node, _payload(told, longest))], w0, layout, round_, mask)
-
-    return check
-
-
-def _payload(told: Mapping[str, Any], longest: int) -> bytes:
-    payload = told.get("up")
-    if not isinstance(payload, bytes):
-        raise MPFLError("the answer holds no payload; do both sides run equal mpfl versions?")
-    if len(payload) > longest:
-        raise MPFLError(
-            f"payload holds {len(payload):,} bytes, but such a one takes at most {longest:,}; was "
-            "it encoded for another model?"
-        )
-    return payload
+def _is_lost(message: Message) -> bool:
+    return message.has_error() and message.error.code == ErrorCode.NODE_UNAVAILABLE

@@ -19,7 +19,9 @@ from flwr.serverapp import Grid, ServerApp
 
 from mpfl import wire
 from mpfl.flower import messages
+from mpfl.flower.answers import recorder
 from mpfl.flower.config import experiment_of
+from mpfl.flower.longest import require_room
 from mpfl.flower.nodes import FlowerNodes
 from mpfl.runs.folder import load_mask, load_tensors, write_json
 from mpfl.runs.runner import run
@@ -41,12 +43,14 @@ def serve(grid: Grid, context: Context) -> None:
         raise MPFLError(f"out is {str(folder)!r}; give the run folder as an absolute path")
 
     def machines(bench: Workbench) -> FlowerNodes:
+        require_room(bench)
         return FlowerNodes(
             grid,
             bench,
             deadline=float(config["deadline"]),
             patience=float(config["patience"]),
             quorum=int(config["quorum"]),
+            tell=recorder(folder),
         )
 
     run(

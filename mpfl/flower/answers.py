@@ -1,0 +1,54 @@
+"""What nodes answered, in a line each as it comes: ``answers.jsonl`` in the run folder.
+
+It says how a run is while it runs, and why a node did not count. Nothing is computed from it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+FILE = "answers.jsonl"
+
+
+class Heard(NamedTuple):
+    """An answer to ``group``, such as ``masks 3``, or that its question went out: no node.
+
+    ``at`` is in seconds since 1970, ``length`` in bytes of payload. ``why`` says why it does
+    not count, and is empty if it does. ``node`` is -1 for one that did not say which it is.
+    """
+
+    at: float
+    group: str
+    node: int | None
+    length: int
+    why: str
+
+    def __str__(self) -> str:
+        """What is wrong with it, in a line."""
+        return f"{self.group}, node {'?' if self.node == -1 else self.node}: {self.why}"
+
+
+def recorder(folder: Path) -> Callable[[str, int | None, int, str], None]:
+    """Writes an answer into ``folder`` as it comes."""
+
+    def record(group: str, node: int | None, length: int, why: str) -> None:
+        line = Heard(round(time.time(), 3), group, node, length, why)._asdict()
+        with open(folder / FILE, "a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+
+    return record
+
+
+def read_answers(folder: Path) -> list[Heard]:
+    """All answers so far; what a kill cut off is left out."""
+    found = []
+    if (folder / FILE).exists():
+        for line in (folder / FILE).read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError, TypeError):
+                found.append(Heard(**json.loads(line)))
+    return found

@@ -1,0 +1,50 @@
+"""Whether a node's answer counts: of its round, its model, its length, and whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mpfl import wire
+from mpfl.baselines.fedavg import decode_replies
+from mpfl.filters import Layout, cut_shapes
+from mpfl.node import Plan
+from mpfl.types import Mask, MPFLError, Reply, Weights
+from mpfl.wire import Ballots, decode_consensus
+
+Check = Callable[[int, Mapping[str, Any]], None]
+"""Raises :class:`~mpfl.types.MPFLError` if a node's answer does not count."""
+
+
+def ballot_check(plan: Plan, down: bytes) -> Check:
+    """A vote of the round that ``down`` opens, inside the consensus that it carries."""
+    round_, alive = decode_consensus(down, plan.layout)
+    longest = len(wire.encode_mask(alive, plan.layout, round_, reference=alive, coding="packed"))
+
+    def check(node: int, told: Mapping[str, Any]) -> None:
+        sent, keep = [(node, _payload(told, longest))], plan.keep(round_, alive)
+        Ballots.open(sent, plan.layout, round_, alive=alive, keep=keep, coding=plan.coding)
+
+    return check
+
+
+def weights_check(w0: Weights, layout: Layout, round_: int, mask: Mask) -> Check:
+    """Weights of a round of training, of the network that ``mask`` leaves."""
+    longest = wire.weights_length(cut_shapes(layout, mask), samples=2**63 - 1)
+
+    def check(node: int, told: Mapping[str, Any]) -> None:
+        decode_replies([Reply(node, _payload(told, longest))], w0, layout, round_, mask)
+
+    return check
+
+
+def _payload(told: Mapping[str, Any], longest: int) -> bytes:
+    payload = told.get("up")
+    if not isinstance(payload, bytes):
+        raise MPFLError("the answer holds no payload; do both sides run equal mpfl versions?")
+    if len(payload) > longest:
+        raise MPFLError(
+            f"payload holds {len(payload):,} bytes, but such a one takes at most {longest:,}; was "
+            "it encoded for another model?"
+        )
+    return payload

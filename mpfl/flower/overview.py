@@ -1,0 +1,86 @@
+"""How a run is, from its folder alone: its rounds, and what was last heard from each node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from mpfl.flower.answers import Heard, read_answers
+from mpfl.runs.folder import read_json, read_lines
+from mpfl.runs.runner import LOCK
+from mpfl.types import MPFLError
+
+PHASES = (
+    ("rounds", "rounds", "masks", "mask rounds"),
+    ("federated", "federated_rounds", "final", "final training"),
+)
+"""Of each phase its log, the field of its number of rounds, its name in ``answers.jsonl``, and
+in words."""
+
+RUNNING = "running"
+
+
+def overview(folder: Path, now: float) -> list[str]:
+    """The run in ``folder`` in a few lines; ``now`` is in seconds since 1970.
+
+    Raises :class:`~mpfl.types.MPFLError` if there is no run.
+    """
+    if not (folder / "config.json").exists():
+        raise MPFLError(f"{folder}: no run has begun here; give the folder of a run")
+    config, answers = read_json(folder / "config.json"), read_answers(folder)
+    state = _state(folder)
+    said = [f"{folder}: {state}"]
+    closed = set()
+    for name, field, group, words in PHASES:
+        lines, due = read_lines(folder / f"{name}.jsonl"), config[field]
+        closed |= {f"{group} {line['round']}" for line in lines}
+        if lines or due:
+            said.append(f"{words}: {len(lines)} of {due} closed{_bytes_of(lines)}")
+    begun = [each for each in answers if each.node is None]
+    if begun and begun[-1].group not in closed and state == RUNNING:
+        last = begun[-1]
+        since = answers[answers.index(last) + 1 :]
+        counting = {each.node for each in since if not each.why}
+        said.append(
+            f"open: {last.group}, asked {_ago(last, now)}, "
+            f"{len(counting)} of {config['nodes']} nodes count"
+        )
+    for node in [*range(config["nodes"]), -1]:
+        own = [each for each in answers if each.node == node]
+        if own or node >= 0:
+            said.append(f"node {'?' if node < 0 else node}: {_last_heard(own, now)}")
+    return said
+
+
+def _state(folder: Path) -> str:
+    """Whether it is finished, or somebody is at it."""
+    if (folder / LOCK).exists():
+        try:
+            FileLock(folder / LOCK, timeout=0).acquire().lock.release()
+        except Timeout:
+            return RUNNING
+    if (folder / "summary.json").exists():
+        return "finished"
+    return "not running; the same command goes on"
+
+
+def _bytes_of(lines: Sequence[Mapping[str, Any]]) -> str:
+    if not lines:
+        return ""
+    down, up = (sum(line[key] for line in lines) for key in ("bytes_down", "bytes_up"))
+    return f", {down:,} bytes down, {up:,} bytes up"
+
+
+def _last_heard(own: Sequence[Heard], now: float) -> str:
+    """Its last answer that counted, and the last that did not."""
+    good, bad = ([each for each in own if bool(each.why) is wrong] for wrong in (False, True))
+    said = [f"{each.length:,} bytes for {each.group}, {_ago(each, now)}" for each in good[-1:]]
+    said += [f"left out of {each.group}, {_ago(each, now)}: {each.why}" for each in bad[-1:]]
+    return "; ".join(said) or "no answer yet"
+
+
+def _ago(heard: Heard, now: float) -> str:
+    return f"{max(now - heard.at, 0):.0f} s ago"

@@ -1,0 +1,74 @@
+"""How a run is, as its folder tells."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("flwr", reason="the engine is not installed")
+
+from filelock import FileLock
+from test_flower import FAULTS, served
+
+from mpfl.flower import server
+from mpfl.flower.__main__ import main as flower
+from mpfl.flower.answers import recorder
+from mpfl.flower.overview import overview
+from mpfl.runs.folder import read_lines
+from mpfl.runs.runner import LOCK
+
+
+def test_a_run_is_told_by_rounds_and_by_nodes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    grid, context = served(folder)
+    grid.faults[(1, "masks 2")] = FAULTS["cut short"][0]
+    server.serve(grid, context)
+    assert flower(["status", str(folder)]) == 0
+    head, masks_, final, *nodes = capsys.readouterr().out.splitlines()
+    lines = read_lines(folder / "rounds.jsonl")
+    up = sum(line["bytes_up"] for line in lines)
+    assert head == f"{folder}: finished"
+    assert masks_.startswith("mask rounds: 2 of 2 closed, ") and masks_.endswith(
+        f" {up:,} bytes up"
+    )
+    assert final.startswith("final training: 1 of 1 closed, ")
+    assert [line[:7] for line in nodes] == ["node 0:", "node 1:", "node 2:"]
+    assert "left out of masks 2" in nodes[1] and "too short" in nodes[1]
+    assert "left out" not in nodes[0] + nodes[2]
+
+
+def test_the_round_that_is_open_is_told_while_the_run_is_there(tmp_path: Path) -> None:
+    begun = {"rounds": 3, "federated_rounds": 0, "nodes": 2}
+    (tmp_path / "config.json").write_text(json.dumps(begun))
+    tell, now = recorder(tmp_path), time.time()
+    tell("masks 1", None, 0, "")
+    tell("masks 1", 0, 300, "")
+    tell("masks 1", -1, 0, "partition-id is None")
+    with FileLock(tmp_path / LOCK):
+        said = overview(tmp_path, now + 5)
+    assert said[0] == f"{tmp_path}: running"
+    assert said[1:4] == [
+        "mask rounds: 0 of 3 closed",
+        "open: masks 1, asked 5 s ago, 1 of 2 nodes count",
+        "node 0: 300 bytes for masks 1, 5 s ago",
+    ]
+    assert said[4:] == [
+        "node 1: no answer yet",
+        "node ?: left out of masks 1, 5 s ago: partition-id is None",
+    ]
+    stopped = overview(tmp_path, now)
+    assert stopped[0].endswith("not running; the same command goes on")
+    assert not any(line.startswith("open:") for line in stopped)
+
+
+def test_a_folder_without_a_run_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert flower(["status", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("mpfl: ") and said.count("\n") == 1 and "no run has begun" in said
