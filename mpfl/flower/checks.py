@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mpfl import wire
-from mpfl.baselines.fedavg import decode_replies
-from mpfl.filters import Layout, cut_shapes
 from mpfl.node import Plan
-from mpfl.types import Mask, MPFLError, Reply, Weights
+from mpfl.runs.workbench import Workbench
+from mpfl.types import Mask, MPFLError, Reply
 from mpfl.wire import Ballots, decode_consensus
 
 Check = Callable[[int, Mapping[str, Any]], None]
@@ -28,12 +27,13 @@ def ballot_check(plan: Plan, down: bytes) -> Check:
     return check
 
 
-def weights_check(w0: Weights, layout: Layout, round_: int, mask: Mask) -> Check:
-    """Weights of a round of training, of the network that ``mask`` leaves."""
-    longest = wire.weights_length(cut_shapes(layout, mask), samples=2**63 - 1)
+def training_check(bench: Workbench, mask: Mask, round_: int) -> Check:
+    """A reply of a round of training what ``mask`` leaves, by averages or by votes."""
+    finish = bench.experiment.federated
+    longest = finish.longest(bench, mask)
 
     def check(node: int, told: Mapping[str, Any]) -> None:
-        decode_replies([Reply(node, _payload(told, longest))], w0, layout, round_, mask)
+        finish.read(bench, mask, round_, Reply(node, _payload(told, longest)))
 
     return check
 

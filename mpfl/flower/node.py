@@ -27,7 +27,7 @@ from mpfl.flower.config import experiment_of
 from mpfl.nets.hardware import keep_freed_memory
 from mpfl.runs.experiment import Experiment
 from mpfl.runs.workbench import Workbench
-from mpfl.types import Mask, MPFLError
+from mpfl.types import BehindError, Mask, MPFLError
 from mpfl.wire import decode_consensus
 
 client_app = ClientApp()
@@ -100,6 +100,8 @@ def _guarded(message: Message, context: Context, work: Callable[[], Mapping[str,
         try:
             told["node"] = _number(context)
             told |= work()
+        except BehindError as error:
+            told |= {"lacks": True, "since": error.since}
         except MPFLError as error:
             told["failed"] = str(error)
     return messages.answer(message, told)

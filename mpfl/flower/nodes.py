@@ -20,7 +20,8 @@ from flwr.serverapp import Grid
 from mpfl import masks
 from mpfl.algorithm import State, start_message
 from mpfl.flower import messages
-from mpfl.flower.checks import Check, ballot_check, weights_check
+from mpfl.flower.checks import Check, ballot_check, training_check
+from mpfl.runs.phases import Missed
 from mpfl.runs.workbench import Workbench
 from mpfl.simulation import OnTurn, RunNodes
 from mpfl.types import Absent, Mask, MPFLError, Reply, Weights
@@ -78,7 +79,9 @@ class FlowerNodes:
         self._told: set[tuple[int, str]] = set()  # who was sent what is sent once
         self._wait_for_all(count, patience)
 
-    def run_nodes(self, mask: Mask | None, nodes: int, on_turn: OnTurn) -> RunNodes:
+    def run_nodes(
+        self, mask: Mask | None, nodes: int, on_turn: OnTurn, missed: Missed | None = None
+    ) -> RunNodes:
         """How a simulation runs them: in the mask rounds, or in training under ``mask``."""
         bench = self._bench
         layout, experiment = bench.layout, bench.experiment
@@ -93,10 +96,15 @@ class FlowerNodes:
                 group, check = f"masks {round_}", ballot_check(bench.plan, down)
             else:
                 group = f"final {round_}"
-                check = weights_check(bench.start.w0, layout, round_, mask)
+                check = training_check(bench, mask, round_)
+
+            def behind(since: int) -> dict[str, Any]:
+                return {"down": down if missed is None else missed(round_, since)}
+
             heard = self.ask(
-                messages.TURN, group, content, once, check, lambda done: on_turn(round_, done)
-            )
+                messages.TURN, group, content, once, check,
+                lambda done: on_turn(round_, done), behind,
+            )  # fmt: skip
             log(INFO, "%s: %d of %d nodes count", group, len(heard.good), nodes)
             self._require_quorum(round_, heard)
             for node in range(nodes):
@@ -115,27 +123,30 @@ class FlowerNodes:
         once: Mapping[str, bytes],
         check: Check,
         on_answer: Callable[[int], None] = lambda done: None,
+        behind: Callable[[int], Mapping[str, Any]] = lambda since: {},
     ) -> Answers:
         """Send ``content`` to every node that is or comes, and hear them until the deadline.
 
-        ``once`` goes with the first message to a node, and once again if it lost it. Of
-        two answers of a node the first counts.
+        ``once`` goes with the first message to a node, and once again if it lost it. A node that
+        missed rounds says since when, and is told what is ``behind`` that. Of two answers of a
+        node the first counts.
         """
         grid, count = self._grid, self._bench.experiment.nodes
         until = time.monotonic() + self._deadline
         asked: set[int] = set()
         again: set[int] = set()  # who lost what is sent once
+        away: set[int] = set()  # who missed rounds
         waiting: dict[str, int] = {}
         heard = Answers()
         self._tell(group, None, 0, "")
 
-        def send(nodes: Sequence[int]) -> None:
+        def send(nodes: Sequence[int], more: Mapping[str, Any] = {}) -> None:
             left = max(until - time.monotonic(), 1.0)
             for node in nodes:
                 told = self._told if node not in again else ()
                 new = {k: v for k, v in once.items() if (node, k) not in told}
                 self._told |= {(node, name) for name in new}
-                made = messages.request(kind, node, group, left, {**content, **new})
+                made = messages.request(kind, node, group, left, {**content, **new, **more})
                 waiting.update(dict.fromkeys(grid.push_messages([made]), node))  # none: it has left
             asked.update(nodes)
 
@@ -147,9 +158,14 @@ class FlowerNodes:
             send(new)
             for message in grid.pull_messages(list(waiting)):
                 node = waiting.pop(message.metadata.reply_to_message_id)
-                if messages.content(message).get("lacks") and node not in again:
+                told = messages.content(message)
+                since = told.get("since")
+                if told.get("lacks") and since is None and node not in again:
                     again.add(node)
                     send([node])
+                elif told.get("lacks") and type(since) is int and node not in away:
+                    away.add(node)
+                    send([node], behind(max(since, 0)))
                 else:
                     self._hear(message, node, group, check, heard)
                     if _is_lost(message):
