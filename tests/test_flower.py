@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 pytest.importorskip("flwr", reason="the engine is not installed")
 
@@ -169,6 +170,8 @@ def test_messages_carry_the_simulation_bit_for_bit(plain: Path, tmp_path: Path) 
         {"fault": "inverted_mask()"},
         {"data_noise": "permuted_labels()"},
         {"local.keep": "best-ever", "validation": 0.2, "epochs": 2, "stop_above": 0.2},
+        {"federated": "by_sign_votes(eta=0.02, every=2)", "federated_rounds": 3},
+        {"federated_fault": "inverted_update()"},
     ],
     ids=str,
 )
@@ -483,6 +486,40 @@ def test_a_node_that_is_away_is_named_and_may_come_back(tmp_path: Path) -> None:
     found = run_on(grid, tmp_path / "run")
     assert found.rounds[0]["left_out"] == {"2": "not connected"}
     assert "left_out" not in found.rounds[1], "it connected while the round was open"
+
+
+def test_a_node_that_was_away_takes_the_steps_it_missed(tmp_path: Path) -> None:
+    """Trained by votes: it says since when, and is sent the directions of all rounds since."""
+    more = ";federated=by_sign_votes(eta=0.02, every=2);federated_rounds=5;federated_steps=1"
+    config = {**CONFIG, "set": CONFIG["set"] + more}
+    experiment = dataclasses.replace(experiment_of(config), central_epochs=0)
+    grid = Loopback(3, config)
+
+    def leave(grid: Loopback, request: Message, answer: Message) -> Message:
+        grid.away = {1}
+        return answer
+
+    def come_back(grid: Loopback, request: Message, answer: Message) -> Message:
+        grid.away = set()
+        return answer
+
+    grid.faults |= {(2, "final 1"): leave, (0, "final 4"): come_back}
+    found = run_on(grid, tmp_path / "run", experiment=experiment)
+    gone = {"1": "not connected"}
+    assert [line.get("left_out") for line in found.federated] == [None, gone, gone, None, None]
+    # Beside the fourth round's message, which goes back one round, it got one that goes back three.
+    down = [
+        wire.body_length(messages.content(m)["down"])
+        for n, m in grid.sent
+        if n == 1 and m.metadata.group_id == "final 4"
+    ]
+    assert len(down) == 2 and down[1] == 3 * down[0]
+    held = [
+        safetensors.numpy.load(context.state[messages.RECORD]["final memory"])
+        for context in grid.contexts.values()
+    ]
+    for name in Workbench(experiment).trained:
+        assert np.array_equal(held[0][name], held[1][name]), name
 
 
 def test_too_few_answers_stop_the_run_which_goes_on_from_its_last_round(
