@@ -8,6 +8,7 @@ from torch import nn
 from mpfl.evidence.gains import Gain, gains_of
 from mpfl.evidence.samples import Sample
 from mpfl.nets.tracing import layout_of
+from mpfl.show.plots.forest import ForestLine, forest
 from mpfl.show.plots.gains import gains_over_lotteries
 from mpfl.show.plots.granularity import accuracy_by_ballot, weights_kept
 from mpfl.show.plots.masks import among_lotteries, shared_by_round
@@ -102,3 +103,27 @@ def test_what_a_unit_takes_is_its_row_and_the_column_that_reads_it():
     assert taken["2.weight"].tolist() == [[0, 2, 0], [0, 2, 0]]
     [axes] = slices_of_a_unit({"a hidden unit": taken}).axes
     assert len(axes.patches) == 12 and axes.get_title(loc="left") == "a hidden unit"
+
+
+def test_a_forest_has_a_line_a_difference_and_a_band_for_its_margin():
+    groups = {
+        "a start": [
+            ForestLine("vote − lottery", Sample((1.0, 2.0, 3.0)), 1.0, "shown"),
+            ForestLine("vote − LTH", Sample(()), 2.0, "not shown"),
+        ],
+        "another": [ForestLine("smallest − lottery", Sample((-1.0,)), 1.0, "exploratory")],
+    }
+    figure = forest(groups)
+    [axes], [legend] = figure.axes, figure.legends
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert names == ["smallest − lottery", "another", "vote − LTH", "vote − lottery", "a start"]
+    assert [text.get_text() for text in axes.texts] == ["not run yet"]
+    bands = [(band.get_x(), band.get_width()) for band in axes.patches]
+    assert bands == [(-1, 2), (-2, 4), (-1, 2)]
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == ["shown", "exploratory", "within the margin"]
+    segments = [
+        bars.get_segments()[0] for bars in axes.collections if hasattr(bars, "get_segments")
+    ]
+    [shown] = segments  # a single value has no interval
+    assert sorted(shown[:, 0]) == pytest.approx([2 - 2.484, 2 + 2.484], abs=0.01)

@@ -92,6 +92,27 @@ def conclude(sample: Sample, margin: float, level: float = 0.95) -> Conclusion:
     return "no worse" if low > -margin else "undecided"
 
 
+def gap_between(one: Sample, other: Sample, level: float = 0.95) -> tuple[float, float]:
+    """Welch's interval of the difference of two means, of samples that nothing pairs.
+
+    A sample of fewer than two values leaves the whole line.
+
+    >>> low, high = gap_between(Sample((2.0, 3.0, 4.0)), Sample((1.0, 2.0, 3.0)))
+    >>> f"{low:.2f} to {high:.2f}"
+    '-1.27 to 3.27'
+    """
+    _between("level", level, 0, 1)
+    (mean, error), (other_mean, other_error) = _mean_and_error(one), _mean_and_error(other)
+    spread = math.hypot(error, other_error)
+    if not math.isfinite(spread):
+        return -math.inf, math.inf
+    if spread == 0:
+        return mean - other_mean, mean - other_mean
+    parts = error**4 / (one.n - 1) + other_error**4 / (other.n - 1)
+    half = float(stats.t.ppf((1 + level) / 2, spread**4 / parts)) * spread
+    return mean - other_mean - half, mean - other_mean + half
+
+
 def p_above(sample: Sample, bar: float = 0.0) -> float:
     """The one-sided p-value against "the true mean is at most ``bar``".
 

@@ -7,16 +7,20 @@ one sees, would make the interval mean less than it says.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from mpfl.evidence.exact import Place, p_of_ranks, rank_among
 from mpfl.evidence.inference import Conclusion, conclude, holm, p_above
 from mpfl.evidence.power import seeds_needed
 from mpfl.evidence.protocol import PRIMARY, Contrast
 from mpfl.evidence.samples import Row, Sample, points, rows_of
+from mpfl.runs.record import Run
+
+Alike: TypeAlias = Callable[[Run], str]
 
 
 @dataclass(frozen=True)
@@ -44,28 +48,46 @@ class Decision:
         return self.adjusted < 0.025
 
 
-def _beside(contrast: Contrast, rows: dict[str, Row]) -> dict[int, tuple[float, list[float]]]:
+def _beside(
+    contrast: Contrast, rows: dict[str, Row], alike: Alike | None = None
+) -> dict[int, tuple[float, list[float]]]:
     """The figure of the one row and those of the others, for each seed that all of them have."""
     figure = points(contrast.endpoint)
-    one, *others = (rows[label].each(figure) for label in (contrast.one, *contrast.others))
+    mine = [rows[label] for label in (contrast.one, *contrast.others)]
+    one, *others = (row.each(figure) for row in mine)
     seeds = sorted(one.keys() & set.intersection(*(set(each) for each in others)))
+    if alike is not None:
+        seeds = [seed for seed in seeds if len({alike(row.runs[seed]) for row in mine}) == 1]
     return {seed: (one[seed], [each[seed] for each in others]) for seed in seeds}
 
 
-def differences(contrast: Contrast, rows: dict[str, Row]) -> dict[int, float]:
-    """The difference of a claim in points, seed by seed, as far as it is recorded."""
-    beside = _beside(contrast, rows)
+def differences(
+    contrast: Contrast, rows: dict[str, Row], alike: Alike | None = None
+) -> dict[int, float]:
+    """The difference of a claim in points, seed by seed, as far as it is recorded.
+
+    With ``alike`` for those seeds alone whose rows agree in it.
+    """
+    beside = _beside(contrast, rows, alike)
     return {seed: one - fmean(others) for seed, (one, others) in beside.items()}
 
 
-def decide_primary(results: Path = Path("data/results")) -> dict[str, Decision]:
-    """Every primary claim by its name, in the protocol's order."""
+def decide_primary(
+    results: Path = Path("data/results"), alike: Alike | None = None
+) -> dict[str, Decision]:
+    """Every primary claim by its name, in the protocol's order.
+
+    The protocol takes every seed. With ``alike``, such as
+    :func:`mpfl.evidence.machines.machine_of`, seeds whose rows do not agree in it are left out:
+    that asks whether a verdict depends on them. A claim is still *not run yet* until all its seeds
+    are recorded.
+    """
     tables = {name: rows_of(name, results=results) for name in {c.table for c in PRIMARY}}
     samples, complete = {}, {}
     for contrast in PRIMARY:
-        found = differences(contrast, tables[contrast.table])
-        samples[contrast.name] = Sample(tuple(found.values()))
-        complete[contrast.name] = set(found) == set(contrast.seeds)
+        rows = tables[contrast.table]
+        complete[contrast.name] = set(differences(contrast, rows)) == set(contrast.seeds)
+        samples[contrast.name] = Sample(tuple(differences(contrast, rows, alike).values()))
     asked = {c.name: 0.0 if c.asks == "better" else -c.margin for c in PRIMARY}
     adjusted = holm(
         {
@@ -76,7 +98,7 @@ def decide_primary(results: Path = Path("data/results")) -> dict[str, Decision]:
     decisions = {}
     for contrast in PRIMARY:
         name, sample = contrast.name, samples[contrast.name]
-        beside = _beside(contrast, tables[contrast.table]).values()
+        beside = _beside(contrast, tables[contrast.table], alike).values()
         places = tuple(rank_among(one, others) for one, others in beside)
         decisions[name] = Decision(
             contrast,
