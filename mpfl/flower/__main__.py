@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,14 @@ def _parser() -> argparse.ArgumentParser:
                          f"(default {RESTARTS}), or never")  # fmt: skip
         run.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
         run.add_argument("--out", type=Path, help="the run folder; one that is there goes on")
+    check = kinds.add_parser("check", help="whether this machine is ready for a run")
+    check.add_argument("recipe", nargs="?", default="cifar10-vgg11")
+    check.add_argument("--budget", default="toy", help="toy (default), laptop or paper")
+    check.add_argument("--set", action="append", default=[], dest="changes",
+                       metavar="FIELD=VALUE", help="change a field of the recipe")  # fmt: skip
+    check.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
+    check.add_argument("--keys", type=Path, help="the folder with ca.crt: look at what is in it")
+    check.add_argument("--server", metavar="HOST:PORT", help="look whether nodes can reach it")
     status = kinds.add_parser("status", help="how a run is: rounds, nodes, bytes, who is left out")
     status.add_argument("folder", type=Path, help="the run folder")
     keys = kinds.add_parser("keys", help="make certificates and keys for several machines")
@@ -60,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with extras_named():
                 if options.kind == "keys":
                     _keys(options)
+                elif options.kind == "check":
+                    _check(options)
                 elif options.kind == "status":
                     _status(options)
                 else:
@@ -76,6 +87,24 @@ def _keys(options: argparse.Namespace) -> None:
     folder = options.folder.resolve()
     prepare(folder, options.hosts, options.nodes)
     print(f"{folder}: certificates, {options.nodes} node keys, settings for the shell")
+
+
+def _check(options: argparse.Namespace) -> None:
+    from mpfl.flower.check import findings
+
+    config = {
+        "recipe": options.recipe,
+        "budget": options.budget,
+        "seed": 0,
+        "set": ";".join(options.changes),
+        "root": str(options.root.resolve()),
+    }
+    bad = []
+    for found in findings(config, options.keys, options.server, datetime.now(UTC)):
+        print(found, flush=True)
+        bad += [found.what] if not found.good else []
+    if bad:
+        raise MPFLError(f"not ready: {', '.join(bad)}")
 
 
 def _status(options: argparse.Namespace) -> None:

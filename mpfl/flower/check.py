@@ -1,0 +1,104 @@
+"""Whether a machine is ready for a run: versions, data, certificate, clock, port; a line each."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import re
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from importlib.metadata import requires, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cryptography import x509
+
+from mpfl.flower.config import experiment_of
+from mpfl.flower.launch import longest_of
+from mpfl.types import MPFLError
+
+SOON = 30
+"""Days before its end from which a certificate is to be renewed."""
+
+
+class Checked(NamedTuple):
+    """One thing that was looked at, whether it is as it should be, and what was seen."""
+
+    what: str
+    good: bool
+    seen: str
+
+    def __str__(self) -> str:
+        """In one line."""
+        return f"{'ok  ' if self.good else 'MEND'}  {self.what}: {self.seen}"
+
+
+def findings(
+    config: Mapping[str, Any], keys: Path | None, server: str | None, now: datetime.datetime
+) -> Iterator[Checked]:
+    """What a run with ``config`` needs here, one after the other.
+
+    With ``keys``, a folder that holds ``ca.crt``, its certificates and the clock too; with
+    ``server``, as HOST:PORT, whether that one answers and is the one that they speak of.
+    """
+    yield _versions()
+    yield _data(config)
+    if keys is not None:
+        yield from _certificates(keys, now)
+    if server is not None:
+        yield _port(server, None if keys is None else keys / "ca.crt")
+
+
+def _versions() -> Checked:
+    here = version("flwr")
+    pins = [re.search(r"flwr.*==([\d.]+)", line) for line in requires("mpfl") or []]
+    due = next((pin[1] for pin in pins if pin), here)
+    seen = f"mpfl {version('mpfl')}, flwr {here}, Python {platform.python_version()}"
+    return Checked("versions", here == due, seen if here == due else f"{seen}; flwr {due} is due")
+
+
+def _data(config: Mapping[str, Any]) -> Checked:
+    try:
+        dataset, longest = experiment_of(config).dataset, longest_of(config)
+    except MPFLError as error:
+        return Checked("data", False, str(error))
+    return Checked("data", True, f"{dataset} is there; no message is longer than {longest} bytes")
+
+
+def _certificates(keys: Path, now: datetime.datetime) -> Iterator[Checked]:
+    clock = f"{now:%Y-%m-%d %H:%M} UTC"
+    for name in ("ca.crt", "server.crt"):
+        path = keys / name
+        if name == "server.crt" and not path.exists():
+            continue  # a node has none
+        try:
+            made = x509.load_pem_x509_certificate(path.read_bytes())
+        except (OSError, ValueError) as error:
+            yield Checked(name, False, f"{path}: cannot be read ({error})")
+            continue
+        left = (made.not_valid_after_utc - now).days
+        seen = f"until {made.not_valid_after_utc:%Y-%m-%d}, {left} days"
+        if name == "server.crt":
+            names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            seen += f", for {', '.join(str(each.value) for each in names)}"
+        yield Checked(name, left >= SOON, seen)
+        if name == "ca.crt":
+            early = now < made.not_valid_before_utc
+            yield Checked("clock", not early, f"{clock}{', before the certificate' * early}")
+
+
+def _port(server: str, authority: Path | None) -> Checked:
+    host, _, port = server.rpartition(":")
+    if not (host and port.isdecimal()):
+        return Checked("port", False, f"{server!r} is not HOST:PORT")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=10) as plain:
+            if authority is None:
+                return Checked("port", True, f"{server} takes connections")
+            context = ssl.create_default_context(cafile=str(authority))
+            context.set_alpn_protocols(["h2"])
+            with context.wrap_socket(plain, server_hostname=host.strip("[]")):
+                return Checked("port", True, f"{server} is the server of {authority}")
+    except (OSError, OverflowError) as error:
+        return Checked("port", False, f"{server}: {error}")

@@ -1,0 +1,104 @@
+"""Whether a machine is ready for a run: what is said of it, good and bad."""
+
+from __future__ import annotations
+
+import datetime
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+pytest.importorskip("flwr", reason="the engine is not installed")
+
+from test_flower import CONFIG
+
+from mpfl.flower import check
+from mpfl.flower.__main__ import main as flower
+from mpfl.flower.check import findings
+from mpfl.flower.machines import prepare
+from mpfl.types import MPFLError
+
+NOW = datetime.datetime.now(datetime.UTC)
+
+
+@pytest.fixture
+def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(check, "longest_of", lambda config: 1000)
+    prepare(tmp_path / "keys", ["server.example"], 1)
+    return tmp_path / "keys"
+
+
+@contextmanager
+def serving(keys: Path) -> Iterator[str]:
+    """A server with these certificates, for one connection."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(keys / "server.crt", keys / "server.key")
+
+    def serve(plain: socket.socket) -> None:
+        with plain.accept()[0] as one, suppress(OSError):
+            context.wrap_socket(one, server_side=True).close()
+
+    with socket.create_server(("127.0.0.1", 0)) as plain:
+        thread = Thread(target=serve, args=[plain])
+        thread.start()
+        yield f"127.0.0.1:{plain.getsockname()[1]}"
+        thread.join(10)
+
+
+def test_a_machine_that_is_ready(keys: Path) -> None:
+    with serving(keys) as server:
+        found = list(findings(CONFIG, keys, server, NOW))
+    assert [each.what for each in found] == [
+        "versions", "data", "ca.crt", "clock", "server.crt", "port"
+    ]  # fmt: skip
+    assert all(each.good for each in found), "\n".join(map(str, found))
+    assert "server.example, localhost, 127.0.0.1" in found[4].seen
+
+
+def test_another_server_is_not_ours(keys: Path, tmp_path: Path) -> None:
+    prepare(tmp_path / "others", ["server.example"], 1)
+    with serving(tmp_path / "others") as server:
+        *_, port = findings(CONFIG, keys, server, NOW)
+    assert not port.good and "certificate" in port.seen
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1:1", "127.0.0.1", ":9092", "a:b", "127.0.0.1:99999"])
+def test_where_nobody_answers_is_said(server: str, keys: Path) -> None:
+    *_, port = findings(CONFIG, keys, server, NOW)
+    assert (port.what, port.good) == ("port", False)
+
+
+@pytest.mark.parametrize(
+    ("days", "bad"),
+    [(340, {"ca.crt", "server.crt"}), (400, {"ca.crt", "server.crt"}), (-1, {"clock"})],
+)
+def test_the_time_of_the_certificates(days: int, bad: set[str], keys: Path) -> None:
+    found = findings(CONFIG, keys, None, NOW + datetime.timedelta(days=days))
+    assert {each.what for each in found if not each.good} == bad
+
+
+def test_what_cannot_be_read_is_named(keys: Path) -> None:
+    (keys / "ca.crt").write_text("no certificate")
+    bad = [each for each in findings(CONFIG, keys, None, NOW) if not each.good]
+    assert [each.what for each in bad] == ["ca.crt"] and str(keys / "ca.crt") in bad[0].seen
+
+
+def test_the_command_says_it_a_line_each(
+    keys: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["check", "digits", "--keys", str(keys)]
+    assert flower(words) == 0
+    assert [line[:4] for line in capsys.readouterr().out.splitlines()] == ["ok  "] * 5
+
+    def missing(config: object) -> int:
+        raise MPFLError("data: no data set cifar10; get it")
+
+    monkeypatch.setattr(check, "longest_of", missing)
+    assert flower(words) == 2
+    told = capsys.readouterr()
+    assert "MEND  data: data: no data set cifar10; get it" in told.out
+    assert told.err == "mpfl: not ready: data\n"
