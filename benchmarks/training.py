@@ -193,7 +193,8 @@ def small_pictures(root: Path) -> Iterator[Figure]:
             for places in data.batches(settings.batch, rng):
                 batch = data.take(places)
                 images = crop_and_mirror(batch.images, rng, 32)
-                loss = bench.trainer._loss(module, images, batch.labels)
+                logits = bench.trainer._logits(module, images)
+                loss = nn.functional.cross_entropy(logits, batch.labels)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()

@@ -145,6 +145,7 @@ def _run(options: argparse.Namespace) -> None:
     from mpfl.runs.recipes import recipe
     from mpfl.runs.record import read_run
     from mpfl.runs.text import changed
+    from mpfl.runs.whole import require_whole
     from mpfl.show.live import LiveProgress
     from mpfl.show.terminal import print_summary
 
@@ -172,7 +173,7 @@ def _run(options: argparse.Namespace) -> None:
             watch=progress.show,
             command=shlex.join(words),
         )
-    print_summary(read_run(folder))
+    print_summary(require_whole(read_run(folder)))
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -183,16 +184,18 @@ def _list(options: argparse.Namespace) -> None:
 
 def _record(options: argparse.Namespace) -> None:
     from mpfl.runs.record import keep_record, read_run
+    from mpfl.runs.whole import require_whole
 
-    for folder in options.runs:
-        print(keep_record(read_run(folder), options.to))
+    for run in [require_whole(read_run(folder)) for folder in options.runs]:
+        print(keep_record(run, options.to))
 
 
 def _compare(options: argparse.Namespace) -> None:
     from mpfl.runs.record import read_run
+    from mpfl.runs.whole import require_whole
     from mpfl.show.terminal import print_comparison
 
-    runs = [read_run(folder) for folder in options.runs]
+    runs = [require_whole(read_run(folder)) for folder in options.runs]
     print_comparison(runs)
     if options.figure is not None:
         from mpfl.show.plots import comparison, save_figure

@@ -196,7 +196,7 @@ class over_network(Quota):
     by_schedule: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.floor < 1:
+        if not (isinstance(self.floor, int) and self.floor >= 1):
             raise MPFLError(f"floor is {self.floor}, but every layer needs at least 1 filter")
 
     def keep(

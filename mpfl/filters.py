@@ -182,6 +182,8 @@ class Layout:
         Raises :class:`MPFLError` if a layer would be left empty.
         """
         counts = {}
+        if not 0 <= sparsity <= 1:
+            raise MPFLError(f"a sparsity of {sparsity!r} is no share; give 0 to below 1")
         for layer in self.layers:
             removed = rounded_up(sparsity, layer.filters)
             if removed >= layer.filters:
@@ -220,6 +222,9 @@ def _kept_indices(layout: Layout, mask: Mask) -> dict[str, list[np.ndarray]]:
         axes[axis] = np.flatnonzero(keep)
 
     for layer in layout.layers:
+        bits = mask.get(layer.name)
+        if bits is None or bits.dtype != np.bool_ or bits.shape != (layer.filters,):
+            raise MPFLError(f"mask of layer {layer.name!r} must be bool[{layer.filters}]")
         for tensor in layer.own:
             narrow(tensor, 0, mask[layer.name])
         for slices in layer.more:
@@ -239,9 +244,15 @@ def cut(weights: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarray]:
     """The weights of the small dense network: every pruned slice left out.
 
     Kernels and single weights leave no dense network behind: of their tensors the values that
-    are kept come in one row, in order.
+    are kept come in one row, in order. Raises :class:`~mpfl.types.MPFLError` for a tensor of
+    another shape than the layout's.
     """
     kept, rows = _kept_indices(layout, mask), _kept_rows(layout, mask)
+    for name in kept:  # a larger array would lose the rest of it without a word
+        due = tuple(layout.shapes[name])
+        if name in weights and weights[name].shape != due:
+            found = list(weights[name].shape)
+            raise MPFLError(f"{name!r} is {found}, but must be {list(due)}: it is of another model")
 
     def left(name: str, array: np.ndarray) -> np.ndarray:
         if name in rows:

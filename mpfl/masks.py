@@ -82,22 +82,35 @@ def flatten(mask: Mask, layout: Layout) -> np.ndarray:
 
 
 def unflatten(bits: np.ndarray, layout: Layout) -> dict[str, np.ndarray]:
-    """The inverse of :func:`flatten`: cut a flat array up into the layout's layers."""
+    """The inverse of :func:`flatten`: cut a flat array up into the layout's layers.
+
+    Raises :class:`MPFLError` for an array of another length.
+    """
+    if len(bits) != layout.filters:
+        raise MPFLError(
+            f"{len(bits)} values, but the model has {layout.filters} filters; give one per filter"
+        )
     return dict(zip(layout.sizes, np.split(bits, layout.ends), strict=True))
 
 
 def counts(mask: Mask) -> dict[str, int]:
-    """How many filters each layer keeps.
+    """How many filters each layer keeps; raises for what is no mask of bools.
 
     >>> counts({"conv1": np.array([True, False, True])})
     {'conv1': 2}
     """
+    for name, bits in mask.items():
+        if not (isinstance(bits, np.ndarray) and bits.dtype == np.bool_):
+            kind = bits.dtype if isinstance(bits, np.ndarray) else type(bits).__name__
+            raise MPFLError(f"mask of layer {name!r} is {kind}; give a bool array, True = kept")
     return {name: int(bits.sum()) for name, bits in mask.items()}
 
 
 def sparsity(mask: Mask) -> float:
     """Share of all filters removed, 0-1."""
-    total = sum(bits.size for bits in mask.values())
+    total = sum(np.size(bits) for bits in mask.values())
+    if not total:
+        raise MPFLError("a mask without filters has no sparsity; give one bool per filter")
     return 1.0 - sum(counts(mask).values()) / total
 
 
@@ -114,6 +127,8 @@ def agreement(mask: Mask, consensus: Mask, alive: Mask) -> float:
 
 def check(mask: Mask, layout: Layout, within: Mask | None = None) -> None:
     """Refuse a mask that does not fit ``layout``, or brings back a filter that ``within`` lost."""
+    if not isinstance(mask, Mapping):
+        raise MPFLError(f"a mask is a bool array by layer, not a {type(mask).__name__}")
     if list(mask) != list(layout.sizes):
         raise MPFLError(
             f"mask names layers {list(mask)}, but the model has {list(layout.sizes)}; "
@@ -121,6 +136,8 @@ def check(mask: Mask, layout: Layout, within: Mask | None = None) -> None:
         )
     for name, size in layout.sizes.items():
         bits = mask[name]
+        if not isinstance(bits, np.ndarray):
+            raise MPFLError(f"mask of layer {name!r} is a {type(bits).__name__}; give a bool array")
         if bits.dtype != np.bool_ or bits.shape != (size,):
             raise MPFLError(
                 f"mask of layer {name!r} is {bits.dtype}{list(bits.shape)}, but the layer "

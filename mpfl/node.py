@@ -16,7 +16,7 @@ from mpfl.masks import Keep
 from mpfl.prune import Score, l2
 from mpfl.schedules import Schedule
 from mpfl.seeds import Rng
-from mpfl.types import Answer, Mask, MPFLError, Weights, at_least, located, one_of
+from mpfl.types import Answer, Mask, MPFLError, Update, Weights, at_least, located, one_of
 
 Fault: TypeAlias = Callable[[Mask, Mask, Rng], Mask]
 """``(mask, alive, rng) -> mask``: what a node does with its vote just before it sends it."""
@@ -39,7 +39,13 @@ class Plan:
     coding: wire.Coding = "shortest"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.rounds, int | np.integer):
+            raise MPFLError(f"rounds is {self.rounds!r}; give a whole number")
         at_least("rounds", self.rounds, 1)
+        if isinstance(self.schedule, type) or not callable(self.schedule):
+            raise MPFLError(f"schedule is {self.schedule!r}; give a value, such as geometric(0.15)")
+        if not isinstance(self.quota, Quota):
+            raise MPFLError(f"quota is {self.quota!r}; give a value, such as even()")
         one_of("coding", self.coding, get_args(wire.Coding))
         everything, before = masks.full(self.layout), 0.0
         for round_ in range(1, self.rounds + 1):  # refuse now what would be refused late
@@ -101,6 +107,8 @@ class Voter:
         begin = filters.apply(memory, alive, layout)
         # 2. Train it on the node's own data, the mask held.
         update = self.train(begin, alive, data, rng)
+        if not isinstance(update, Update):
+            raise MPFLError(f"training gave a {type(update).__name__}; let it return an Update")
         # 3. Rank the filters that are left and drop the lowest, until the quota is met.
         keep = plan.keep(round_, alive)
         scores = prune.score_layers(self.score, update, layout, rng)

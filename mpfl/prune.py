@@ -205,6 +205,8 @@ def keep_best(
     >>> keep_best(np.array([0.5, 0.9, 0.7, 0.8]), np.array([True, False, True, True]), 2)
     array([False, False,  True,  True])
     """
+    if not (isinstance(keep, int | np.integer) and keep >= 0):
+        raise MPFLError(f"selection: keep is {keep!r}; give a whole number of filters, 0 or more")
     order = np.flatnonzero(alive)
     order = order[np.argsort(-scores[order], kind="stable")]
     kept = np.zeros_like(alive)

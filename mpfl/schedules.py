@@ -20,7 +20,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from mpfl.types import MPFLError
+import numpy as np
+
+from mpfl.types import MPFLError, is_number
 
 Schedule: TypeAlias = Callable[[int, int], float]
 
@@ -31,7 +33,7 @@ _BELOW_ONE = math.nextafter(1.0, 0.0)
 
 
 def _check_fraction(where: str, name: str, value: float) -> None:
-    if not 0 <= value < 1:
+    if not (is_number(value) and 0 <= value < 1):
         raise MPFLError(
             f"{where}: {name}={value!r} is no share of the filters; "
             f"give 0 <= {name} < 1 (0.8 for 80 percent)"
@@ -39,11 +41,16 @@ def _check_fraction(where: str, name: str, value: float) -> None:
 
 
 def _check_warmup(where: str, warmup: int) -> None:
-    if not warmup >= 0:
-        raise MPFLError(f"{where}: warmup={warmup!r} is negative; give 0 or more rounds")
+    if not (isinstance(warmup, int) and warmup >= 0):
+        raise MPFLError(
+            f"{where}: warmup={warmup!r} is negative, or not whole; give 0 or more rounds"
+        )
 
 
 def _check_round(where: str, round_: int, rounds: int) -> None:
+    for value in (round_, rounds):
+        if not isinstance(value, int | np.integer):
+            raise MPFLError(f"{where}: {value!r} is no round; give whole numbers")
     if not 1 <= round_ <= rounds:
         raise MPFLError(
             f"{where}: there is no round {round_} in a run of {rounds}; rounds count from 1"

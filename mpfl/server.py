@@ -38,6 +38,10 @@ def masked_pruning(
 
     Law: the consensus of a round lies within the one before, and no layer is ever empty.
     """
+    if not isinstance(vote, Rule):
+        raise MPFLError(f"vote is {vote!r}; give a value, such as most_votes(), not its name")
+    if not callable(score):
+        raise MPFLError(f"score is {score!r}; give a function, such as l2, not its name")
     return Algorithm.from_w0(
         "mpfl",
         plan.layout,

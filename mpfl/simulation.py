@@ -106,6 +106,11 @@ def simulate(
         if len(data) == 0:
             raise MPFLError(f"node {node} has no data; use fewer nodes or another partition")
     behaviour = behaviour or {}
+    if strangers := sorted(set(behaviour) - set(range(len(nodes)))):
+        raise MPFLError(f"behaviour of node {strangers[0]}, but there are {len(nodes)} nodes")
+    for name, value in (("rounds", rounds), ("seed", seed)):
+        if not isinstance(value, int | np.integer) or value < 0:
+            raise MPFLError(f"{name} is {value!r}; give a whole number, 0 or more")
 
     # Before the first round: w0 goes to every node, unless the run goes on from where it was.
     message = b""
@@ -117,6 +122,11 @@ def simulate(
         first = 1
     else:
         state, memories, first = resume.state, list(resume.memories), resume.round + 1
+        if len(memories) != len(nodes):
+            raise MPFLError(
+                f"the run to go on with has {len(memories)} nodes, but there are {len(nodes)}; "
+                "give the nodes that it was begun with"
+            )
 
     for round_ in range(first, rounds + 1):
         began = time.perf_counter()

@@ -107,8 +107,17 @@ def at_least(what: str, value: float, least: float) -> None:
     Traceback (most recent call last):
     mpfl.types.MPFLError: workers is 0; give at least 1
     """
-    if not value >= least:
+    if not (is_number(value) and value >= least):
         raise MPFLError(f"{what} is {value!r}; give at least {least:g}")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is one real number, as parameters are; neither text nor an array is.
+
+    >>> is_number(0.5), is_number("0.5"), is_number(None)
+    (True, False, False)
+    """
+    return isinstance(value, int | float | np.integer | np.floating)
 
 
 def carried_in(memory: Weights) -> Weights:

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Shaped
 from mpfl import prune
 from mpfl.filters import rounded_up
 from mpfl.masks import Keep
-from mpfl.types import MPFLError
+from mpfl.types import MPFLError, is_number
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,14 @@ class Tally:
     filter_size: int = 1
 
     def __post_init__(self) -> None:
-        if self.voters <= 0:
+        if not (is_number(self.voters) and self.voters > 0):
             raise MPFLError("vote: no node voted; wait for at least one reply")
+        arrays = self.votes, self.alive, self.norms
+        shapes = {getattr(each, "shape", None) for each in arrays}
+        if len(shapes) > 1 or None in shapes or self.alive.dtype != bool:
+            raise MPFLError("vote: give votes, alive (bool) and norms of one layer, per filter")
+        if not np.isfinite(self.votes).all():
+            raise MPFLError("vote: counts that are not finite; were the masks added up rightly?")
         if (self.votes < 0).any() or (self.votes > self.voters * (1 + 1e-9)).any():
             raise MPFLError(
                 f"vote: counts must lie between 0 and the {self.voters:g} voters, but go from "
@@ -93,13 +99,13 @@ class LayerRule(Rule):
 
 
 def _check_tau(rule: str, tau: float) -> None:
-    if not 0 < tau <= 1:
-        raise MPFLError(f"vote rule {rule}: tau is {tau:g}, but must be above 0 and at most 1")
+    if not (is_number(tau) and 0 < tau <= 1):
+        raise MPFLError(f"vote rule {rule}: tau is {tau!r}, but must be above 0 and at most 1")
 
 
 def _check_within(rule: str, field: str, value: float | None) -> None:
-    if value is not None and not 0 <= value <= 1:
-        raise MPFLError(f"vote rule {rule}: {field} is {value:g}, but must be within 0-1")
+    if value is not None and not (is_number(value) and 0 <= value <= 1):
+        raise MPFLError(f"vote rule {rule}: {field} is {value!r}, but must be within 0-1")
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,9 @@ class weighted(LayerRule):
 
     def __post_init__(self) -> None:
         _check_tau("weighted", self.tau)
-        finite = all(0 <= weight < math.inf for weight in self.weights)
+        if not isinstance(self.weights, tuple | list):
+            raise MPFLError(f"vote rule weighted: weights are {self.weights!r}; give one per node")
+        finite = all(is_number(weight) and 0 <= weight < math.inf for weight in self.weights)
         if not (finite and sum(self.weights) > 0):
             raise MPFLError(
                 f"vote rule weighted: weights {self.weights} must be finite, at least 0, not all 0"
@@ -170,9 +178,9 @@ class most_votes(Rule):
     takes_estimates: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.k is not None and self.k < 1:
+        if self.k is not None and not (isinstance(self.k, int | np.integer) and self.k >= 1):
             raise MPFLError(
-                f"vote rule most_votes: k is {self.k}, but a layer needs at least 1 filter"
+                f"vote rule most_votes: k is {self.k}, but a layer needs at least 1 filter, whole"
             )
 
     @property
@@ -275,7 +283,7 @@ class published_percentile(LayerRule):
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_within("published_percentile", "p", self.p)
+        _check_within("published_percentile", "p", math.nan if self.p is None else self.p)
 
     def __call__(self, tally: Tally) -> Bool[np.ndarray, " filters"]:
         return tally.fraction >= self._threshold(tally)

@@ -210,5 +210,11 @@ def _check(way: str, samples: Sequence[int], w0: str, final_rounds: int) -> None
     one_of("way", way, get_args(Way))
     if not samples:
         raise MPFLError("samples names no node; give the number of images of each")
+    for value in (*samples, final_rounds):
+        if not isinstance(value, int | np.integer) or value < 0:
+            raise MPFLError(
+                f"samples and final_rounds hold {value!r}; give whole numbers of images and of "
+                "rounds, 0 or more"
+            )
     one_of("w0", w0, ("seed", "weights"))
     at_least("final_rounds", final_rounds, 0)

@@ -36,7 +36,12 @@ def mixed(
 
     A run spoils its first nodes too. Raises for more faulty nodes than there are.
     """
-    if not 0 <= faulty <= len(honest):
+    if honest.shape != spoilt.shape:
+        raise MPFLError(
+            f"replay: ballots are {list(honest.shape)} and {list(spoilt.shape)}; give those of the "
+            "same nodes and filters"
+        )
+    if not (isinstance(faulty, int | np.integer) and 0 <= faulty <= len(honest)):
         raise MPFLError(f"replay: {faulty} faulty nodes, but there are {len(honest)} nodes")
     return np.concatenate([spoilt[:faulty], honest[faulty:]])
 
@@ -74,6 +79,8 @@ def consensus(
     ``norms`` of the filters of w0, by layer, are those of :func:`mpfl.prune.filter_norms`.
     Raises :class:`~mpfl.types.MPFLError` under a rule that has no weight for a node.
     """
+    if ballots.dtype != bool:
+        raise MPFLError(f"ballots are of type {ballots.dtype}; give bool, True = kept")
     layout = plan.layout
     everything = masks.full(layout)
     cast = {node: masks.unflatten(ballot, layout) for node, ballot in enumerate(ballots)}
@@ -94,6 +101,8 @@ def jaccard(one: Bool[np.ndarray, " filters"], other: Bool[np.ndarray, " filters
 
 def lost(clean: Bool[np.ndarray, " filters"], now: Bool[np.ndarray, " filters"]) -> float:
     """Share of the clean consensus that is gone, 0-1."""
+    if not clean.any():
+        raise MPFLError("replay: the clean consensus keeps nothing that could be lost")
     return float((clean & ~now).sum() / clean.sum())
 
 

@@ -27,6 +27,9 @@ DataNoise: TypeAlias = Callable[[Array, Array, int, Rng], Pair]
 
 
 def _check_data(where: str, images: Array, labels: Array, classes: int, least: int = 1) -> None:
+    for what, value in (("images", images), ("labels", labels)):
+        if not isinstance(value, np.ndarray):
+            raise MPFLError(f"{where}: {what} are a {type(value).__name__}; give a numpy array")
     if images.dtype != np.uint8 or images.ndim != 4:
         raise MPFLError(
             f"{where}: images are {images.dtype}{list(images.shape)}, not uint8[n, c, h, w]; "

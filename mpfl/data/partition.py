@@ -6,7 +6,7 @@ image indices per node.
 Laws, for every partition: it is complete (every image has a node) and disjoint (no image
 has two); every node has at least one image; equal generators give equal partitions. Every
 partition raises :class:`~mpfl.types.MPFLError` for fewer than one node, for more nodes than
-images, and for labels that are not one per image.
+images, and for labels that are not one whole number per image.
 
 Each one is a frozen dataclass that is called like a function: equal parameters make equal
 partitions, and the ``repr`` is what a run's configuration records.
@@ -27,8 +27,14 @@ Partition: TypeAlias = Callable[[np.ndarray, int, np.random.Generator], list[np.
 
 
 def _check(where: str, labels: np.ndarray, nodes: int) -> None:
+    if not isinstance(labels, np.ndarray):
+        raise MPFLError(f"{where}: labels are a {type(labels).__name__}; give a numpy array")
     if labels.ndim != 1:
         raise MPFLError(f"{where}: labels have shape {list(labels.shape)}; give one label an image")
+    if labels.dtype.kind not in "iu":
+        raise MPFLError(f"{where}: labels are {labels.dtype}; give whole numbers, one an image")
+    if not isinstance(nodes, int | np.integer):
+        raise MPFLError(f"{where}: nodes is {nodes!r}; give a whole number")
     if nodes < 1:
         raise MPFLError(f"{where}: cannot divide images among {nodes} nodes; ask for at least 1")
     if nodes > len(labels):
@@ -90,7 +96,8 @@ class dirichlet:
     alpha: float
 
     def __post_init__(self) -> None:
-        if not (self.alpha > 0 and math.isfinite(self.alpha)):
+        number = isinstance(self.alpha, int | float)
+        if not (number and self.alpha > 0 and math.isfinite(self.alpha)):
             raise MPFLError(
                 f"dirichlet: alpha={self.alpha!r} is not a positive number; "
                 "give e.g. 0.1 (very uneven) to 100 (nearly even)"
@@ -140,8 +147,10 @@ class shards:
     per_node: int = 2
 
     def __post_init__(self) -> None:
-        if not self.per_node >= 1:
-            raise MPFLError(f"shards: per_node={self.per_node!r} deals nothing; give 1 or more")
+        if not (isinstance(self.per_node, int) and self.per_node >= 1):
+            raise MPFLError(
+                f"shards: per_node={self.per_node!r} deals nothing; give a whole number"
+            )
 
     def __call__(
         self, labels: np.ndarray, nodes: int, rng: np.random.Generator

@@ -18,7 +18,8 @@ from mpfl.evidence.cells import Cell
 from mpfl.prune import filter_norms
 from mpfl.runs.experiment import changes, config_of
 from mpfl.runs.record import Run, ballots_of, bits_of, hex_of
-from mpfl.runs.summary import bytes_in, left_by
+from mpfl.runs.summary import left_by
+from mpfl.runs.whole import bytes_in
 from mpfl.runs.workbench import Workbench
 from mpfl.server import decide
 from mpfl.wire import Ballots

@@ -7,11 +7,19 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.optim.swa_utils import AveragedModel
 
 from mpfl.nets.follow.walk import Walk
 from mpfl.nets.placing import FewerHeads, Picked, Placed, UnevenRecurrent
 from mpfl.nets.tensors import tensors_in
 from mpfl.types import MPFLError
+
+WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
+"""What holds a network as its ``module`` and adds nothing that is to be cut."""
+
+
+COMPILED = "OptimizedModule"
+"""What torch.compile makes of a module; its name, as its class takes seconds to import."""
 
 
 def refuse_before_a_walk(module: nn.Module) -> None:
@@ -36,11 +44,16 @@ def refuse_after_a_walk(module: nn.Module, walk: Walk) -> None:
 def refuse_other_kinds(module: Any) -> None:
     """What is no module of torch's own kind, with all its parameters."""
     if not isinstance(module, nn.Module):
-        raise MPFLError(f"{module!r} is no network; give a torch module, an instance of its class")
-    if isinstance(module, torch.jit.ScriptModule):
-        raise MPFLError("the network is compiled by torch.jit; give the module it was made of")
-    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        raise MPFLError(f"the network is wrapped in {type(module).__name__}; give its .module")
+        what = repr(module) if isinstance(module, type) else type(module).__name__
+        raise MPFLError(f"{what} is no network; give a torch module, an instance of its class")
+    for path, part in module.named_modules():
+        where = f"{path or 'the network'} is"
+        if isinstance(part, torch.jit.ScriptModule):
+            raise MPFLError(f"{where} compiled by torch.jit; give the module it was made of")
+        if type(part).__name__ == COMPILED:
+            raise MPFLError(f"{where} compiled by torch.compile; give the module it was made of")
+        if isinstance(part, WRAPPERS):
+            raise MPFLError(f"{where} wrapped in {type(part).__name__}; give its .module")
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
             raise MPFLError(f"{name}: has no shape yet; run one batch through the network first")
@@ -110,6 +123,7 @@ def _refuse_the_unstored(module: nn.Module, walk: Walk) -> None:
 def _worked_out(tensor: str) -> MPFLError:
     return MPFLError(
         f"{tensor}: is not stored but worked out, by a parametrization or a hook; make it a "
-        "parameter first, with torch.nn.utils.parametrize.remove_parametrizations or "
-        "torch.nn.utils.remove_weight_norm"
+        "parameter first, with torch.nn.utils.parametrize.remove_parametrizations, "
+        "torch.nn.utils.remove_weight_norm or, after torch's own pruning, "
+        "torch.nn.utils.prune.remove"
     )

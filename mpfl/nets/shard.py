@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
+
+from mpfl.types import MPFLError
 
 
 @dataclass(frozen=True)
@@ -13,11 +16,43 @@ class Shard:
     """One party's data: uint8 images ``[n, channels, height, width]``, int64 labels ``[n]``.
 
     ``validation`` is what the party holds out to choose an epoch by; it is never trained on.
+    Raises :class:`~mpfl.types.MPFLError` for tensors of another form.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     validation: Shard | None = None
+
+    def __post_init__(self) -> None:
+        for what, value, kind, form in (
+            ("images", self.images, torch.uint8, "[n, channels, height, width]"),
+            ("labels", self.labels, torch.int64, "[n]"),
+        ):
+            if not isinstance(value, torch.Tensor):
+                raise MPFLError(f"{what} are a {type(value).__name__}; give a torch tensor")
+            if value.dtype != kind or value.dim() != form.count(",") + 1:
+                given = f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+                raise MPFLError(
+                    f"{what} are {given}; give {str(kind).removeprefix('torch.')} {form}"
+                )
+        if len(self.images) != len(self.labels):
+            raise MPFLError(
+                f"{len(self.images)} images have {len(self.labels)} labels; give one label an image"
+            )
+
+    def require_classes(self, outputs: int) -> None:
+        """Refuse labels that are not among the ``outputs`` of a network."""
+        least, largest = self._labels_from_to
+        if least < 0 or largest >= outputs:
+            raise MPFLError(
+                f"labels go from {least} to {largest}, but the network tells {outputs} classes "
+                f"apart; number them 0..{outputs - 1}, or give it more outputs"
+            )
+
+    @cached_property
+    def _labels_from_to(self) -> tuple[int, int]:
+        """The lowest and the highest label: looked up once, as that makes a GPU wait."""
+        return int(self.labels.min()), int(self.labels.max())
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -46,6 +46,8 @@ def load_weights(module: nn.Module, weights: Weights) -> None:
     if set(state) != set(weights):
         raise MPFLError("weights are of another model: their tensors have other names")
     for name, tensor in state.items():
+        if weights[name].dtype.kind in "biu":
+            raise MPFLError(f"weights {name!r} are {weights[name].dtype}; give floats")
         if tensor.shape != weights[name].shape:
             raise MPFLError(
                 f"weights are of another model: {name!r} is {list(weights[name].shape)}, "

@@ -17,6 +17,7 @@ from jaxtyping import Bool
 from torch import nn
 
 from mpfl import masks
+from mpfl.data.dataset import check_statistics
 from mpfl.filters import Layout, apply, cut, expand
 from mpfl.nets import start
 from mpfl.nets.augment import crop_and_mirror, shift_and_mirror
@@ -27,6 +28,7 @@ from mpfl.nets.held import held_tensors, hold
 from mpfl.nets.narrow_norm import mend_narrow_norms
 from mpfl.nets.pixels import centre, normalised
 from mpfl.nets.pointwise import mend_strided_pointwise
+from mpfl.nets.reading import failed, logits_of, reading, require_channels
 from mpfl.nets.repeated import mend_repeated_pixels
 from mpfl.nets.settings import Precision, Settings, View
 from mpfl.nets.shard import Shard
@@ -65,6 +67,7 @@ class Trainer:
         threads: int = 1,
         view: View = "whole",
     ) -> None:
+        check_statistics("trainer", mean, std, len(mean))
         self.device = device or default_device()
         self._type = torch.float64 if precision == "float64" else torch.float32
         self.module = self._placed(module.to(self._type))
@@ -132,7 +135,8 @@ class Trainer:
 
         A function of its arguments alone: every draw comes from ``rng``. Raises
         :class:`~mpfl.types.MPFLError` for fewer than two images (batch norm needs two), if the
-        loss or a weight is no longer a number, and if there is no validation data to choose by.
+        loss or a weight is no longer a number, if there is no validation data to choose by, and if
+        the network does not read these pictures or has no output for a label.
         """
         if len(data) < 2:
             raise MPFLError(
@@ -159,7 +163,8 @@ class Trainer:
             shown = varied if data.validation else self._seen
             judging = partial(self._right, module, judge, shown) if judge else None
             passes = Epochs(epochs, module, judging, best)
-            means = []  # the mean loss of each epoch
+            means: list[float] = []  # the mean loss of each epoch
+            first = None  # the loss before any step
             for epoch in passes:
                 on_epoch(epoch)
                 module.train()  # judging it has set it to evaluation
@@ -169,7 +174,10 @@ class Trainer:
                     optimiser.param_groups[0]["lr"] = settings.rate(step, epochs * len(batches))
                     # 2. The loss of this batch.
                     batch = data.take(places)
-                    loss = self._loss(module, varied(batch.images), batch.labels)
+                    logits = self._logits(module, varied(batch.images))
+                    data.require_classes(logits.shape[1])
+                    loss = nn.functional.cross_entropy(logits, batch.labels.to(self.device))
+                    first = loss.detach() if first is None else first
                     # 3. A step against its gradient; what is pruned stays zero.
                     optimiser.zero_grad()
                     loss.backward()
@@ -178,10 +186,8 @@ class Trainer:
                     losses.append(loss.detach())
                 means.append(torch.stack(losses).mean().item())
                 after_epoch(module)
-            if not math.isfinite(means[-1]):
-                raise MPFLError(
-                    f"the training loss is {means[-1]}; lower the learning rate {settings.lr}"
-                )
+            if first is not None and not math.isfinite(means[-1]):
+                raise failed(weights, first.item(), means[-1], settings.lr)
             trained: Weights = to_numpy(module)
             if wrong := [name for name, each in trained.items() if not np.isfinite(each).all()]:
                 raise MPFLError(
@@ -236,16 +242,15 @@ class Trainer:
     def _right(self, module: nn.Module, data: Shard, shown: _Shown) -> int:
         return int(self.classified(module, data, shown).sum())
 
-    def _loss(self, module: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return nn.functional.cross_entropy(self._logits(module, images), labels.to(self.device))
-
     def _logits(self, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
         """What ``module`` says about pictures, 0 to 255."""
         pixels = images.to(self.device, self._type)
+        require_channels(pixels, self._mean)
         pixels = normalised(pixels, self._mean, self._std, self._size)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
-            return module(pixels).to(self._type)
+        narrow = torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16)
+        with reading(module, pixels), narrow:
+            return logits_of(module(pixels)).to(self._type)
 
     def _mean_gradients(self, module: nn.Module, data: Shard) -> dict[str, np.ndarray]:
         """Mean gradient of the loss over ``data``, with the statistics that evaluation uses."""
@@ -253,7 +258,8 @@ class Trainer:
         module.zero_grad()
         for places in torch.arange(len(data)).split(512):
             batch = data.take(places)
-            loss = self._loss(module, self._seen(batch.images), batch.labels)
+            logits = self._logits(module, self._seen(batch.images))
+            loss = nn.functional.cross_entropy(logits, batch.labels.to(self.device))
             (loss * (len(batch) / len(data))).backward()
         slopes = {}
         for name, parameter in module.named_parameters():

@@ -39,7 +39,7 @@ def check_by_trial(module: nn.Module, layout: Layout, inputs: Inputs | None = No
     _randomise(whole, rng)
     share_walk(whole, module)
     shown = _inputs(layout, inputs, rng)
-    if any(bool(each.isnan().any()) for each in _outputs(whole.eval(), shown, 0)):
+    if any(bool(each.isnan().any()) for each in _answers(whole.eval(), shown)):
         shown = tuple(each.abs() if isinstance(each, torch.Tensor) else each for each in shown)
     small = compact(whole, mask, layout)
     load_weights(whole, apply(as_they_are(whole), mask, layout))
@@ -66,7 +66,7 @@ def _refuse_other_outputs(
     modes: Sequence[bool] = (False, True),
 ) -> None:
     for training in modes:
-        first = _outputs(whole.train(training), shown, 0)
+        first = _answers(whole.train(training), shown)
         try:
             second = _outputs(small.train(training), shown, 0)
         except Exception as error:  # whatever a forward may raise
@@ -166,6 +166,17 @@ def _outputs(module: nn.Module, shown: tuple[Any, ...], seed: int) -> list[torch
         # Batch norm moves in training; the weights, which do not, can be hundreds of megabytes.
         module = copy.deepcopy(module, {id(each): each for each in module.parameters()})
         return tensors_in(module(*shown))
+
+
+def _answers(whole: nn.Module, shown: tuple[Any, ...]) -> list[torch.Tensor]:
+    """What the network itself puts out, in float64 and on the CPU as the trial is."""
+    try:
+        return _outputs(whole, shown, 0)
+    except Exception as error:  # whatever a forward may raise
+        raise MPFLError(
+            f"{type(whole).__name__}: forward fails in float64 on the CPU ({first_line(error)}); "
+            "it may name no precision and no device: take those of its input, or of a weight"
+        ) from error
 
 
 def _near(one: list[torch.Tensor], other: list[torch.Tensor], rounding: float = ROUNDING) -> bool:

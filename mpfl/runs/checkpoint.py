@@ -10,11 +10,12 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
+from mpfl import masks
 from mpfl.algorithm import State
 from mpfl.filters import Layout
 from mpfl.runs.folder import write_atomically
 from mpfl.simulation import Resume, RoundLog
-from mpfl.types import MPFLError
+from mpfl.types import MPFLError, at_least
 
 
 def save_checkpoint(path: Path, log: RoundLog) -> None:
@@ -54,24 +55,48 @@ def _place(array: np.ndarray, held: list[np.ndarray | None]) -> int:
 
 
 def load_checkpoint(path: Path, layout: Layout) -> Resume | None:
-    """Where a phase goes on, or None if it has not begun; raises for a damaged file."""
+    """Where a phase goes on, or None if it has not begun.
+
+    Raises :class:`~mpfl.types.MPFLError` for a file that is damaged, or of another model.
+    """
     if not path.exists():
         return None
     try:
         with safe_open(path, "numpy") as file:
             meta = file.metadata()
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+        resume = _resumed(meta, arrays, layout)
+    except MPFLError as error:
+        raise MPFLError(f"{path}: {error}; start the run again elsewhere") from None
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise MPFLError(f"{path}: damaged ({error}); start the run again elsewhere") from None
+    return resume
+
+
+def _resumed(meta: Mapping[str, str], arrays: Mapping[str, np.ndarray], layout: Layout) -> Resume:
+    """What the file says; raises whatever comes of one that says something else."""
     weights = _under(arrays, "weights/0/")
     memories = [
         {name: arrays[f"weights/{place}/{name}"] for name, place in memory.items()}
         for memory in _memories(meta["memories"], weights)
     ]
     mask = {layer.name: arrays[f"mask/{layer.name}"] for layer in layout.layers}
+    masks.check(mask, layout)
+    for held in (weights, *memories):
+        _check_shapes(held, layout)
+    at_least("round", round_ := int(meta["round"]), 1)
     seed = int(meta["seed"]) if meta["seed"] else None
-    state = State(weights, mask, seed, kept=_under(arrays, "kept/"))
-    return Resume(int(meta["round"]), state, memories)
+    return Resume(round_, State(weights, mask, seed, kept=_under(arrays, "kept/")), memories)
+
+
+def _check_shapes(weights: Mapping[str, np.ndarray], layout: Layout) -> None:
+    """Refuse the weights of another model; of what is carried beside them nothing is known."""
+    for name, array in weights.items():
+        due = tuple(layout.shapes.get(name, array.shape))
+        if array.shape != due:
+            raise MPFLError(
+                f"{name!r} is {list(array.shape)}, but the model has {list(due)}: it is of another"
+            )
 
 
 def _memories(text: str, weights: Mapping[str, np.ndarray]) -> list[dict[str, int]]:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mpfl import masks
 from mpfl.data.catalogue import load
 from mpfl.filters import apply
 from mpfl.nets.cutting import compact, macs
@@ -27,6 +28,7 @@ from mpfl.nets.tensors import float_state, load_weights
 from mpfl.nets.tracing import layout_of
 from mpfl.runs.folder import load_mask, load_tensors, write_atomically
 from mpfl.runs.record import Run, read_run
+from mpfl.runs.whole import require_whole
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError
 
@@ -61,7 +63,7 @@ def export(
     :class:`~mpfl.types.MPFLError` for a run that is not finished or has no such weights, a
     place that cannot be written to, and if the logits differ by more than ``CLOSE``.
     """
-    run = read_run(folder)
+    run = require_whole(read_run(folder))
     there = [kind for kind, name in FILES.items() if (folder / name).is_file()]
     if weights not in there:
         remedy = f"add --weights {there[0]}" if there else "give a run folder that has them"
@@ -98,6 +100,8 @@ def export(
         verify=False,
     )
     mask = load_mask(folder / "mask.safetensors", layout)
+    if masks.counts(mask) != run.summary.get("kept", masks.counts(mask)):
+        raise MPFLError(f"{folder}: mask.safetensors is not that of its summary; run it again")
     load_weights(full, apply(load_tensors(folder / FILES[weights]), mask, layout))
     noise = rng_for(0, "export").integers(0, 256, (64, *shape), np.uint8)
     pictures = np.concatenate([noise, dataset.test_images[:256]])

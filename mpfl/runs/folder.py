@@ -19,8 +19,9 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from mpfl import masks
 from mpfl.filters import Layout
-from mpfl.types import Mask, MPFLError, Weights
+from mpfl.types import Mask, MPFLError, Weights, located
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -44,8 +45,16 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
         raise MPFLError(f"{path.parent}: no {path.name}; is it a finished run folder?") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MPFLError(f"{path}: damaged ({error}); run it again") from None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration in a run folder; raises if it is no table of fields."""
+    config = read_json(path)
+    if not isinstance(config, dict):
+        raise MPFLError(f"{path}: damaged (it holds no fields); run it again")
+    return config
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -64,7 +73,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     for number, text in enumerate(texts, start=1):
         try:
             line = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(texts) and not text.endswith("\n"):
                 break
             raise MPFLError(f"{path}: line {number} is damaged ({error}); run it again") from None
@@ -93,14 +102,23 @@ def save_mask(path: Path, mask: Mask) -> None:
 
 
 def load_mask(path: Path, layout: Layout) -> dict[str, np.ndarray]:
-    """What :func:`save_mask` wrote, its layers in the model's order, which the file loses."""
+    """What :func:`save_mask` wrote, its layers in the model's order, which the file loses.
+
+    Raises :class:`~mpfl.types.MPFLError` for the mask of another model.
+    """
     stored = load_tensors(path)
-    return {layer.name: stored[layer.name] for layer in layout.layers}
+    order = {name: place for place, name in enumerate(layout.sizes)}
+    mask = {name: stored[name] for name in sorted(stored, key=lambda name: order.get(name, -1))}
+    with located(str(path)):
+        masks.check(mask, layout)
+    return mask
 
 
 def load_tensors(path: Path) -> dict[str, np.ndarray]:
     """What :func:`save_weights` or :func:`save_mask` wrote; raises if it is damaged."""
     try:
         return safetensors.numpy.load_file(path)
-    except SafetensorError as error:
+    except FileNotFoundError:
+        raise MPFLError(f"{path}: is not there; run it again") from None
+    except (SafetensorError, OSError) as error:
         raise MPFLError(f"{path}: damaged ({error}); run it again") from None

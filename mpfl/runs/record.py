@@ -76,7 +76,17 @@ def kept_counts(folder: Path, layout: Layout) -> Callable[[int], dict[str, int]]
     ``folder`` is a run folder, or the file that :func:`keep_record` made of one.
     """
     lines = read_run(folder).rounds if folder.is_file() else read_lines(folder / "rounds.jsonl")
-    sizes = layout.sizes
+    try:
+        return _counts_in(lines, folder, layout.sizes)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, MPFLError):
+            raise
+        raise MPFLError(f"match: {folder} is damaged ({error!r}); give another run") from None
+
+
+def _counts_in(
+    lines: Sequence[Mapping[str, Any]], folder: Path, sizes: Mapping[str, int]
+) -> Callable[[int], dict[str, int]]:
     if lines and lines[0]["mask"] is None:
         raise MPFLError(
             f"match: {folder} was recorded without its masks, as they are too large; give the run "
@@ -199,6 +209,12 @@ def read_run(path: Path) -> Run:
         whole = read_json(path)
         if not isinstance(whole, dict) or set(whole) != set(_PARTS):
             raise MPFLError(f"{path}: is no recorded run; python -m mpfl record makes one")
+        if not all(
+            isinstance(whole[part], list)
+            and all(isinstance(line, dict) and "round" in line for line in whole[part])
+            for part in _PARTS[2:]
+        ):
+            raise MPFLError(f"{path}: damaged (its rounds are no list of them); record it again")
         return _run_of(path, *(whole[part] for part in _PARTS))
     if not path.is_dir():
         seen = "" if path.is_absolute() else f", seen from {Path.cwd()}"
@@ -213,11 +229,19 @@ def read_run(path: Path) -> Run:
 
 
 def _run_of(folder: Path, config: Any, summary: Any, rounds: Any, federated: Any) -> Run:
+    if not (isinstance(config, dict) and isinstance(summary, dict)):
+        raise MPFLError(f"{folder}: damaged (it holds no fields, or no results); run it again")
     now = current(config)
+    if missing := [name for name in _FIELDS if name not in now]:
+        raise MPFLError(
+            f"{folder}: damaged (its configuration has no {missing[0]!r}); run it again"
+        )
     names: dict[str, Any] = {key: now[key] for key in ("recipe", "method") if key in summary}
     return Run(folder, now, {**summary, **names}, rounds, federated)
 
 
+_FIELDS = ("recipe", "budget", "method", "seed", "vote")
+"""Without these nobody knows what was run."""
 _PARTS = ("config", "summary", "rounds", "federated")
 
 

@@ -16,12 +16,13 @@ from filelock import FileLock, Timeout
 
 from mpfl.prune import score_layers
 from mpfl.runs.experiment import Experiment, changes, config_of
-from mpfl.runs.folder import read_json, save_mask, write_json
+from mpfl.runs.folder import read_config, read_json, save_mask, write_json
 from mpfl.runs.phases import Elsewhere, Phases
 from mpfl.runs.portable import require_portable
 from mpfl.runs.progress import Display, Watch
 from mpfl.runs.provenance import provenance
 from mpfl.runs.summary import summarise
+from mpfl.runs.whole import require_readable
 from mpfl.runs.workbench import Workbench
 from mpfl.runs.workers import Workers
 from mpfl.seeds import rng_for
@@ -69,6 +70,7 @@ def run(
         # Looked at again: another process may have been here before the lock was ours.
         if _is_finished(folder, config, resume):
             return _finished(folder)
+        require_readable(folder)
         if machines is not None:
             _require_memories(folder, experiment)
         made = provenance(command)  # of the code that runs, not of a later checkout
@@ -140,7 +142,7 @@ def _require_memories(folder: Path, experiment: Experiment) -> None:
 
 
 def _check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
-    there, now = changes(read_json(folder / "config.json")), changes(config)
+    there, now = changes(read_config(folder / "config.json")), changes(config)
     if differ := [key for key in there | now if there.get(key) != now.get(key)]:
         old, new = (str(each.get(differ[0], "the default")) for each in (there, now))
         raise MPFLError(

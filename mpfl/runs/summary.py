@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from mpfl.filters import cut_shapes
 from mpfl.nets.cutting import macs
 from mpfl.runs.experiment import identity
 from mpfl.runs.folder import read_lines
+from mpfl.runs.whole import bytes_in
 from mpfl.runs.workbench import Workbench
 from mpfl.types import Mask
 
@@ -59,7 +60,7 @@ def summarise(
         if told
         else None,
         "seconds": {
-            "mask_rounds": round(_total(rounds, "seconds"), 1),
+            "mask_rounds": round(sum(line["seconds"] for line in rounds), 1),
             "central": None if central is None else central["seconds"],
             "federated": None if federated is None else federated["seconds"],
         },
@@ -79,24 +80,6 @@ def left_by(mask: Mask, bench: Workbench) -> dict[str, Any]:
         "macs": macs(trainer.network(mask), pixels, channels=channels),
         "macs_dense": macs(trainer.module, pixels, channels=channels),
     }
-
-
-def bytes_in(
-    rounds: Sequence[Mapping[str, Any]], final: Sequence[Mapping[str, Any]]
-) -> dict[str, int]:
-    """What the lines of both logs say was sent, by phase."""
-    return {
-        "start": _total(rounds, "start_bytes"),
-        "mask_rounds_down": _total(rounds, "bytes_down"),
-        "mask_rounds_up": _total(rounds, "bytes_up"),
-        "final_start": _total(final, "start_bytes"),
-        "final_down": _total(final, "bytes_down"),
-        "final_up": _total(final, "bytes_up"),
-    }
-
-
-def _total(lines: Sequence[Mapping[str, Any]], key: str) -> Any:
-    return sum(line[key] for line in lines)
 
 
 def _numbers_in(shapes: Mapping[str, tuple[int, ...]]) -> int:

@@ -19,6 +19,8 @@ from mpfl.filters import Layout, apply
 from mpfl.granularity import finer
 from mpfl.nets.networks import build
 from mpfl.nets.pixels import IMAGENET, noise_pictures, uncut
+from mpfl.nets.reading import logits_of
+from mpfl.nets.refusals import refuse_other_kinds
 from mpfl.nets.settings import Settings
 from mpfl.nets.start import initial_weights, pretrained_weights
 from mpfl.nets.tensors import load_weights
@@ -87,10 +89,11 @@ class Trainings(Parts):
     def _layout(self, module: torch.nn.Module) -> Layout:
         """Where the units of ``module`` are; refuses it if it cannot read the pictures."""
         e = self.experiment
+        refuse_other_kinds(module)
         pictures = noise_pictures(*self._seen)
         try:
             with torch.no_grad():
-                module.eval()(pictures)
+                answer = module.eval()(pictures)
         except (RuntimeError, ValueError, IndexError) as error:
             channels, _, pixels = self._seen
             raise MPFLError(
@@ -98,6 +101,7 @@ class Trainings(Parts):
                 f"those of {e.dataset!r} have {channels} channels of {pixels} x {pixels} pixels; "
                 "choose another model or data set, or set pixels"
             ) from error
+        logits_of(answer, len(self.dataset.classes))
         own = not isinstance(e.model, str)
         return layout_of(module, e.prunes, inputs=pictures, units=e.units, verify=own)
 
