@@ -14,7 +14,7 @@ from mpfl.nets.placing import FewerHeads, Picked, Placed, UnevenRecurrent
 from mpfl.nets.tensors import tensors_in
 from mpfl.types import MPFLError
 
-WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 """What holds a network as its ``module`` and adds nothing that is to be cut."""
 
 
@@ -52,7 +52,7 @@ def refuse_other_kinds(module: Any) -> None:
             raise MPFLError(f"{where} compiled by torch.jit; give the module it was made of")
         if type(part).__name__ == COMPILED:
             raise MPFLError(f"{where} compiled by torch.compile; give the module it was made of")
-        if isinstance(part, WRAPPERS):
+        if isinstance(part, _WRAPPERS):
             raise MPFLError(f"{where} wrapped in {type(part).__name__}; give its .module")
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
