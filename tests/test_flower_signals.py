@@ -131,6 +131,7 @@ def told_to_end(
         wait_until(lambda: not of_folder(engine), 15)
     finally:
         process.kill()
+        process.wait()
     return status, out.with_name("said").read_text()
 
 
@@ -224,14 +225,15 @@ def test_a_run_whose_parts_are_killed_goes_on_by_itself(part: str, tmp_path: Pat
     short = ["--set", "rounds=3", "--set", "federated_rounds=1", "--set", "central_epochs=0"]
     process = begin(kind, out, *short, "--restart", "1")
     try:
-        wait_until((out / "rounds.jsonl").exists, 200)
+        wait_until((out / "rounds.jsonl").exists, 400)
         before = (out / "rounds.jsonl").read_text().splitlines()[0]
         for pid in of_folder(engine):
             if PARTS[part] in command(pid):
                 os.kill(pid, signal.SIGKILL)
-        assert process.wait(400) == 0
+        assert process.wait(600) == 0
     finally:
         process.kill()
+        process.wait()
     said = (tmp_path / "said").read_text()
     assert said.count("starting again from the last closed round (1 of 1)") == 1
     lines = (out / "rounds.jsonl").read_text().splitlines()
