@@ -91,7 +91,7 @@ pytest: install  ## the tests alone (those of the book look at what `make book` 
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist worksteal -m "not endurance"
 
 test-slow: install  ## the tests that kill and freeze processes of a deployment (minutes)
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -m endurance tests/test_flower_endurance.py tests/test_flower_signals.py
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "endurance and not overnight" tests/test_flower_endurance.py tests/test_flower_signals.py
 
 # ---- Work
 

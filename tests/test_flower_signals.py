@@ -218,7 +218,11 @@ PARTS = {
 
 
 @pytest.mark.endurance
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize(
+    "part",
+    # The engine takes its time to notice the others.
+    [p if p == "the server" else pytest.param(p, marks=pytest.mark.overnight) for p in PARTS],
+)
 def test_a_run_whose_parts_are_killed_goes_on_by_itself(part: str, tmp_path: Path) -> None:
     out, engine = tmp_path / "run", tmp_path / "run-engine"
     kind = "simulation" if "simulation" in part else "deployment"
