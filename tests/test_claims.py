@@ -39,12 +39,14 @@ def records(to: Path, table: str, accuracy: dict[str, float], sent: dict[str, in
 
 def write(to: Path, cell: Cell, summary: dict[str, Any], *accuracies: Sequence[float]) -> None:
     """A record; ``accuracies`` of the final rounds, before them those of the mask rounds."""
-    config = {"method": cell.experiment.method.name, "epochs": cell.experiment.epochs}
+    config = {"recipe": cell.recipe, "budget": cell.budget, "seed": cell.seed}
+    config |= {"method": cell.experiment.method.name, "vote": "most_votes(k=None)"}
+    config |= {"epochs": cell.experiment.epochs}
     *rounds, federated = [
         [
             {"start_bytes": 0, "bytes_down": 1, "bytes_up": 1, "seconds": 1, "sparsity": 0.8}
-            | {"accuracy": each}
-            for each in phase
+            | {"round": number, "accuracy": each}
+            for number, each in enumerate(phase, start=1)
         ]
         for phase in accuracies
     ]

@@ -29,7 +29,9 @@ DIGITS = cells_of("digits", "toy")
 
 def write(folder: Path, cell: Cell, central: float | None, federated: float | None = None) -> None:
     summary = {"accuracy_central": central, "accuracy_federated": federated}
-    record = {"config": {}, "summary": summary, "rounds": [], "federated": []}
+    config = {"recipe": cell.recipe, "budget": cell.budget, "seed": cell.seed}
+    config |= {"method": cell.experiment.method.name, "vote": "most_votes(k=None)"}
+    record = {"config": config, "summary": summary, "rounds": [], "federated": []}
     (folder / cell.file).write_text(json.dumps(record))
 
 

@@ -22,7 +22,10 @@ from mpfl.flower.check import findings
 from mpfl.flower.machines import prepare
 from mpfl.types import MPFLError
 
-NOW = datetime.datetime.now(datetime.UTC)
+
+def today() -> datetime.datetime:
+    """Not the moment this file was imported: certificates are made later."""
+    return datetime.datetime.now(datetime.UTC)
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ def serving(keys: Path) -> Iterator[str]:
 
 def test_a_machine_that_is_ready(keys: Path) -> None:
     with serving(keys) as server:
-        found = list(findings(CONFIG, keys, server, NOW))
+        found = list(findings(CONFIG, keys, server, today()))
     assert [each.what for each in found] == [
         "versions", "data", "ca.crt", "clock", "server.crt", "port"
     ]  # fmt: skip
@@ -62,13 +65,13 @@ def test_a_machine_that_is_ready(keys: Path) -> None:
 def test_another_server_is_not_ours(keys: Path, tmp_path: Path) -> None:
     prepare(tmp_path / "others", ["server.example"], 1)
     with serving(tmp_path / "others") as server:
-        *_, port = findings(CONFIG, keys, server, NOW)
+        *_, port = findings(CONFIG, keys, server, today())
     assert not port.good and "certificate" in port.seen
 
 
 @pytest.mark.parametrize("server", ["127.0.0.1:1", "127.0.0.1", ":9092", "a:b", "127.0.0.1:99999"])
 def test_where_nobody_answers_is_said(server: str, keys: Path) -> None:
-    *_, port = findings(CONFIG, keys, server, NOW)
+    *_, port = findings(CONFIG, keys, server, today())
     assert (port.what, port.good) == ("port", False)
 
 
@@ -77,13 +80,13 @@ def test_where_nobody_answers_is_said(server: str, keys: Path) -> None:
     [(340, {"ca.crt", "server.crt"}), (400, {"ca.crt", "server.crt"}), (-1, {"clock"})],
 )
 def test_the_time_of_the_certificates(days: int, bad: set[str], keys: Path) -> None:
-    found = findings(CONFIG, keys, None, NOW + datetime.timedelta(days=days))
+    found = findings(CONFIG, keys, None, today() + datetime.timedelta(days=days))
     assert {each.what for each in found if not each.good} == bad
 
 
 def test_what_cannot_be_read_is_named(keys: Path) -> None:
     (keys / "ca.crt").write_text("no certificate")
-    bad = [each for each in findings(CONFIG, keys, None, NOW) if not each.good]
+    bad = [each for each in findings(CONFIG, keys, None, today()) if not each.good]
     assert [each.what for each in bad] == ["ca.crt"] and str(keys / "ca.crt") in bad[0].seen
 
 

@@ -189,8 +189,15 @@ def test_nothing_is_left_of_a_run(kind: str, how: str, tmp_path: Path) -> None:
         assert status in (128 + signals[0], -signal.SIGKILL)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("after", [0.4, 1.0, 2.5])
+@pytest.mark.endurance
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param(0.4, marks=pytest.mark.overnight),
+        1.0,
+        pytest.param(2.5, marks=pytest.mark.overnight),
+    ],
+)
 def test_a_run_that_begins_ends_in_one_line(after: float, tmp_path: Path) -> None:
     """Before the engine is there: from within whatever is being imported."""
     process = begin("deployment", tmp_path / "run")

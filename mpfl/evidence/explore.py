@@ -268,9 +268,11 @@ def directions_table(budget: str) -> Iterator[Cell]:
 
 def bad_directions_table(budget: str) -> Iterator[Cell]:
     """The same from the trained start, with nodes that pretend another training than they had."""
+    nodes = recipe(CIFAR10, budget).nodes
+    tenths = {"inverted_update()": (1, 3, 5), "scaled_update(100.0)": (1,)}
     for seed in FIVE:
-        for fault, counts in {"inverted_update()": (1, 3, 5), "scaled_update(100.0)": (1,)}.items():
-            for bad in counts:
+        for fault, counts in tenths.items():
+            for bad in dict.fromkeys(math.ceil(count * nodes / 10) for count in counts):
                 for name, finish in _FINISHES.items():
                     spoilt = (f"federated_fault={fault}", f"noisy_nodes={bad}")
                     changes = (*_BY_TAYLOR, *BY_DIRECTIONS, *finish, *spoilt)
