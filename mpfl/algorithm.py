@@ -1,4 +1,4 @@
-"""The seam: an algorithm is six pure functions, cut where the wire is.
+"""The seam: an algorithm is six pure functions, cut where the wire is; some have a seventh.
 
 The same object runs in the simulation and between real machines. Only ``bytes`` cross,
 so every size that mpfl reports is the length of a message.

@@ -28,6 +28,7 @@ from mpfl.types import (
     Answer,
     BehindError,
     Mask,
+    MPFLError,
     Reply,
     Weights,
     carried_in,
@@ -256,6 +257,11 @@ def caught_up(
     else:
         signs, _ = wire.decode_signs(
             message, them.numbers, layout, round_, mask=them.mask, rounds=None
+        )
+    if done > round_:
+        raise MPFLError(
+            f"this node took part in round {done}, but the message is of round {round_}; was it "
+            "held up?"
         )
     first = round_ - len(signs)  # the first round whose directions are here
     if (known := max(done, 1)) < first:

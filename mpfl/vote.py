@@ -98,14 +98,18 @@ class LayerRule(Rule):
         return {name: self(tally) for name, tally in tallies.items()}
 
 
+def _said(value: Any) -> str:
+    return f"{value:g}" if is_number(value) else repr(value)
+
+
 def _check_tau(rule: str, tau: float) -> None:
     if not (is_number(tau) and 0 < tau <= 1):
-        raise MPFLError(f"vote rule {rule}: tau is {tau!r}, but must be above 0 and at most 1")
+        raise MPFLError(f"vote rule {rule}: tau is {_said(tau)}, but must be above 0 and at most 1")
 
 
 def _check_within(rule: str, field: str, value: float | None) -> None:
     if value is not None and not (is_number(value) and 0 <= value <= 1):
-        raise MPFLError(f"vote rule {rule}: {field} is {value!r}, but must be within 0-1")
+        raise MPFLError(f"vote rule {rule}: {field} is {_said(value)}, but must be within 0-1")
 
 
 @dataclass(frozen=True)

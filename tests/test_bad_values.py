@@ -131,6 +131,12 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "images below 0": (lambda: ledger.bill("mpfl", PLAN, [-5, 5]), "hold -5; give whole numbers"),
     "half an image": (lambda: ledger.bill("mpfl", PLAN, [1.5]), "hold 1.5; give whole numbers"),
+    "no round with statistics": (
+        lambda: ledger.bill(
+            "mpfl", PLAN, [10], final_rounds=1, voted=[next(iter(PLAN.layout.shapes))], every=0
+        ),
+        "every is 0; give at least 1",
+    ),
     "half a final round": (
         lambda: ledger.bill("mpfl", PLAN, [10], final_rounds=1.5),
         "hold 1.5; give whole numbers",

@@ -530,7 +530,7 @@ def test_a_match_is_set_and_unset():
         ("vote=share(tau=x)", "arguments must be plain numbers"),
         ("vote=share(*[0.5])", "arguments must be plain numbers"),
         ("vote=share('a')", "share: 'a' is not float"),
-        ("vote=share(2)", "tau is 2.0, but must be above 0 and at most 1"),
+        ("vote=share(2)", "tau is 2, but must be above 0 and at most 1"),
         ("vote=share(0.5, 1)", "share: too many positional arguments"),
         ("vote=share(k=1)", "share: got an unexpected keyword argument 'k'"),
         ("vote=share(**{'tau': 1})", "share: got an unexpected keyword argument"),

@@ -120,6 +120,15 @@ FINISHED: dict[str, tuple[Damage, str]] = {
 }
 
 
+def refusal(words: str, says: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """What the command says on standard error, in one line and nowhere else; it ends with 2."""
+    assert main(words.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and re.fullmatch(r"mpfl: [^\n]+\n", err), err
+    assert re.search(says, err), err
+    return err
+
+
 @pytest.mark.parametrize("kind", FINISHED)
 def test_a_damaged_run_is_neither_compared_nor_kept_nor_exported(
     kind: str,
@@ -133,10 +142,7 @@ def test_a_damaged_run_is_neither_compared_nor_kept_nor_exported(
     shutil.copytree(finished, "run")
     damage(Path("run"))
     for words in ("compare run", "record run --to kept", "export run --onnx new.onnx"):
-        assert main(words.split()) == 2
-        out, err = capsys.readouterr()
-        assert out == "" and re.fullmatch(r"mpfl: run[^\n]+\n", err), err
-        assert re.search(says, err), err
+        assert refusal(words, says, capsys).startswith("mpfl: run")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
@@ -178,10 +184,7 @@ def test_damaged_weights_are_not_exported(
     monkeypatch.chdir(tmp_path)
     shutil.copytree(finished, "run")
     damage(Path("run"))
-    assert main(["export", "run", "--onnx", "new.onnx"]) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and re.fullmatch(r"mpfl: [^\n]+\n", err), err
-    assert re.search(says, err), err
+    refusal("export run --onnx new.onnx", says, capsys)
     assert not Path("new.onnx").exists()
 
 

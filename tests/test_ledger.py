@@ -241,7 +241,7 @@ def test_the_published_networks_are_billed_without_making_their_weights(model, c
         ({"way": "lth"}, "(there are mpfl, lottery, w0-norms, iterated-norms, "),
         ({"w0": "pickle"}, "no w0 'pickle'; did you mean 'seed'? (there are seed, weights)"),
         ({"samples": []}, "samples names no node; give the number of images of each"),
-        ({"final_rounds": -1}, "final_rounds hold -1; give whole numbers"),
+        ({"final_rounds": -1}, "final_rounds is -1; give at least 0"),
         (
             {"plan": dataclasses.replace(WIDE, quota=over_network())},
             "quota: the votes say how many filters each layer keeps",

@@ -202,6 +202,15 @@ def test_a_node_that_is_asked_twice_answers_the_same():
     assert all(np.array_equal(again[n], logs[-1].state.weights[n]) for n in VOTED)
 
 
+def test_a_message_of_a_round_that_is_over_is_refused():
+    """Its directions lead to weights that this node has left behind."""
+    algorithm = method()
+    logs = logs_of(algorithm, rounds=3)
+    early = algorithm.broadcast(logs[0].state, 2)
+    with pytest.raises(MPFLError, match="took part in round 3, but the message is of round 2"):
+        caught_up(logs[-1].memories[0], early, them(), length)
+
+
 def test_a_run_that_goes_on_from_a_file_equals_one_that_was_never_cut_off(tmp_path):
     whole, messages = recorded(method())
     logs = logs_of(whole)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -112,6 +112,16 @@ It is given what training changes step by step, and leaves its arguments as they
 """
 
 
+def _moved(
+    before: Weights, after: Weights, factor: Callable[[tuple[int, ...]], Any]
+) -> dict[str, np.ndarray]:
+    """``before``, moved by what training moved it, times ``factor(shape)``; types stay."""
+    return {
+        name: (before[name] + factor(array.shape) * (array - before[name])).astype(array.dtype)
+        for name, array in after.items()
+    }
+
+
 @dataclass(frozen=True)
 class inverted_update:
     """The node goes as far as its training did, the other way: uphill.
@@ -135,11 +145,7 @@ class random_update:
     """
 
     def __call__(self, before: Weights, after: Weights, rng: Rng) -> dict[str, np.ndarray]:
-        coins = {name: rng.choice([-1, 1], array.shape) for name, array in after.items()}
-        return {
-            name: (before[name] + coins[name] * (array - before[name])).astype(array.dtype)
-            for name, array in after.items()
-        }
+        return _moved(before, after, lambda shape: rng.choice([-1, 1], shape))
 
 
 @dataclass(frozen=True)
@@ -158,10 +164,7 @@ class scaled_update:
             raise MPFLError(f"factor is {self.factor}; give a finite number")
 
     def __call__(self, before: Weights, after: Weights, rng: Rng) -> dict[str, np.ndarray]:
-        return {
-            name: (before[name] + self.factor * (array - before[name])).astype(array.dtype)
-            for name, array in after.items()
-        }
+        return _moved(before, after, lambda shape: self.factor)
 
 
 UPDATE_FAULTS = {fault.__name__: fault for fault in (inverted_update, random_update, scaled_update)}

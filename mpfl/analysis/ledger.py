@@ -90,7 +90,7 @@ def bill(
     Raises :class:`~mpfl.types.MPFLError` for a plan whose counts the votes set
     (``over_network``), and for a mask of other counts than the plan's.
     """
-    _check(way, samples, w0, final_rounds)
+    _check(way, samples, w0, final_rounds, every)
     for name in voted:
         one_of("tensor", name, plan.layout.shapes)
     layout, nodes = plan.layout, len(samples)
@@ -148,8 +148,7 @@ def _sign_votes(
 ) -> tuple[int, int]:
     """Bytes down and up of training by votes on tensors of these shapes."""
     signs = sum(math.prod(shapes[name]) for name in voted)
-    averaged = [n for n in shapes if n not in voted and not n.endswith("num_batches_tracked")]
-    statistics = sum(math.prod(shapes[name]) for name in averaged)
+    statistics = sum(math.prod(shape) for name, shape in shapes.items() if name not in voted)
     due = sum(statistics_due(round_, rounds, every) for round_ in range(1, rounds + 1))
     down, up = _exchange(rounds, wire.signs_length(signs), [wire.signs_length(signs)] * nodes)
     more = wire.signs_length(signs, statistics=statistics) - wire.signs_length(signs)
@@ -206,15 +205,17 @@ def _checked(mask: Mask, expected: Mask, layout: Layout) -> Mask:
     return mask
 
 
-def _check(way: str, samples: Sequence[int], w0: str, final_rounds: int) -> None:
+def _check(way: str, samples: Sequence[int], w0: str, final_rounds: int, every: int) -> None:
     one_of("way", way, get_args(Way))
     if not samples:
         raise MPFLError("samples names no node; give the number of images of each")
     for value in (*samples, final_rounds):
-        if not isinstance(value, int | np.integer) or value < 0:
+        if not isinstance(value, int | np.integer):
             raise MPFLError(
-                f"samples and final_rounds hold {value!r}; give whole numbers of images and of "
-                "rounds, 0 or more"
+                f"samples and final_rounds hold {value!r}; give whole numbers of images and rounds"
             )
+    if min(samples) < 0:
+        raise MPFLError(f"samples hold {min(samples)}; give whole numbers of images, 0 or more")
     one_of("w0", w0, ("seed", "weights"))
     at_least("final_rounds", final_rounds, 0)
+    at_least("every", every, 1)

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from mpfl import wire
 from mpfl.algorithm import Algorithm, LocalTrain
@@ -16,17 +16,16 @@ from mpfl.runs.final_start import Parts
 from mpfl.sign_votes import Directions, decode_directions, sign_votes, statistics_due
 from mpfl.types import Mask, MPFLError, Reply, at_least
 
+Messages: TypeAlias = Mapping[str, Callable[..., Any]]
+"""``start`` and ``join``, where the start of a training reaches the nodes in its own way."""
+
 
 class Finish(ABC):
     """A way to train between the nodes what a mask leaves."""
 
     @abstractmethod
     def algorithm(
-        self,
-        parts: Parts,
-        mask: Mask,
-        local_train: LocalTrain,
-        messages: Mapping[str, Callable[..., Any]],
+        self, parts: Parts, mask: Mask, local_train: LocalTrain, messages: Messages
     ) -> Algorithm:
         """The algorithm; ``messages`` replace how its start reaches the nodes."""
 
@@ -44,11 +43,7 @@ class by_average(Finish):
     """Weights are sent, and averaged: federated averaging (McMahan et al. 2017)."""
 
     def algorithm(
-        self,
-        parts: Parts,
-        mask: Mask,
-        local_train: LocalTrain,
-        messages: Mapping[str, Callable[..., Any]],
+        self, parts: Parts, mask: Mask, local_train: LocalTrain, messages: Messages
     ) -> Algorithm:
         """:func:`~mpfl.baselines.fedavg.fedavg` of the network that ``mask`` leaves."""
         return fedavg(parts.layout, parts.initialise, local_train, mask=mask, **messages)
@@ -88,11 +83,7 @@ class by_sign_votes(Finish):
         return float(f"{self.eta * share:.6g}")
 
     def algorithm(
-        self,
-        parts: Parts,
-        mask: Mask,
-        local_train: LocalTrain,
-        messages: Mapping[str, Callable[..., Any]],
+        self, parts: Parts, mask: Mask, local_train: LocalTrain, messages: Messages
     ) -> Algorithm:
         """:func:`~mpfl.sign_votes.sign_votes` on every weight that training changes."""
         rounds = parts.experiment.federated_rounds
