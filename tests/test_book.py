@@ -125,12 +125,12 @@ def test_colab_and_binder_open_files_that_are_there() -> None:
     places = LAUNCH["places"]
     assert places("", "x") == places("https://example.org/someone/book", "x") == {}
     for repository in ("https://github.com/some-one/mpfl", "https://github.com/some-one/mpfl.git/"):
-        found = places(repository, "03-the-vote")
+        found = places(repository, "the-vote")
         assert found == {
             "Colab": "https://colab.research.google.com/github/some-one/mpfl/blob/notebooks/"
-            "notebooks_ipynb/03-the-vote.ipynb",
+            "notebooks_ipynb/the-vote.ipynb",
             "Binder": "https://mybinder.org/v2/gh/some-one/mpfl/notebooks"
-            "?urlpath=lab/tree/notebooks_ipynb/03-the-vote.ipynb",
+            "?urlpath=lab/tree/notebooks_ipynb/the-vote.ipynb",
         }
 
 

@@ -78,7 +78,7 @@ def test_the_pages_say_what_the_recorded_claims_say():
     root = RECORDED.parent.parent
     page, readme, index = (
         " ".join((root / name).read_text().split())
-        for name in ("notebooks/17-vote-or-lottery.md", "README.md", "book/index.md")
+        for name in ("notebooks/vote-or-lottery.md", "README.md", "book/index.md")
     )
     said = {
         name: f"{each.sample.mean:+.2f} ± {each.sample.half:.2f}" for name, each in decided.items()
