@@ -106,7 +106,7 @@ ARGUMENTS ?=
 flower-simulation: install data/cifar10  ## a run on Flower with virtual nodes, in one place
 	@$(BIN)/python -m mpfl.flower simulation cifar10-vgg11 $(ARGUMENTS)
 
-flower-deployment: install data/cifar10  ## a run on Flower, a process a node, with TLS and keys
+flower-deployment: install data/cifar10  ## a run on Flower, a process per node, with TLS and keys
 	@$(BIN)/python -m mpfl.flower deployment cifar10-vgg11 $(ARGUMENTS)
 
 bench: install data/cifar10  ## measure speed and bytes into benchmarks/results.json (half an hour)

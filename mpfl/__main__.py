@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--resume", action="store_true", help="go on with an unfinished run")
     run.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
     run.add_argument(
-        "--workers", type=int, help="nodes side by side; default: one a core, at toy 1"
+        "--workers", type=int, help="nodes side by side; default: one per core, at toy 1"
     )
 
     commands.add_parser("list", help="recipes, budgets and what may be set")
@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     )
     again.add_argument("what", help="a table or a figure, see: python -m mpfl list; or all")
     again.add_argument("--budget", default="laptop", help="toy, laptop (default) or paper")
-    again.add_argument("--workers", type=int, help="runs side by side; default: one a core")
+    again.add_argument("--workers", type=int, help="runs side by side; default: one per core")
     again.add_argument("--hours", type=float, metavar="H", help="begin no run after so long")
     other = again.add_mutually_exclusive_group()
     other.add_argument("--list", action="store_true", help="only show what is there and what not")

@@ -1,4 +1,4 @@
-"""The node's side of MPFL: train what the consensus left, score, select, send one bit a filter."""
+"""The node's side of MPFL: train what the consensus left, score, select, send a bit per filter."""
 
 from __future__ import annotations
 

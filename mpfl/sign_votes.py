@@ -1,4 +1,4 @@
-"""Training by votes: one bit a weight, up or down, both ways.
+"""Training by votes: one bit per weight, up or down, both ways.
 
 A node trains a few steps from the weights that all hold, and sends for each of them whether it
 grew. The server counts, and sends back what most said. Everybody takes one step of the same length
@@ -39,7 +39,7 @@ ROUND = f"{CARRIED}round"
 """Under what name a node remembers up to which round it has taken all steps."""
 
 MAJORITIES = "majorities"
-"""Under what name the server keeps the last directions, packed, a row a round."""
+"""Under what name the server keeps the last directions, packed, a row per round."""
 
 CATCH_UP = 31
 """How many rounds back directions are kept: a weight takes 32 bits, so further back it is cheaper

@@ -1,7 +1,7 @@
 """The values that travel through mpfl, the one error that a user sees, and who raises it.
 
 A *weights* value maps a tensor's name to its array. A *mask* maps a layer's name to
-one bool a filter, ``True`` = kept. *Scores* map a layer's name to one float a filter.
+one bool per filter, ``True`` = kept. *Scores* map a layer's name to one float per filter.
 """
 
 from __future__ import annotations

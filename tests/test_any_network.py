@@ -30,7 +30,7 @@ NETWORKS = {
     **{f"torchvision: {name}": made for name, made in TORCHVISION.items()},
 }
 THOROUGH = [name for name in NETWORKS if not name.startswith("torchvision")]
-SHARES = {"half": (0.5, 0.5), "one a layer": (0.0, 0.0), "uneven": (0.1, 1.0)}
+SHARES = {"half": (0.5, 0.5), "one per layer": (0.0, 0.0), "uneven": (0.1, 1.0)}
 
 SENSITIVE = {"mpfl: resnet50": 1e-6, "mpfl: mobilenet": 1e-6}
 """Deep, with batch norm: where a mask leaves hardly a channel, and one that hardly varies, the last
@@ -65,7 +65,7 @@ def original(name):
 
 
 def draws(name):
-    """A network, its layout, and masks: half of the units, one a layer, many here and few there."""
+    """A network, its layout, and masks: half of the units, one per layer, many and few."""
     module, layout = original(name)
     for kind, (low, high) in SHARES.items() if name in THOROUGH else [("half", (0.5, 0.5))]:
         rng = rng_for(0, "masks", name, kind)

@@ -359,7 +359,7 @@ def test_progress_in_a_terminal_stays_on_its_lines(monkeypatch):
     with live.LiveProgress("digits") as progress:
         for step in STEPS:
             progress.show(step)
-            time.sleep(0.2)  # it draws ten times a second
+            time.sleep(0.2)  # it draws ten times per second
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
     lines = [line.rstrip() for line in re.split(r"[\r\n]+", shown) if line.strip()]
     assert all(len(line) <= 80 for line in lines)
@@ -369,7 +369,7 @@ def test_progress_in_a_terminal_stays_on_its_lines(monkeypatch):
 
 
 def test_progress_outside_a_terminal_is_a_line_now_and_then(capsys, monkeypatch):
-    clock = iter([100, 100, 110, 140, 140])  # asked once a step, and again where a line is due
+    clock = iter([100, 100, 110, 140, 140])  # asked once per step, and again where a line is due
     monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     with live.LiveProgress("digits") as progress:
         for step in STEPS:

@@ -84,7 +84,7 @@ def pictures(module, name, rng, count=6):
 
 
 def draws(name):
-    """A network and a mask, a few times over: many filters kept, few, and one a layer."""
+    """A network and a mask, a few times over: many filters kept, few, and one per layer."""
     for trial, share in enumerate((0.5,) if name in LARGE else (0.7, 0.3, 0.0)):
         rng = rng_for(trial, "compact", name)
         module = made(name, rng)

@@ -422,7 +422,7 @@ def test_damaged_shards_are_refused(says, small, tmp_path):
 
 def test_a_picture_too_few_is_refused(small, tmp_path):
     source = shards(tmp_path / "shards", leave_out="n02_3.JPEG")
-    with pytest.raises(MPFLError, match="not 4 train pictures a class"):
+    with pytest.raises(MPFLError, match="not 4 train pictures per class"):
         fetch("imagenet100-64", small, source, progress=False)
     assert list(small.iterdir()) == []
 

@@ -220,7 +220,7 @@ BAD_DATA = [
     (IMAGES / 255, LABELS, 10, "before the images are scaled"),
     (IMAGES[0], LABELS[:3], 10, r"not uint8\[n, c, h, w\]"),
     (IMAGES, LABELS[:-1], 10, r"labels are int64\[39\] for 40 images"),
-    (IMAGES, LABELS / 1, 10, "one whole number an image"),
+    (IMAGES, LABELS / 1, 10, "one whole number per image"),
     (IMAGES, LABELS, 9, "9 classes do not do for labels"),
     (IMAGES, LABELS - 1, 10, r"labels \[-1, 0"),
 ]

@@ -89,7 +89,7 @@ def test_iid_by_hand() -> None:
 
 
 def test_iid_mixes_the_classes() -> None:
-    # 250 images of 10 classes at each of 4 nodes: 25 a class, within five deviations (4.1).
+    # 250 images of 10 classes at each of 4 nodes: 25 per class, within five deviations (4.1).
     for part in iid()(np.sort(ten_classes), 4, rng_for(0)):
         counts = np.bincount(np.sort(ten_classes)[part], minlength=10)
         assert (np.abs(counts - 25) <= 21).all()
@@ -134,7 +134,7 @@ def test_dirichlet_draws_which_images_of_a_class_a_node_gets() -> None:
 
 
 def test_dirichlet_favours_no_node() -> None:
-    # One image a class and 4 nodes: rounding alone decides, and each node gets a quarter.
+    # One image per class and 4 nodes: rounding alone decides, and each node gets a quarter.
     labels = np.arange(400)
     sizes = np.array([len(p) for p in dirichlet(alpha=1e6)(labels, 4, rng_for(0))])
     assert (np.abs(sizes - 100) <= 45).all()  # five deviations of a binomial
@@ -164,7 +164,7 @@ def test_more_nodes_than_images_are_refused(method: partition.Partition) -> None
 
 @every_example
 def test_labels_of_another_shape_are_refused(method: partition.Partition) -> None:
-    with pytest.raises(MPFLError, match="give one label an image"):
+    with pytest.raises(MPFLError, match="give one per image"):
         method(np.zeros((8, 10)), 2, rng_for(0))
 
 

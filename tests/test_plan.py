@@ -54,7 +54,7 @@ def test_a_plan_never_keeps_more_than_is_alive():
             lambda: {"schedule": lambda r, rounds: 30.0},
             "round 1 asks for a sparsity of 30.0 after 0.0",
         ),
-        # Six filters stay, but two a layer and all three of conv2 would be eight.
+        # Six filters stay, but two per layer and all three of conv2 would be eight.
         (
             lambda: {"quota": over_network(3)},
             "round 2 keeps 6 filters, but a floor of 3 takes 9",

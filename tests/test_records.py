@@ -113,7 +113,7 @@ def test_json_that_is_missing_or_damaged(tmp_path):
         read_json(tmp_path / "summary.json")
 
 
-# --- a line a round ----------------------------------------------------------------------
+# --- a line per round ----------------------------------------------------------------------
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40))

@@ -78,7 +78,7 @@ def test_select_by_layer_by_hand():
         (7, 1, ["##.", "####", "#"]),
         (5, 1, ["##.", "..##", "#"]),  # 8, 6, 5 and 4, 3: the filter of 7 is gone
         (3, 1, [".#.", "...#", "#"]),  # the floors alone
-        (5, 2, ["##.", "..##", "#"]),  # two a layer, one where there is no more
+        (5, 2, ["##.", "..##", "#"]),  # two per layer, one where there is no more
         (2, 0, [".#.", "....", "#"]),  # without a floor a layer may go
         (99, 1, ["##.", "####", "#"]),
     ],

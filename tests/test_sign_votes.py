@@ -66,7 +66,7 @@ def logs_of(algorithm, rounds=ROUNDS, **how):
 
 
 def test_five_nodes_and_three_weights_by_hand():
-    # A column a weight: four of five say up, two of five say up, nobody does.
+    # A column per weight: four of five say up, two of five say up, nobody does.
     said = np.array([[1, 1, 0], [1, 1, 0], [1, 0, 0], [1, 0, 0], [0, 0, 0]], bool)
     assert majority(said, round_=1).tolist() == [True, False, False]
     # Without the last node two against two stand on the second: up in even rounds at odd places.

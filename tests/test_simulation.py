@@ -116,7 +116,7 @@ def test_every_byte_is_counted():
         assert log.payloads == tuple(sent["up"])
         assert log.bytes_up == sum(sent["up"])
         assert len(sent["down"]) == 1 and log.bytes_down == 3 * sent["down"][0]
-        # A bit a filter, 38 in all, and a frame; fewer once there is less to say.
+        # A bit per filter, 38 in all, and a frame; fewer once there is less to say.
         assert all(size <= 14 + 5 for size in log.payloads)
 
 

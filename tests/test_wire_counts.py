@@ -41,7 +41,7 @@ def test_counts_come_back(case, round_):
     back, said = wire.decode_counts(payload, layout, round_, reference=reference)
     assert equal(back, votes) and said == voters
     assert all(counts.dtype == np.int64 for counts in back.values())
-    # The formula, as a check: ceil(log2(n + 1)) bits a filter alive, behind the voters.
+    # The formula, as a check: ceil(log2(n + 1)) bits per filter alive, behind the voters.
     bits = math.ceil(math.log2(voters + 1)) * sum(masks.counts(reference).values())
     assert len(body_of(payload)) == -(-voters.bit_length() // 7) + math.ceil(bits / 8)
 

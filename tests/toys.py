@@ -188,7 +188,7 @@ def masks_for(layout: Layout) -> st.SearchStrategy[dict[str, np.ndarray]]:
 
 @dataclass(frozen=True)
 class Election:
-    """One layer's masks, one row a node, before anything is added up."""
+    """One layer's masks, one row per node, before anything is added up."""
 
     masks: np.ndarray  # bool [nodes, filters]
     alive: np.ndarray  # bool [filters]

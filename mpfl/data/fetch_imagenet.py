@@ -51,7 +51,7 @@ def fetch_imagenet64(target: Path, source: Path | None, progress: bool) -> None:
         for split, listing, count in zip(("train", "val"), (train, test), TINY_COUNTS, strict=True):
             counts = np.bincount([label for _, label in listing], minlength=len(names))
             if (counts != count).any():
-                raise MPFLError(f"{source}: not {count} {split} pictures a class: get it again")
+                raise MPFLError(f"{source}: not {count} {split} pictures per class: get it again")
         with bar(progress, "decode imagenet100-64", len(train) + len(test)) as tick:
             pack(new, train, test, 64, tick)
         seal(new, "imagenet100-64", names, origin)

@@ -38,7 +38,7 @@ def _check_data(where: str, images: Array, labels: Array, classes: int, least: i
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
         raise MPFLError(
             f"{where}: labels are {labels.dtype}{list(labels.shape)} for {len(images)} images; "
-            "give one whole number an image"
+            "give one whole number per image"
         )
     if classes < least or (labels.size and not 0 <= labels.min() <= labels.max() < classes):
         raise MPFLError(

@@ -1,7 +1,7 @@
 """Run the cells of an evidence table that are missing, side by side, and keep each as it ends.
 
 Killed at any moment and started again it goes on: a finished cell is a file in
-``data/results/``, an unfinished one a run folder that resumes.
+``data/results/``, an unfinished one is a run folder that resumes.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ LAST = 5
 
 @dataclass(frozen=True)
 class Sample:
-    """One figure, measured once a seed."""
+    """One figure, measured once per seed."""
 
     values: tuple[float, ...]
 

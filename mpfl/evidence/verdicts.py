@@ -120,7 +120,7 @@ def epochs_sooner(table: str, one: str, other: str) -> Callable[[Tables], Findin
 
     An accuracy counts from when the network is as small as it gets.
     """
-    resolution = 1.0  # a log has a line an epoch
+    resolution = 1.0  # a log has a line per epoch
 
     def test(tables: Tables) -> Finding:
         rows = tables(table)

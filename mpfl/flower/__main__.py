@@ -26,7 +26,7 @@ def _parser() -> argparse.ArgumentParser:
     kinds = top.add_subparsers(dest="kind", required=True)
     for kind, what in (
         ("simulation", "run with virtual nodes in one place (Ray)"),
-        ("deployment", "run with a process a node, TLS and keys, on this machine"),
+        ("deployment", "run with a process per node, TLS and keys, on this machine"),
     ):
         run = kinds.add_parser(kind, help=what)
         run.add_argument("recipe", nargs="?", default="cifar10-vgg11")

@@ -37,7 +37,7 @@ class Shard:
                 )
         if len(self.images) != len(self.labels):
             raise MPFLError(
-                f"{len(self.images)} images have {len(self.labels)} labels; give one label an image"
+                f"{len(self.images)} images have {len(self.labels)} labels; give one per image"
             )
 
     def require_classes(self, outputs: int) -> None:

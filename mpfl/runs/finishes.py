@@ -59,7 +59,7 @@ class by_average(Finish):
 
 @dataclass(frozen=True)
 class by_sign_votes(Finish):
-    """One bit a weight is sent, both ways: votes on directions (:mod:`mpfl.sign_votes`).
+    """One bit per weight is sent, both ways: votes on directions (:mod:`mpfl.sign_votes`).
 
     The first step is ``eta`` long, and the others fall by a cosine to 0 over all rounds. Running
     statistics are averaged in each ``every``-th round, and in the last.

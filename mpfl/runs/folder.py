@@ -1,7 +1,7 @@
 """A run folder: what it holds, how it is written so that a kill loses nothing, how it is read.
 
 ``config.json``      every field of the experiment
-``rounds.jsonl``     one line a mask round, ``federated.jsonl`` one a final training round
+``rounds.jsonl``     one line per mask round, ``federated.jsonl`` one per round of the final training
 ``summary.json``     the result, written last: a run without it is unfinished
 ``mask.safetensors`` the last consensus; ``model.safetensors`` the final weights
 ``checkpoint-*``     where an unfinished phase goes on
@@ -58,7 +58,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log, one a round; a last line cut off by a kill is left out.
+    """The lines of a log, one per round; a last line cut off by a kill is left out.
 
     Raises :class:`~mpfl.types.MPFLError` for any other line that cannot be read, and for a round
     that is missing: what is counted from the rest would be wrong.
@@ -97,7 +97,7 @@ def save_weights(path: Path, weights: Weights) -> None:
 
 
 def save_mask(path: Path, mask: Mask) -> None:
-    """A mask as a safetensors file, one bool tensor a layer."""
+    """A mask as a safetensors file, one bool tensor per layer."""
     write_atomically(path, safetensors.numpy.save(dict(mask)))
 
 

@@ -1,4 +1,4 @@
-"""A run as evidence: a line a round, read back, and kept as one small file."""
+"""A run as evidence: a line per round, read back, and kept as one small file."""
 
 from __future__ import annotations
 

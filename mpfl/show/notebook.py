@@ -36,7 +36,7 @@ def _cell(value: Any) -> str:
 
 
 def dots(mask: Mask, width: int = 50) -> str:
-    """A mask as text, ``width`` filters a line: ``#`` is a filter that stays, ``.`` one gone."""
+    """A mask as text, ``width`` filters per line: ``#`` is a filter that stays, ``.`` one gone."""
     indent = 2 + max(map(len, mask))
     lines = []
     for name, bits in mask.items():

@@ -22,7 +22,7 @@ def encode_signs(
     mask: Mask,
     statistics: Float32[np.ndarray, " more"] | None = None,
 ) -> bytes:
-    """One direction for each number, ``True`` is up; a row a round, the latest last.
+    """One direction for each number, ``True`` is up; a row per round, the latest last.
 
     >>> from mpfl.filters import Layer
     >>> layout = Layout((Layer("conv", 4, "w", own=("w",)),), shapes={"w": (4, 2)})

@@ -75,7 +75,7 @@ def measured_chances(
 def contamination(rows: Sequence[Mapping[str, Any]], random: float) -> Figure:
     """What faulty nodes do to the consensus under each rule: how far it moves, how much it prunes.
 
-    ``rows`` are ``{rule, fault, faulty, distance, sparsity}``, one a seed; lines are means
+    ``rows`` are ``{rule, fault, faulty, distance, sparsity}``, one per seed; lines are means
     over seeds. Each fault has its look. ``random`` is the distance of two random masks.
     """
     rules = list(dict.fromkeys(row["rule"] for row in rows))

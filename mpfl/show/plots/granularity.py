@@ -14,7 +14,7 @@ from mpfl.show.plots.appearance import legend_below, style
 
 
 def weights_kept(panels: Mapping[str, np.ndarray]) -> Figure:
-    """A conv weight as a grid of kernels, a panel a mask: kept weights dark, pruned ones light.
+    """A conv weight as a grid of kernels, a panel per mask: kept weights dark, pruned ones light.
 
     ``panels[title]`` is ``bool [outputs, inputs, height, width]``; a row of kernels is a filter.
     """
@@ -61,7 +61,7 @@ def accuracy_by_ballot(points: Mapping[str, Sequence[tuple[float, float, str]]])
             )
         for x, bit in sorted({(x, bit) for rows in points.values() for x, _, bit in rows}):
             axes.annotate(bit, (x, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom")
-        axes.set(xscale="log", xlabel="bytes a ballot", ylabel="test accuracy, %")
+        axes.set(xscale="log", xlabel="bytes per ballot", ylabel="test accuracy, %")
         axes.margins(x=0.15)
         legend_below(figure, axes, 3)
     plt.close(figure)

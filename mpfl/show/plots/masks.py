@@ -40,7 +40,7 @@ def shared_by_round(panels: Mapping[str, Mapping[str, np.ndarray]], chance: np.n
 
 
 def among_lotteries(rows: Sequence[tuple[str, Mapping[str, float], Sequence[float]]]) -> Figure:
-    """Accuracies of chosen masks among those of lotteries with the same counts, a line a seed.
+    """Accuracies of chosen masks among those of lotteries with the same counts, a line per seed.
 
     A row is its name, the chosen masks' figures by method, and the lotteries'.
     """
@@ -58,7 +58,9 @@ def among_lotteries(rows: Sequence[tuple[str, Mapping[str, float], Sequence[floa
         axes.set_yticklabels([name for name, _, _ in reversed(rows)])
         axes.grid(axis="y", visible=False)
         handles, labels = axes.get_legend_handles_labels()
-        each = dict(zip(labels, handles, strict=True))  # a label once, though a line a seed has it
+        each = dict(
+            zip(labels, handles, strict=True)
+        )  # once, though a line per seed has it
         figure.legend(
             each.values(), each.keys(), loc="outside lower center", ncols=5, frameon=False
         )
