@@ -30,9 +30,7 @@ def _check(where: str, labels: np.ndarray, nodes: int) -> None:
     if not isinstance(labels, np.ndarray):
         raise MPFLError(f"{where}: labels are a {type(labels).__name__}; give a numpy array")
     if labels.ndim != 1:
-        raise MPFLError(
-            f"{where}: labels have shape {list(labels.shape)}; give one per image"
-        )
+        raise MPFLError(f"{where}: labels have shape {list(labels.shape)}; give one per image")
     if labels.dtype.kind not in "iu":
         raise MPFLError(f"{where}: labels are {labels.dtype}; give whole numbers, one per image")
     if not isinstance(nodes, int | np.integer):

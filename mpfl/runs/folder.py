@@ -1,7 +1,7 @@
 """A run folder: what it holds, how it is written so that a kill loses nothing, how it is read.
 
 ``config.json``      every field of the experiment
-``rounds.jsonl``     one line per mask round, ``federated.jsonl`` one per round of the final training
+``rounds.jsonl``     one line per mask round, ``federated.jsonl`` one per final round
 ``summary.json``     the result, written last: a run without it is unfinished
 ``mask.safetensors`` the last consensus; ``model.safetensors`` the final weights
 ``checkpoint-*``     where an unfinished phase goes on

@@ -10,13 +10,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mpfl.analysis.ledger import Bill, Way
-from mpfl.show.looks import BLUE, LOOKS
+from mpfl.show.looks import BLUE, LOOKS, ORANGE
 from mpfl.show.plots.appearance import style
 from mpfl.show.terminal import size
 
 
 def scaling(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """How the seconds of a run grow: rows ``{axis, value, seconds: [one a run]}``."""
+    """How the seconds of a run grow: rows ``{axis, value, seconds: [one per run]}``."""
     labels = {"nodes": "nodes", "width": "share of full width", "rounds": "rounds"}
     with style():
         figure, panels = plt.subplots(1, 3, figsize=(8.4, 3.0), layout="constrained")
@@ -39,7 +39,7 @@ def scaling(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def traffic(bills: Mapping[str, Mapping[Way, Bill]]) -> Figure:
-    """What each way to learn a model sends, by phase: a panel a network, bytes on a log scale.
+    """What each way to learn a model sends, by phase: a panel per network, bytes on a log scale.
 
     The marks are w0, the method's rounds and the final training; beside them the total.
     """
@@ -79,11 +79,41 @@ def traffic(bills: Mapping[str, Mapping[Way, Bill]]) -> Figure:
     return figure
 
 
+def on_the_wire(exchanges: Mapping[str, tuple[float, float]]) -> Figure:
+    """Of each kind of exchange the payload and all bytes on the wire, on a log scale."""
+    with style():
+        figure, axes = plt.subplots(figsize=(8.0, 0.9 + 0.5 * len(exchanges)), layout="constrained")
+        marks = {"payload": (BLUE, "o"), "on the wire": (ORANGE, "s")}
+        for row, ends in enumerate(exchanges.values()):
+            axes.plot(ends, [row, row], color="#BBBBBB", linewidth=2, zorder=1)
+            for (what, (colour, marker)), count in zip(marks.items(), ends, strict=True):
+                axes.plot(
+                    count,
+                    row,
+                    marker,
+                    color=colour,
+                    markersize=8,
+                    fillstyle=_FILL[what],
+                    markeredgewidth=2,
+                )
+                if row == 0:
+                    where = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center"}
+                    axes.annotate(what, (count, row), size=10, **where)
+        axes.set_yticks(range(len(exchanges)), exchanges)
+        axes.set(xscale="log", xlabel="bytes, both ways", ylim=(len(exchanges) - 0.5, -0.8))
+        axes.grid(visible=False, axis="y")
+    plt.close(figure)
+    return figure
+
+
+# Where the two are equal, one is seen inside the other.
+_FILL: Mapping[str, Any] = {"payload": "full", "on the wire": "none"}
+
 _WAYS: Mapping[Way, str] = {
     "mpfl": "MPFL",
     "lottery": "lottery",
     "w0-norms": "w0 norms",
-    "one-bit": "1 bit a weight",
+    "one-bit": "1 bit per weight",
     "pruning-fl": "pruning-FL",
     "fedavg": "dense FedAvg",
 }

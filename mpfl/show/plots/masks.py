@@ -58,9 +58,7 @@ def among_lotteries(rows: Sequence[tuple[str, Mapping[str, float], Sequence[floa
         axes.set_yticklabels([name for name, _, _ in reversed(rows)])
         axes.grid(axis="y", visible=False)
         handles, labels = axes.get_legend_handles_labels()
-        each = dict(
-            zip(labels, handles, strict=True)
-        )  # once, though a line per seed has it
+        each = dict(zip(labels, handles, strict=True))  # once, though a line per seed has it
         figure.legend(
             each.values(), each.keys(), loc="outside lower center", ncols=5, frameon=False
         )
