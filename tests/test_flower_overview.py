@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("flwr", reason="the engine is not installed")
 
 from filelock import FileLock
+from prometheus_client.parser import text_string_to_metric_families
 from test_flower import FAULTS, served
 
 from mpfl.flower import server
@@ -72,3 +73,33 @@ def test_a_folder_without_a_run_is_refused(
     assert flower(["status", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert said.startswith("mpfl: ") and said.count("\n") == 1 and "no run has begun" in said
+
+
+def test_the_metrics_are_those_of_the_status(tmp_path: Path) -> None:
+    folder, file = tmp_path / "run", tmp_path / "mpfl.prom"
+    grid, context = served(folder)
+    grid.faults[(1, "masks 2")] = FAULTS["cut short"][0]
+    server.serve(grid, context)
+    assert flower(["metrics", str(folder), "--to", str(file)]) == 0
+    read = {
+        (each.name, *(value for key, value in each.labels.items() if key != "run")): each.value
+        for family in text_string_to_metric_families(file.read_text())
+        for each in family.samples
+    }
+    lines = read_lines(folder / "rounds.jsonl")
+    assert read["mpfl_run_finished",] == 1 and read["mpfl_run_running",] == 0
+    assert read["mpfl_rounds_closed", "masks"] == read["mpfl_rounds_due", "masks"] == 2
+    assert read["mpfl_payload_bytes", "up", "masks"] == sum(line["bytes_up"] for line in lines)
+    assert [read["mpfl_node_left_out", node] for node in "012"] == [0, 1, 0]
+    assert 0 < time.time() - read["mpfl_node_last_counted_seconds", "0"] < 600
+    assert [*tmp_path.glob("*.prom*")] == [file]
+
+
+def test_a_file_that_prometheus_does_not_read_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert flower(["metrics", str(tmp_path), "--to", str(tmp_path / "out.txt")]) == 2
+    said = capsys.readouterr().err
+    assert "end in .prom" in said and said.count("\n") == 1
+    assert not (tmp_path / "out.txt").exists()

@@ -52,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--server", metavar="HOST:PORT", help="look whether nodes can reach it")
     status = kinds.add_parser("status", help="how a run is: rounds, nodes, bytes, who is left out")
     status.add_argument("folder", type=Path, help="the run folder")
+    metrics = kinds.add_parser("metrics", help="the same as a file that Prometheus can read")
+    metrics.add_argument("folder", type=Path, help="the run folder")
+    metrics.add_argument("--to", type=Path, required=True, help="the file, such as mpfl.prom")
     keys = kinds.add_parser("keys", help="make certificates and keys for several machines")
     keys.add_argument("folder", type=Path)
     keys.add_argument("--host", action="append", required=True, dest="hosts",
@@ -73,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     _check(options)
                 elif options.kind == "status":
                     _status(options)
+                elif options.kind == "metrics":
+                    _metrics(options)
                 else:
                     _run(options, words)
         except (MPFLError, OSError) as error:
@@ -111,6 +116,14 @@ def _status(options: argparse.Namespace) -> None:
     from mpfl.flower.overview import overview
 
     print("\n".join(overview(options.folder, time.time())))
+
+
+def _metrics(options: argparse.Namespace) -> None:
+    from mpfl.flower.metrics import write_metrics
+
+    if options.to.suffix != ".prom":
+        raise MPFLError(f"{options.to}: Prometheus reads files that end in .prom; name it so")
+    write_metrics(options.folder, options.to)
 
 
 def _run(options: argparse.Namespace, words: Sequence[str]) -> None:

@@ -28,10 +28,9 @@ def overview(folder: Path, now: float) -> list[str]:
 
     Raises :class:`~mpfl.types.MPFLError` if there is no run.
     """
-    if not (folder / "config.json").exists():
-        raise MPFLError(f"{folder}: no run has begun here; give the folder of a run")
+    require_run(folder)
     config, answers = read_json(folder / "config.json"), read_answers(folder)
-    state = _state(folder)
+    state = state_of(folder)
     said = [f"{folder}: {state}"]
     closed = set()
     for name, field, group, words in PHASES:
@@ -55,7 +54,13 @@ def overview(folder: Path, now: float) -> list[str]:
     return said
 
 
-def _state(folder: Path) -> str:
+def require_run(folder: Path) -> None:
+    """Refuse a folder in which no run has begun."""
+    if not (folder / "config.json").exists():
+        raise MPFLError(f"{folder}: no run has begun here; give the folder of a run")
+
+
+def state_of(folder: Path) -> str:
     """Whether it is finished, or somebody is at it."""
     if (folder / LOCK).exists():
         try:
