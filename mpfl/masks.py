@@ -77,7 +77,12 @@ def drawn(layout: Layout, sparsity: float, rng: Rng) -> dict[str, np.ndarray]:
 
 
 def flatten(mask: Mask, layout: Layout) -> np.ndarray:
-    """All bits of a mask in the layout's order, ``[filters]``."""
+    """All bits of a mask in the layout's order, ``[filters]``; raises for other layers."""
+    if mask.keys() != layout.sizes.keys():
+        raise MPFLError(
+            f"layers {list(mask)}, but the model has {list(layout.sizes)}; "
+            "was it made for another model?"
+        )
     return np.concatenate([mask[name] for name in layout.sizes])
 
 
@@ -115,7 +120,9 @@ def sparsity(mask: Mask) -> float:
 
 
 def intersect(first: Mask, second: Mask) -> dict[str, np.ndarray]:
-    """Keep what both masks keep."""
+    """Keep what both masks keep; raises for what are no masks of the same layers."""
+    if counts(first).keys() != counts(second).keys():
+        raise MPFLError(f"masks of layers {list(first)} and {list(second)}; give two of one model")
     return {name: first[name] & second[name] for name in first}
 
 

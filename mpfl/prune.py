@@ -221,7 +221,7 @@ def select(scores: Scores, alive: Mask, keep: Keep) -> dict[str, np.ndarray]:
     must mean the same in all of them (``rms_weight``, ``taylor``, ``bn_scale``); each layer's
     ``floor`` best are safe. Laws: the result lies within ``alive``, and a group holds
     ``min(count, filters alive)``. Raises :class:`~mpfl.types.MPFLError` if a count is below the
-    group's floors.
+    group's floors, or a score is no number.
 
     >>> scores = {"conv1": np.array([1.0, 2.0, 3.0]), "conv2": np.array([7.0, 8.0, 9.0])}
     >>> alive = {name: np.ones(3, bool) for name in scores}
@@ -230,6 +230,9 @@ def select(scores: Scores, alive: Mask, keep: Keep) -> dict[str, np.ndarray]:
     >>> select(scores, alive, Keep({("conv1", "conv2"): 4}))["conv1"]  # one network-wide group
     array([False, False,  True])
     """
+    for name in alive:
+        if np.isnan(scores[name]).any():
+            raise MPFLError(f"layer {name!r} has scores that are NaN; did the training diverge?")
     kept: dict[str, np.ndarray] = {}
     for group, count in keep.counts.items():
         # First the filters that nobody else may push out ...

@@ -50,6 +50,8 @@ class Tally:
         shapes = {getattr(each, "shape", None) for each in arrays}
         if len(shapes) > 1 or None in shapes or self.alive.dtype != bool:
             raise MPFLError("vote: give votes, alive (bool) and norms of one layer, per filter")
+        if np.isnan(self.norms).any():
+            raise MPFLError("vote: norms of w0 that are NaN; is w0 damaged?")
         if not np.isfinite(self.votes).all():
             raise MPFLError("vote: counts that are not finite; were the masks added up rightly?")
         if (self.votes < 0).any() or (self.votes > self.voters * (1 + 1e-9)).any():

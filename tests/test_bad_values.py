@@ -21,6 +21,7 @@ from mpfl.server import masked_pruning
 from mpfl.simulation import simulate
 from mpfl.types import MPFLError, Update
 from mpfl.vote import Tally, most_votes, published_percentile, relaxed, share, weighted
+from mpfl.wire.masks import decode_mask, encode_mask
 
 LAYERS = Layer("a", 4, "a.w", ("a.w",)), Layer("b", 6, "b.w", ("b.w",))
 LAYOUT = Layout(LAYERS, {"a.w": (4, 2), "b.w": (6, 4)})
@@ -56,6 +57,42 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "votes that are no numbers": (
         lambda: tally(votes=np.array([math.nan, 1, 2])),
         "counts that are not finite",
+    ),
+    "norms that are no numbers": (
+        lambda: tally(norms=np.array([math.nan, 1, 2])),
+        "norms of w0 that are NaN",
+    ),
+    "scores that are no numbers": (
+        lambda: prune.select(
+            {"a": np.array([1, math.nan, 2, 3.0])},
+            {"a": np.ones(4, bool)},
+            masks.Keep.by_layer({"a": 2}),
+        ),
+        "layer 'a' has scores that are NaN",
+    ),
+    "a layer too many": (
+        lambda: masks.flatten(WHOLE | {"c": np.ones(2, bool)}, LAYOUT),
+        "was it made for another model",
+    ),
+    "masks of two models": (
+        lambda: masks.intersect(WHOLE, {"a": np.ones(4, bool)}),
+        "give two of one model",
+    ),
+    "whole numbers for masks": (
+        lambda: masks.intersect({"a": np.array([1, 2])}, {"a": np.array([2, 1])}),
+        "mask of layer 'a' is int64",
+    ),
+    "the distance of whole numbers": (
+        lambda: replay.jaccard(np.array([1, 2]), np.array([2, 1])),
+        "Jaccard distance of int64 and int64",
+    ),
+    "a coding in another word": (
+        lambda: encode_mask(WHOLE, LAYOUT, 1, reference=WHOLE, coding="pack"),
+        "no coding 'pack'; did you mean 'packed'",
+    ),
+    "a coding in another word, to read": (
+        lambda: decode_mask(b"", LAYOUT, 1, reference=WHOLE, coding="short"),
+        "no coding 'short'",
     ),
     "votes of another layer": (lambda: tally(alive=np.ones(2, bool)), "of one layer, per filter"),
     "norms of another layer": (lambda: tally(norms=np.ones(2)), "of one layer, per filter"),

@@ -93,8 +93,10 @@ def jaccard(one: Bool[np.ndarray, " filters"], other: Bool[np.ndarray, " filters
     """Jaccard distance: of the filters that either mask keeps, the share that only one keeps.
 
     ``1 - |A and B| / |A or B|``, from 0 (equal) to 1 (nothing in common); 0 if both are
-    empty. It is a metric (Levandowsky & Winter, Nature 234, 1971).
+    empty. It is a metric (Levandowsky & Winter, Nature 234, 1971). Raises for other than bools.
     """
+    if one.dtype != np.bool_ or other.dtype != np.bool_:
+        raise MPFLError(f"Jaccard distance of {one.dtype} and {other.dtype}; give two bool arrays")
     either = int((one | other).sum())
     return float((one ^ other).sum() / either) if either else 0.0
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from mpfl import masks
 from mpfl.filters import Layout
 from mpfl.masks import Keep
-from mpfl.types import Mask, MPFLError
+from mpfl.types import Mask, MPFLError, one_of
 from mpfl.wire import enumerative, frame
 from mpfl.wire.frame import Kind, kind_of, round_of
 from mpfl.wire.range_coder import MOST_EXACT
@@ -94,6 +94,7 @@ def encode_mask(
     >>> len(message), kind_of(message).name  # 2 of 40 filters go: 780 ways, 2 bytes in a frame
     (16, 'KNOWN')
     """
+    one_of("coding", coding, get_args(Coding))
     _check(layout, reference, keep)
     masks.check(mask, layout, within=reference)
     bits = masks.flatten(mask, layout)
@@ -166,6 +167,7 @@ def decode_mask(
     Traceback (most recent call last):
     mpfl.types.MPFLError: payload is of round 1, not 2; is it late or out of turn?
     """
+    one_of("coding", coding, get_args(Coding))
     _check(layout, reference, keep)
     kind = kind_of(payload)
     if coding == "packed" and kind in (Kind.KNOWN, Kind.NESTED):
