@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpfl.analysis.written import LONGEST, NAMES, written_rule
+from mpfl.analysis.written import LONGEST_LINE, FACTS, written_rule
 from mpfl.masks import Keep
 from mpfl.seeds import rng_for
 from mpfl.show.widgets.playable import module
@@ -81,7 +81,10 @@ def test_a_written_rule_keeps(text, kept):
         ("(N > 1) == (N > 2)", 'place 1: a condition stands here, but "==" takes numbers'),
         ("(" * 21, "place 21: this is nested more than 20 deep"),
         ("not " * 21 + "N > 1", "place 81: this is nested more than 20 deep"),
-        ("1" * (LONGEST + 1), f"place {LONGEST + 1}: a rule has at most {LONGEST} characters"),
+        (
+            "1" * (LONGEST_LINE + 1),
+            f"place {LONGEST_LINE + 1}: a rule has at most {LONGEST_LINE} characters",
+        ),
         ("__import__", 'place 1: a name, a number or a bracket must stand here, not "__import__"'),
     ],
 )
@@ -129,7 +132,7 @@ def grown(rng: np.random.Generator, depth: int, condition: bool) -> str:
     if kind == 3:
         return f"({grown(rng, depth - 1, False)})"
     if kind == 4:
-        return pick(rng, (*NAMES, "votes", "norm", "rank", "share", "votes", "norm"))
+        return pick(rng, (*FACTS, "votes", "norm", "rank", "share", "votes", "norm"))
     return pick(rng, ["0", "1", "0.7", ".5", "3", "12.25", "0.1"])
 
 
@@ -192,7 +195,7 @@ def test_the_page_reads_a_written_rule_as_python_does(browser):
 @pytest.mark.browser
 def test_the_page_knows_the_same_names(browser):
     tab = browser.new_page()
-    found = tab.evaluate("(source) => new Function(`${source}; return NAMES`)()",
+    found = tab.evaluate("(source) => new Function(`${source}; return FACTS`)()",
                          module("written.js"))  # fmt: skip
     tab.close()
-    assert found == [*NAMES]
+    assert found == [*FACTS]

@@ -7,7 +7,7 @@ same one. From weak to strong::
     condition   a or b     a and b     not a     a >= b   a > b   a <= b   a < b   a == b   a != b
     number      a + b   a - b     a * b   a / b     -a     ( a )     0.7     a name
 
-The names are those of :data:`NAMES`. Numbers are 64-bit floats; a division by zero is an
+The names are those of :data:`FACTS`. Numbers are 64-bit floats; a division by zero is an
 infinity or no number, and no comparison but ``!=`` holds of no number.
 """
 
@@ -25,7 +25,7 @@ from jaxtyping import Bool
 from mpfl.types import MPFLError
 from mpfl.vote import LayerRule, Tally
 
-NAMES: Mapping[str, str] = {
+FACTS: Mapping[str, str] = {
     "votes": "how many nodes keep the filter",
     "N": "how many nodes voted",
     "share": "votes / N",
@@ -35,7 +35,7 @@ NAMES: Mapping[str, str] = {
     "keep": "how many filters of the layer the schedule asks to keep",
     "filters": "how many filters the layer has",
 }
-LONGEST = 200  # characters
+LONGEST_LINE = 200  # characters
 DEEPEST = 20  # brackets, minus signs and nots inside each other
 
 _TOKEN = re.compile(r"[0-9]+(?:\.[0-9]+)?|\.[0-9]+|[A-Za-z_][A-Za-z_0-9]*|[<>=!]=|[<>()+*/≥≤-]")
@@ -103,8 +103,8 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self.words: list[tuple[int, str]] = []
         self.at = self.depth = 0
-        if len(text) > LONGEST:
-            self.fail(LONGEST + 1, f"a rule has at most {LONGEST} characters")
+        if len(text) > LONGEST_LINE:
+            self.fail(LONGEST_LINE + 1, f"a rule has at most {LONGEST_LINE} characters")
         place = 0
         while place < len(text):
             if text[place] in " \t":
@@ -200,11 +200,11 @@ class _Reader:
             number = float(word)
             self.at += 1
             return _Part(place, False, lambda facts: number)
-        if word in NAMES:
+        if word in FACTS:
             self.at += 1
             return _Part(place, False, lambda facts: facts[word])
         if word and word[0].isalpha() and word not in ("and", "or", "not"):
-            self.fail(place, f'there is no "{word}"; the names are {", ".join(NAMES)}')
+            self.fail(place, f'there is no "{word}"; the names are {", ".join(FACTS)}')
         here = f'not "{word}"' if word else "not the end"
         self.fail(place, f"a name, a number or a bracket must stand here, {here}")
 

@@ -1,5 +1,5 @@
 // The grammar of mpfl/analysis/written.py, read in the same way: same names, same sentences.
-const NAMES = ["votes", "N", "share", "norm", "median", "rank", "keep", "filters"];
+const FACTS = ["votes", "N", "share", "norm", "median", "rank", "keep", "filters"];
 const LONGEST = 200;
 const DEEPEST = 20;
 const TOKEN = /[0-9]+(?:\.[0-9]+)?|\.[0-9]+|[A-Za-z_][A-Za-z_0-9]*|[<>=!]=|[<>()+*/≥≤-]/y;
@@ -78,12 +78,12 @@ function written(text) {
       at += 1;
       return { place, holds: false, value: () => Number(word) };
     }
-    if (NAMES.includes(word)) {
+    if (FACTS.includes(word)) {
       at += 1;
       return { place, holds: false, value: (facts) => facts[word] };
     }
     if (/^[A-Za-z]/.test(word) && !["and", "or", "not"].includes(word)) {
-      fail(place, `there is no "${word}"; the names are ${NAMES.join(", ")}`);
+      fail(place, `there is no "${word}"; the names are ${FACTS.join(", ")}`);
     }
     const here = word ? `not "${word}"` : "not the end";
     return fail(place, `a name, a number or a bracket must stand here, ${here}`);
