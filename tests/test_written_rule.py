@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpfl.analysis.written import LONGEST_LINE, FACTS, written_rule
+from mpfl.analysis.written import FACTS, LONGEST_LINE, written_rule
 from mpfl.masks import Keep
 from mpfl.seeds import rng_for
 from mpfl.show.widgets.playable import module
