@@ -13,9 +13,11 @@ from toys import chain
 from widget_pages import state_in
 
 from mpfl.analysis.ledger import bill
+from mpfl.nets.networks import blueprint, build
 from mpfl.node import Plan
 from mpfl.schedules import geometric
-from mpfl.show.widgets.bytes import BandwidthCalculator, Network, networks
+from mpfl.show.widgets.bytes import OWN, BandwidthCalculator, networks
+from mpfl.show.widgets.network import Network
 from mpfl.show.widgets.playable import module
 from mpfl.types import MPFLError
 
@@ -37,7 +39,7 @@ def test_the_calculator_holds_plain_state_and_escapes_it():
         json.dumps(widget.state())
     )
     assert widget.network == "a <chain>"
-    assert "</script" not in module("bytes.js")
+    assert "</script" not in module("network.js", "ledger.js", "bytes.js")
 
 
 def test_the_calculators_bills_are_the_ledgers():
@@ -54,9 +56,26 @@ def test_the_calculators_bills_are_the_ledgers():
     assert found["lottery"].total == 0
 
 
+def test_the_final_training_may_go_by_votes_on_directions():
+    digits = {"digits": Network(blueprint("digits-cnn", 10), 1438)}
+    widget = BandwidthCalculator(digits, nodes=4, rounds=3, final_rounds=23, final_by="votes")
+    network, samples = widget.chosen(), widget.samples()
+    trained = [name for name, _ in build("digits-cnn", 10).named_parameters()]
+    assert sorted(network.voted) == sorted(trained)
+    plan = Plan(network.layout, geometric(0.15), 3)
+    for way in ("mpfl", "lottery", "pruning-fl"):
+        by_votes = bill(way, plan, samples, final_rounds=23, voted=trained, every=10)
+        assert widget.bills()[way] == by_votes
+        assert by_votes.total < bill(way, plan, samples, final_rounds=23).total
+    for way in ("fedavg", "one-bit"):  # stay what they are
+        assert widget.bills()[way] == bill(way, plan, samples, final_rounds=23)
+
+
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
+        ({"final_by": "signs"}, "final_by is 'signs'; choose one of weights, votes"),
+        ({"network": OWN, "own": "input 3"}, "network, line 1: give at least two layers"),
         ({"network": "none"}, "network is 'none'; choose one of a <chain>, joined"),
         ({"nodes": 0}, "nodes is 0; give 1 to 1000"),
         ({"rounds": 31}, "rounds is 31"),
@@ -76,12 +95,14 @@ def test_the_calculator_refuses(setting, says):
 # Every control at its ends and between; the networks with few filters and with many.
 GRID = [
     {"network": network, "nodes": nodes, "rounds": rounds, "share": share, "coding": coding,
-     "w0": w0, "final_rounds": final}
+     "w0": w0, "final_rounds": final, "final_by": by}
     for network, share in itertools.product([0, 1, 2, 3], [0.01, 0.15, 0.33])
-    for nodes, rounds, coding, w0, final in [
-        (1, 1, "shortest", "seed", 0),
-        (7, 9, "packed", "weights", 1),
-        (13, 30, "shortest", "seed", 50),
+    for nodes, rounds, coding, w0, final, by in [
+        (1, 1, "shortest", "seed", 0, "weights"),
+        (7, 9, "packed", "weights", 1, "weights"),
+        (13, 30, "shortest", "seed", 50, "weights"),
+        (11, 2, "shortest", "weights", 1, "votes"),
+        (2, 3, "shortest", "seed", 27, "votes"),
     ]
 ]  # fmt: skip
 
@@ -93,7 +114,8 @@ def test_the_calculator_counts_as_the_ledger_does(opened):
     names = list(networks())
     controls = {"network": "Network", "nodes": "Nodes", "rounds": "Mask rounds",
                 "share": "Pruned a round", "coding": "A vote is written", "w0": "w0 travels as",
-                "final_rounds": "Final federated rounds"}  # fmt: skip
+                "final_rounds": "Final federated rounds",
+                "final_by": "They train by"}  # fmt: skip
 
     def put(setting: Mapping[str, Any]) -> None:
         for name, value in setting.items():
@@ -119,7 +141,8 @@ def test_the_calculator_counts_as_the_ledger_does(opened):
     assert 0 < refused < len(GRID) / 3
 
     # What is written in the table is what was counted.
-    setting = {"network": names[2], "nodes": 1000, "rounds": 10, "share": 0.0, "w0": "weights"}
+    setting = {"network": names[2], "nodes": 1000, "rounds": 10, "share": 0.0, "w0": "weights",
+               "final_rounds": 50, "final_by": "weights"}  # fmt: skip
     put(setting)
     expected = rows_of_bills(widget)
     assert json.loads(page.set(labelled(setting))["bills"]) == expected
@@ -167,6 +190,55 @@ def test_the_calculator_by_keyboard_and_by_mouse(opened):
 
 
 @pytest.mark.browser
+def test_every_phase_has_a_dot_where_the_axis_says(opened):
+    """Dots lie on the axis that the lines of the decades make, not from some first byte on."""
+    widget = BandwidthCalculator(TOYS, final_rounds=3)
+    page = opened(widget)
+    svg = page.box.locator("svg[role=img]")
+    lines = svg.locator("line").evaluate_all("(all) => all.map((each) => +each.getAttribute('x1'))")
+    labels = svg.locator("line + text").all_text_contents()
+    units = {"B": 1, "kB": 1000, "MB": 10**6}
+    first = int(labels[0].split()[0]) * units[labels[0].split()[1]]
+    step = lines[1] - lines[0]
+    dots = svg.locator("circle").evaluate_all(
+        "(all) => all.map((each) => +each.getAttribute('cx'))"
+    )
+    found = [first * 10 ** ((dot - lines[0]) / step) for dot in dots]
+    expected = []
+    for each in widget.bills().values():
+        w0 = each.start or each.final_start  # a seed, whenever it goes out
+        parts = (w0, each.rounds, each.final - (0 if each.start else w0))
+        expected += [part for part in parts if part]
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert page.box.locator("svg rect").count() == 0
+
+
+@pytest.mark.browser
+def test_the_calculator_bills_a_network_of_the_readers(opened):
+    widget = BandwidthCalculator(TOYS)
+    page = opened(widget)
+    line = "Your network, one line per layer"
+    assert not page.control(line).is_visible()
+    page.set({"Network": OWN})
+    widget.network = OWN
+    for text in (widget.own, "input 1\na 9 5\nb 30 norm\nc 4 3x3", "images 77\ninput 2\nx 16\ny 2"):
+        widget.own = text
+        for by in ("weights", "votes"):
+            widget.final_by = by
+            shown = page.set({line: text, "They train by": by})
+            assert json.loads(shown["bills"]) == rows_of_bills(widget)
+    page.control(line).fill("input 3\nconv1 64 3x3\nconv2 none")
+    said = page.box.locator(".mpfl-said").inner_text()
+    assert said.startswith('Your network cannot be read: line 3: "none" is no number of filters;')
+    assert page.data("bills") == ""
+    page.control(line).press("Control+a")
+    page.tab.keyboard.type("input 3\na 8\nb 2")
+    widget.own = "input 3\na 8\nb 2"
+    assert json.loads(page.data("bills")) == rows_of_bills(widget)
+    assert page.keys_outside() in ([], ["Control"], ["a"], ["Control", "a"])  # a shortcut goes on
+
+
+@pytest.mark.browser
 def test_the_calculator_leaves_as_many_filters_as_the_schedule(opened):
     """At every share and round that the controls reach; powers are not rounded alike everywhere."""
     page = opened(BandwidthCalculator(TOYS))
@@ -178,7 +250,7 @@ def test_the_calculator_leaves_as_many_filters_as_the_schedule(opened):
             return shares.map((share) =>
                 rounds.map((round) => sizes.map((filters) => asked(filters, share, round))));
         }""",
-        [module("bytes.js").replace("export default", "const widget ="), shares, sizes],
+        [module("ledger.js"), shares, sizes],
     )
     for share, rounds in zip(shares, found, strict=True):
         for round_, counts in enumerate(rounds, start=1):

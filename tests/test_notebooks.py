@@ -31,7 +31,7 @@ CORE = (
     "wire.masks", "wire.packed", "wire.counts", "wire.weights", "data.noise", "data.partition",
     "baselines.controls", "baselines.fedavg", "baselines.pruning_fl",
     "analysis.faults", "analysis.ledger", "analysis.privacy", "analysis.relay", "analysis.replay",
-    "analysis.theory",
+    "analysis.theory", "analysis.written",
 )  # fmt: skip
 PLUMBING = {  # but for these, which other modules share and no reader calls
     "masks.check": "the wire's door; notebooks meet what it says",

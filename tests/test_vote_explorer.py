@@ -143,6 +143,31 @@ def test_the_vote_explorer_by_keyboard_and_by_mouse(opened):
     assert page.keys_outside() == []
 
 
+@pytest.mark.browser
+def test_a_square_and_a_bar_say_what_they_are(opened):
+    widget = vote_explorer()
+    page = opened(widget)
+    page.box.locator(".mpfl-map svg").nth(1).focus()
+    for key in ("End", "ArrowLeft"):
+        page.tab.keyboard.press(key)
+    cell = 30 + 22
+    votes = sum(int(bits_of(ballot, VOTED.filters)[cell]) for ballot in widget.ballots["honest"])
+    stays = "stays" if widget.consensus()[cell] else "goes"
+    told = page.box.locator(".mpfl-told").inner_text()
+    assert told.startswith(f"Layer {VOTED.layers[1].name}, filter 22: {votes} of 6 votes; number ")
+    assert told.endswith(f"; {stays}.")
+    # A bar is as high as the square root of its number.
+    counts = np.array([bits_of(ballot, VOTED.filters) for ballot in widget.ballots["honest"]])
+    numbers = np.bincount(counts.sum(axis=0), minlength=7)
+    parts = page.box.locator("svg[role=img][width] > rect").evaluate_all(
+        "(bars) => bars.map((bar) => [bar.getAttribute('x'), Number(bar.getAttribute('height'))])"
+    )
+    heights = {x: sum(high for at, high in parts if at == x) for x, _ in parts}
+    expected = 140 * np.sqrt(numbers[numbers > 0] / numbers.max())
+    assert list(heights.values()) == pytest.approx(expected.tolist())
+    assert page.keys_outside() == []
+
+
 BALLOTS = rows_of("ballots", results=Path(__file__).parent.parent / "data" / "results")
 HONEST = BALLOTS["honest, random w0"].runs
 

@@ -6,110 +6,8 @@ const WAYS = [
   ["fedavg", "dense FedAvg"],
 ];
 const FIELDS = ["start", "mask_rounds_down", "mask_rounds_up", "final_start", "final_down", "final_up"];
-const SETTING = ["network", "nodes", "rounds", "share", "coding", "w0", "final_rounds"];
-
-const product = (numbers) => numbers.reduce((all, each) => all * each, 1);
-
-/** The number of ways to choose k of n things, as a whole number of any size. */
-const chosen = new Map();
-function choose(n, k) {
-  const key = `${n} ${k}`;
-  if (!chosen.has(key)) {
-    let ways = 1n;
-    for (let i = 1n; i <= BigInt(k); i++) ways = (ways * (BigInt(n) - i + 1n)) / i;
-    chosen.set(key, ways);
-  }
-  return chosen.get(key);
-}
-
-/** How many bytes hold one of so many possibilities. */
-function width(possibilities) {
-  const last = possibilities - 1n;
-  return last === 0n ? 0 : Math.ceil(last.toString(16).length / 2);
-}
-
-/** The length of a message with a body of so many bytes: frame, length, body, checksum. */
-function framed(body) {
-  return 13 + Math.ceil(body.toString(2).length / 7) + body;
-}
-
-/** The length of a message of float32 tensors: safetensors, whose header says where each lies. */
-function weightsLength(tensors, samples) {
-  const header = samples === undefined ? [] : [`"__metadata__":{"samples":"${samples}"}`];
-  let end = 0;
-  for (const [name, shape] of tensors) {
-    const offsets = [end, (end += 4 * product(shape))];
-    const told = { dtype: "F32", shape, data_offsets: offsets };
-    header.push(`${JSON.stringify(name)}:${JSON.stringify(told)}`);
-  }
-  const text = `{${header.join(",")}}`;
-  return framed(8 + 8 * Math.ceil(new TextEncoder().encode(text).length / 8) + end);
-}
-
-/** The tensors of the network that is left when every layer keeps its first filters. */
-function cut(tensors, keep) {
-  return tensors.map(([name, shape, own, read, block]) => {
-    const left = [...shape];
-    if (own >= 0) left[0] = keep[own];
-    if (read.length) left[1] = block * Math.max(...read.map((layer) => keep[layer]));
-    return [name, left];
-  });
-}
-
-/** How many of a layer's filters the geometric schedule leaves after a round. */
-function asked(filters, share, round) {
-  const sparsity = Math.min(1 - (1 - share) ** round, 1 - 2 ** -53);
-  return filters - roundedUp(sparsity, filters);
-}
-
-/** What each way sends, by phase: as mpfl.analysis.ledger counts it. */
-function count({ layers, tensors, images }, { nodes, rounds, share, coding, w0, final_rounds }) {
-  const sizes = layers.map(([, filters]) => filters);
-  const packed = Math.ceil(total(sizes) / 8);
-  const keep = [sizes];
-  for (let round = 1; round <= rounds; round++) {
-    keep.push(sizes.map((filters, i) => Math.min(keep[round - 1][i], asked(filters, share, round))));
-    const empty = keep[round].findIndex((left) => left <= 0);
-    if (empty >= 0) return { empty: layers[empty], round };
-  }
-  const masks = [];
-  for (let round = 1; round <= rounds + 1; round++) {
-    const alive = keep[round - 1];
-    // The consensus, for a node that missed every round before: its counts, then its choice.
-    const nested = sizes.map((filters, i) => BigInt(filters + 1) * choose(filters, alive[i]));
-    const down = framed(Math.min(width(nested.reduce((a, b) => a * b)), packed));
-    // A vote: what goes of what is left; how many go is known.
-    const known = () => alive.map((left, i) => choose(left, keep[round][i])).reduce((a, b) => a * b);
-    const up = round > rounds ? 0 : framed(coding === "packed" ? packed : Math.min(width(known()), packed));
-    masks.push({ left: total(alive), down, up });
-  }
-
-  const [each, more] = [Math.floor(images / nodes), images % nodes];
-  const exchange = (times, down, up) =>
-    times ? [nodes * (framed(0) + (times - 1) * down), times * up] : [0, 0];
-  const averaging = (times, shapes) => exchange(times, weightsLength(shapes),
-    (more && more * weightsLength(shapes, each + 1)) + (nodes - more) * weightsLength(shapes, each));
-
-  const start = nodes * (w0 === "seed" ? framed(8) : weightsLength(tensors));
-  const late = final_rounds ? start : 0;
-  const alone = final_rounds || rounds;
-  const small = cut(tensors, keep[rounds]);
-  const bits = framed(Math.ceil(total(tensors.map(([, shape]) => product(shape))) / 8));
-  const final = averaging(final_rounds, small);
-  const after = (message) => (final_rounds ? nodes * message : 0);
-  const votes = ["down", "up"].map((way) => nodes * total(masks.slice(0, rounds).map((of) => of[way])));
-  return {
-    masks,
-    seed: framed(8),
-    bills: {
-      "mpfl": [start, ...votes, after(masks[rounds].down), ...final],
-      "lottery": [0, 0, 0, late, ...final],
-      "one-bit": [0, 0, 0, start, ...exchange(alone, bits, nodes * bits)],
-      "pruning-fl": [start, ...averaging(rounds, tensors), after(weightsLength(small)), ...final],
-      "fedavg": [0, 0, 0, start, ...averaging(alone, tensors)],
-    },
-  };
-}
+const SETTING = ["network", "own", "nodes", "rounds", "share", "coding", "w0", "final_rounds", "final_by"];
+const OWN = "your own";
 
 /** A bill as it is drawn: w0, the rounds, the final training. */
 function phases([start, down, up, begin, late, up_], w0) {
@@ -122,7 +20,14 @@ export default {
   render({ model, el }) {
     const networks = model.get("networks");
     const pick = (name, label, options) => field(model, name, label, choice(options));
-    const network = pick("network", "Network", Object.keys(networks).map((name) => [name, name]));
+    const network = pick("network", "Network", [...Object.keys(networks).map((name) => [name, name]),
+      [OWN, "your own: write it below"]]);
+    const own = field(model, "own", "Your network, one line per layer",
+      h("textarea", { rows: 7, spellcheck: "false", autocapitalize: "off", autocomplete: "off" }));
+    own.box.classList.add("mpfl-lines");
+    own.box.append(h("p", { class: "mpfl-notes" }, "images: how many all nodes hold (optional). input: channels of an image. "
+      + "Then one line per layer: name, filters, weights of a filter per channel that it reads (3x3), norm if a batch norm "
+      + "follows. Each layer reads the one above; the last one is the output and stays whole."));
     const nodes = typed(model, "nodes", "Nodes", 1, 1000);
     const rounds = field(model, "rounds", "Mask rounds", slider(1, 30, 1));
     const share = field(model, "share", "Pruned a round", slider(0, 0.5, 0.01));
@@ -130,9 +35,10 @@ export default {
       ["shortest", "in the fewest bytes"], ["packed", "packed: one bit a filter"]]);
     const w0 = pick("w0", "w0 travels as", [["seed", "its seed"], ["weights", "weights"]]);
     const final = field(model, "final_rounds", "Final federated rounds", slider(0, 50, 1));
+    const by = pick("final_by", "They train by", [["weights", "averages of weights"], ["votes", "votes on directions"]]);
 
     const said = h("p", { class: "mpfl-said", "aria-live": "polite" });
-    const bars = h("svg", { role: "img" });
+    const dots = h("svg", { role: "img" });
     const notes = h("div", { class: "mpfl-notes" });
     const body = h("tbody", {});
     const formula = h("div", {});
@@ -143,40 +49,43 @@ export default {
 
     const breadthNow = breadth(el, () => draw());
 
+    /** A dot for each phase, on a logarithmic axis: every line is ten times the one before. */
     function chart(bills, first, part) {
       const across = breadthNow();
-      const room = 150;
-      const most = Math.max(10, ...WAYS.flatMap(([way]) => phases(bills[way], first).map(([, bytes]) => bytes)));
-      const x = (bytes) => ((across - room) * Math.log10(Math.max(bytes, 1))) / Math.log10(most);
+      const all = WAYS.flatMap(([way]) => phases(bills[way], first).map(([, bytes]) => bytes)).filter(Boolean);
+      const [low, high] = [Math.floor(Math.log10(Math.min(...all))), Math.ceil(Math.log10(Math.max(...all, 10)))];
+      const x = (bytes) => 18 + ((across - 44) * (Math.log10(bytes) - low)) / (high - low || 1);
       const drawn = [];
       let y = 4;
       for (const [way, name] of WAYS) {
         y += 16;
-        const all = `${sized(total(bills[way]))}${way === "fedavg" ? "" : `, ${part(way)}${
-          across < 420 ? "" : " of dense FedAvg"}`}`;
-        drawn.push(h("text", { x: 0, y, class: "mpfl-strong" }, `${name}: ${all}`));
-        y += 5;
+        const of = way === "fedavg" ? "" : `, ${part(way)}${across < 420 ? "" : " of dense FedAvg"}`;
+        drawn.push(h("text", { x: 0, y, class: "mpfl-strong mpfl-over" }, `${name}: ${sized(total(bills[way]))}${of}`));
+        y += 6;
         phases(bills[way], first).forEach(([phase, bytes], kind) => {
           if (!bytes) return;
+          const left = x(bytes) > across / 2;
           drawn.push(
-            h("rect", { x: 0, y, width: Math.max(2, x(bytes)), height: 11, class: `mpfl-phase-${kind}` }),
-            h("text", { x: Math.max(2, x(bytes)) + 5, y: y + 10 }, `${phase} ${sized(bytes)}`));
-          y += 14;
+            h("circle", { cx: x(bytes), cy: y + 6, r: 5, class: `mpfl-phase-${kind}` }),
+            h("text", { x: x(bytes) + (left ? -10 : 10), y: y + 10, class: "mpfl-over",
+              "text-anchor": left ? "end" : "start" }, `${phase} ${sized(bytes)}`));
+          y += 16;
         });
         y += 4;
       }
       const grid = [];
-      for (let power = 0; 10 ** power <= most; power += 3) {
-        const place = x(10 ** power) || 0.5;
-        grid.push(
-          h("line", { x1: place, x2: place, y1: 4, y2: y, class: "mpfl-grid" }),
-          h("text", { x: place, y: y + 13, "text-anchor": power ? "middle" : "start" },
-            `1 ${["B", "kB", "MB", "GB", "TB"][power / 3]}`));
+      for (let power = low; power <= high; power++) {
+        const place = x(10 ** power);
+        const number = `${10 ** (power % 3)} ${["B", "kB", "MB", "GB", "TB", "PB"][Math.floor(power / 3)]}`;
+        grid.push(h("line", { x1: place, x2: place, y1: 4, y2: y, class: "mpfl-decade" }));
+        if (across / (high - low || 1) > 44 || power % 3 === 0) {
+          grid.push(h("text", { x: place, y: y + 13, "text-anchor": "middle" }, number));
+        }
       }
-      bars.setAttribute("viewBox", `0 0 ${across} ${y + 18}`);
-      bars.setAttribute("width", across);
-      bars.replaceChildren(...grid, ...drawn);
-      bars.setAttribute("aria-label", "Bytes by phase, on a logarithmic scale. " + WAYS.map(([way, name]) =>
+      dots.setAttribute("viewBox", `0 0 ${across} ${y + 18}`);
+      dots.setAttribute("width", across);
+      dots.replaceChildren(...grid, ...drawn);
+      dots.setAttribute("aria-label", "Bytes by phase, on a logarithmic scale. " + WAYS.map(([way, name]) =>
         `${name}: ` + phases(bills[way], first).filter(([, bytes]) => bytes)
           .map(([phase, bytes]) => `${phase} ${sized(bytes)}`).join(", ")).join("; "));
     }
@@ -206,7 +115,10 @@ export default {
           h("li", {}, ...sub("c", "r"), ": the consensus, log₂ Π (filters + 1) · C(filters, kept) bits for "
             + "a node that missed all before, or one bit a filter where that is shorter."),
           ...(state.final_rounds ? [h("li", {}, h("i", {}, "m"), " and ", h("i", {}, "m′"),
-            ": the small network down and up, 4 bytes a weight; up it says how many images are behind it. ",
+            state.final_by === "votes"
+            ? `: a direction for each weight of the small network, one bit; up, each ${EVERY}th round and the last `
+              + "one bring the statistics of batch norm, 4 bytes each. "
+            : ": the small network down and up, 4 bytes a weight; up it says how many images are behind it. ",
             h("i", {}, "e"), ` = ${framed(0)}: go on from what you have.`)] : []),
           h("li", {}, "Every message has a frame of 14 bytes, 15 from 128 bytes on and so forth.")));
       rows.replaceChildren(...found.masks.slice(0, state.rounds).map((mask, i) =>
@@ -216,23 +128,33 @@ export default {
 
     function draw() {
       const state = Object.fromEntries(SETTING.map((name) => [name, model.get(name)]));
-      const found = count(networks[state.network], state);
       rounds.shown.value = String(state.rounds);
       share.shown.value = percent(state.share, 0);
       final.shown.value = String(state.final_rounds);
-      results.hidden = "empty" in found;
+      own.box.hidden = state.network !== OWN;
+      const fail = (what, why) => {
+        el.dataset.bills = "";
+        results.hidden = true;
+        said.replaceChildren(h("strong", {}, what), why);
+      };
+      let network = networks[state.network];
+      try {
+        if (state.network === OWN) network = writtenNetwork(state.own);
+      } catch (error) {
+        if (!(error instanceof NoNetwork)) throw error;
+        return fail("Your network cannot be read: ", `${error.message}.`);
+      }
+      const found = count(network, state);
       if ("empty" in found) {
         const [layer, filters] = found.empty;
-        el.dataset.bills = "";
-        said.replaceChildren(h("strong", {}, "That cannot be done: "),
-          `round ${found.round} would leave layer ${layer} with none of its ${filters} filters. `
-          + "Prune less a round, or for fewer rounds.");
-        return;
+        return fail("That cannot be done: ", `round ${found.round} would leave layer ${layer} with none of its `
+          + `${filters} filters. Prune less a round, or for fewer rounds.`);
       }
+      results.hidden = false;
       const { bills } = found;
       el.dataset.bills = JSON.stringify(bills);
       const first = state.nodes * (state.w0 === "seed" ? found.seed
-        : weightsLength(networks[state.network].tensors));
+        : weightsLength(network.tensors));
       const dense = total(bills.fedavg);
       const part = (way) => {
         const share = total(bills[way]) / dense;
@@ -244,8 +166,11 @@ export default {
           ? `the final training is ${sized(total(bills.mpfl.slice(3)))}.`
           : "and nothing is trained at the end.");
 
-      const joined = networks[state.network].tensors.some(([, , , read]) => read.length > 1);
+      const joined = network.tensors.some(([, , , read]) => read.length > 1);
       notes.replaceChildren(...[
+        state.final_by === "votes" && state.final_rounds && "The final training of MPFL, of the lottery and of "
+          + `pruning-FL goes by votes: one bit a weight both ways, and in each ${EVERY}th round and the last one the `
+          + "statistics of batch norm up. Dense FedAvg and 1 bit a weight stay as they are.",
         !state.final_rounds && "Without final rounds, dense FedAvg and 1 bit a weight are given as many "
           + "rounds as there are mask rounds.",
         joined && state.final_rounds && "A ResNet adds layers up. Here layers that are added up keep the "
@@ -263,7 +188,8 @@ export default {
       explain(state, found);
     }
 
-    results.append(bars, notes,
+    results.append(dots, h("p", { class: "mpfl-notes" }, "Each grey line is ten times the one to its left: "
+      + "two dots that look close may differ several times. Read the numbers."), notes,
       h("details", {}, h("summary", {}, "Every byte as a table"), sideways("Bytes of every way",
         h("table", {}, heads("way", "all", "of dense FedAvg", "w0", "rounds, down", "rounds, up",
           "before the final", "final, down", "final, up"), body))),
@@ -271,7 +197,7 @@ export default {
         h("table", {}, heads("round", "filters before", "consensus", "filters after", "vote"), rows))));
     frame(el, model, "Bandwidth calculator",
       h("div", { class: "mpfl-fields" }, network.box, nodes.box, rounds.box, share.box, coding.box,
-        w0.box, final.box),
+        w0.box, final.box, by.box), own.box,
       said, results);
     for (const name of SETTING) model.on(`change:${name}`, draw);
     draw();

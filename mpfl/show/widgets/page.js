@@ -5,6 +5,7 @@ function still(state) {
   const heard = {};
   const changed = new Set();
   return {
+    still: true,
     get: (name) => state[name],
     set: (name, value) => {
       if (state[name] !== value) {
@@ -112,21 +113,73 @@ function roundedUp(share, count) {
   return Math.ceil(share * count - 1e-9);
 }
 
-/** A map of all filters: a square each, drawn once, to be coloured anew at every change. */
-function squares(layers, el) {
-  const across = el.clientWidth && el.clientWidth < 450 ? 32 : 64;
+/**
+ * A map of all filters: a square each, drawn once, to be coloured anew at every change. A narrow
+ * box has half as many in a line. With `about(layer, i)`, words on a filter, a square that is
+ * pointed at, or reached by the arrow keys, is told of; `tell` tells again after a change.
+ */
+function squares(layers, el, about) {
   const node = h("div", { class: "mpfl-map" });
-  const drawn = layers.map(([name, filters]) => {
-    const cells = Array.from({ length: filters }, (_, i) =>
-      h("rect", { x: 9 * (i % across), y: 9 * Math.floor(i / across), width: 8, height: 8 }));
-    const high = 9 * Math.ceil(filters / across);
+  const told = h("p", { class: "mpfl-told", "aria-live": "polite" }, about ? POINT : "");
+  let at = null;
+  const drawn = layers.map(([name, filters], layer) => {
+    const cells = Array.from({ length: filters }, () => h("rect", { width: 8, height: 8 }));
     const title = h("div", {});
-    node.append(title, h("svg", { viewBox: `0 0 ${9 * across} ${high}`, "aria-hidden": "true" },
-      ...cells));
-    return { name, cells, title };
+    const svg = h("svg", about
+      ? { tabindex: 0, role: "img", "aria-label": `${name}, ${filters} filters; the arrow keys move over them` }
+      : { "aria-hidden": "true" }, ...cells);
+    node.append(title, svg);
+    if (about) listen(svg, cells, layer);
+    return { name, cells, title, svg };
   });
-  return { node, drawn };
+  if (about) node.prepend(told);
+
+  let across = 0;
+  function fit() {
+    const now = el.clientWidth && el.clientWidth < 450 ? 32 : 64;
+    if (now === across) return;
+    across = now;
+    for (const { cells, svg } of drawn) {
+      cells.forEach((cell, i) => {
+        cell.setAttribute("x", 9 * (i % across));
+        cell.setAttribute("y", 9 * Math.floor(i / across));
+      });
+      svg.setAttribute("viewBox", `0 0 ${9 * across} ${9 * Math.ceil(cells.length / across)}`);
+    }
+  }
+  fit();
+  new ResizeObserver(fit).observe(el);
+
+  function listen(svg, cells, layer) {
+    const point = (event) => {
+      const i = cells.indexOf(event.target);
+      if (i >= 0) go(layer, i);
+    };
+    svg.addEventListener("pointermove", point);
+    svg.addEventListener("pointerdown", point);
+    svg.addEventListener("focus", () => at?.[0] !== layer && go(layer, 0));
+    svg.addEventListener("keydown", (event) => {
+      const moves = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -across, ArrowDown: across };
+      const to = event.key === "Home" ? 0 : event.key === "End" ? cells.length - 1
+        : event.key in moves ? (at?.[0] === layer ? at[1] : 0) + moves[event.key] : null;
+      if (to === null) return;
+      event.preventDefault();
+      if (to >= 0 && to < cells.length) go(layer, to);
+    });
+  }
+  function go(layer, i) {
+    if (at) drawn[at[0]].cells[at[1]].removeAttribute("data-at");
+    at = [layer, i];
+    drawn[layer].cells[i].setAttribute("data-at", "");
+    tell();
+  }
+  function tell() {
+    if (at) told.textContent = `Layer ${drawn[at[0]].name}, filter ${at[1]}: ${about(...at)}.`;
+  }
+  return { node, drawn, tell };
 }
+
+const POINT = "Point at a square, or reach it by Tab and the arrow keys, to read about its filter.";
 
 /** A line of a key: a colour and what it stands for. */
 function keyed(look, text) {

@@ -27,9 +27,9 @@ def source(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def module(name: str) -> str:
-    """A widget's ES module: what all of them share, then its own ``render``."""
-    return source("page.js") + source(name)
+def module(*names: str) -> str:
+    """A widget's ES module: what all of them share, what some do, then its own ``render``."""
+    return "".join(map(source, ("page.js", *names)))
 
 
 def stylesheet(own: str | None = None) -> str:

@@ -1,50 +1,3 @@
-const RULES = [
-  ["most_votes", "the most-voted, as many as asked"],
-  ["share", "a share of the votes (tau)"],
-  ["relaxed", "relaxed: the lowest tau that removes enough"],
-  ["published_threshold", "published: dynamic threshold"],
-  ["published_percentile", "published: percentile"],
-];
-
-/** For every filter of a layer, whether it stays: as mpfl.vote decides it. */
-function decide(rule, votes, nodes, keep, ranks, weights, tau, p) {
-  const size = votes.length;
-  const share = Array.from(votes, (count) => count / nodes);
-  const at = (threshold) => share.map((each) => each >= threshold);
-  const gone = (kept) => kept.filter((bit) => !bit).length;
-  const best = (count) => {
-    const order = [...share.keys()].sort((a, b) => share[b] - share[a] || ranks[a] - ranks[b]);
-    const kept = new Array(size).fill(false);
-    for (const i of order.slice(0, count)) kept[i] = true;
-    return kept;
-  };
-  let kept;
-  if (rule === "most_votes") {
-    kept = best(keep);
-  } else if (rule === "share") {
-    kept = at(tau);
-  } else if (rule === "relaxed") {
-    const levels = [...new Set(share.filter((each) => each > 0))].sort((a, b) => a - b);
-    for (const level of [0, ...levels, 1]) {
-      kept = at(level);
-      if (gone(kept) >= size - keep) break;
-    }
-  } else if (rule === "published_threshold") {
-    kept = at(1);
-    if (gone(kept) / size < 1 - keep / size - 1e-12) kept = at(1 / nodes);
-  } else {
-    const every = nodes * size * weights;
-    const zeros = every - votes.reduce((sum, count) => sum + count, 0) * weights;
-    const place = (every - 1) * ((100 * p) / 100);
-    const before = Math.floor(place);
-    const step = place - before;
-    const between = step < 0.5 ? step : 1 - (1 - step);
-    if (before !== zeros - 1 || zeros === every) kept = at(before >= zeros ? 1 : 0);
-    else kept = at(between);
-  }
-  return kept.some(Boolean) ? kept : best(1); // an empty layer computes nothing
-}
-
 /** The consensus of the whole network, its votes, and what the honest nodes would have made. */
 function consensus(state) {
   const { layers, ballots, ranks, rule, tau, percentile, sparsity, bad, faulty } = state;
@@ -53,12 +6,12 @@ function consensus(state) {
     const cast = ballots.honest.map((own, node) => (node < count ? ballots[bad][node] : own));
     let start = 0;
     return layers.map(([, size, weights]) => {
-      const votes = new Array(size).fill(0);
-      for (const ballot of cast) for (let i = 0; i < size; i++) votes[i] += ballot[start + i];
+      const votes = counted(cast, start, size);
       const keep = Math.max(1, size - roundedUp(sparsity, size));
       const ours = ranks.slice(start, start + size);
       start += size;
-      return { votes, kept: decide(rule, votes, nodes, keep, ours, weights, tau, percentile) };
+      const layer = { votes, nodes, keep, ranks: ours, weights };
+      return { votes, ranks: ours, kept: decide(rule, layer, { tau, percentile }) };
     });
   };
   return { nodes, now: made(faulty), clean: made(0) };
@@ -94,19 +47,25 @@ export default {
       choice([["", "all layers"], ...layers.map(([name]) => [name, name])]));
 
     const said = h("p", { class: "mpfl-said", "aria-live": "polite" });
-    const histogram = h("svg", { role: "img" });
+    const bars = h("svg", { role: "img" });
     const breadthNow = breadth(el, () => draw());
     const body = h("tbody", {});
-    const map = squares(layers, el);
+    const map = squares(layers, el, (layer, i) => {
+      const { votes, ranks: places, kept } = shown.now[layer];
+      const was = shown.clean[layer].kept[i];
+      return `${votes[i]} of ${nodes} votes; number ${places[i] + 1} of ${votes.length} by its size in w0; `
+        + (kept[i] ? "stays" : "goes") + (kept[i] === was ? "" : " because of the bad nodes");
+    });
 
     let before = null;
+    let shown = null;
 
     function draw() {
       const state = { layers, ballots, ranks };
       for (const name of ["rule", "tau", "percentile", "sparsity", "bad", "faulty", "layer"]) {
         state[name] = model.get(name);
       }
-      const { now, clean } = consensus(state);
+      const { now, clean } = (shown = consensus(state));
       const flat = now.flatMap((layer) => layer.kept);
       const flatClean = clean.flatMap((layer) => layer.kept);
       const kept = flat.filter(Boolean).length;
@@ -169,34 +128,14 @@ export default {
       for (const layer of chosen) {
         layer.votes.forEach((count, i) => (layer.kept[i] ? stay : go)[count]++);
       }
-      const top = Math.max(...stay.map((count, i) => count + go[i]), 1);
-      const across = breadthNow();
-      const step = (across - 8) / (nodes + 1);
-      const bars = [];
-      for (let count = 0; count <= nodes; count++) {
-        const x = 4 + count * step;
-        const [low, high] = [stay[count], go[count]].map((each) => (140 * each) / top);
-        bars.push(
-          h("rect", { x, y: 160 - low, width: step * 0.8, height: low, class: "mpfl-stay" }),
-          h("rect", { x, y: 160 - low - high, width: step * 0.8, height: high, class: "mpfl-go" }),
-          h("text", { x: x + step * 0.4, y: 174, "text-anchor": "middle" }, String(count)),
-          h("text", { x: x + step * 0.4, y: 155 - low - high, "text-anchor": "middle" },
-            stay[count] + go[count] ? String(stay[count] + go[count]) : ""),
-        );
-      }
-      histogram.setAttribute("viewBox", `0 0 ${across} 190`);
-      histogram.setAttribute("width", across);
-      histogram.replaceChildren(...bars,
-        h("line", { x1: 0, x2: across, y1: 160, y2: 160, class: "axis" }),
-        h("text", { x: across / 2, y: 188, "text-anchor": "middle" }, "votes to keep a filter"));
-      histogram.setAttribute("aria-label", stay.map((count, votes) =>
-        `${votes} votes: ${count} stay, ${go[votes]} go`).join("; "));
+      histogram(bars, breadthNow(), [["stay", "stay", stay], ["go", "go", go]]);
+      map.tell();
     }
 
     frame(el, model, "Vote explorer",
       h("div", { class: "mpfl-fields" }, rule.box, tau.box, sparsity.box, percentile.box),
       h("div", { class: "mpfl-fields" }, bad.box, faulty.box, shownLayer.box),
-      said, histogram,
+      said, bars, h("p", { class: "mpfl-notes" }, SCALE),
       h("ul", { class: "mpfl-key" }, keyed("mpfl-stay", "stays"), keyed("mpfl-go", "goes"),
         keyed("mpfl-won", "stays because of bad nodes"), keyed("mpfl-lost", "goes because of them")),
       map.node,

@@ -27,7 +27,7 @@ _FAULTS: Mapping[str, Fault] = {
 }
 
 
-class _at_least_one(LayerQuota):
+class at_least_one(LayerQuota):
     """The same share of every layer, but of a layer too small for that one filter stays."""
 
     def counts(self, layout: Layout, sparsity: float) -> dict[str, int]:
@@ -49,7 +49,7 @@ class VoteExplorer(Playable):
 
     kind = "vote explorer"
     label = "Vote explorer: choose a rule, move the threshold, add bad nodes"
-    _esm = module("vote.js")
+    _esm = module("tally.js", "vote.js")
 
     layers: traitlets.List[Any] = traitlets.List().tag(sync=True)
     ballots = traitlets.Dict().tag(sync=True)
@@ -132,6 +132,6 @@ class VoteExplorer(Playable):
 
     def consensus(self) -> np.ndarray:
         """Which filters stay at the reader's setting, ``bool [filters]``; one a layer at least."""
-        plan = Plan(self._layout, one_shot(self.sparsity), 1, _at_least_one())
+        plan = Plan(self._layout, one_shot(self.sparsity), 1, at_least_one())
         ballots = mixed(self._cast["honest"], self._cast[self.bad], self.faulty)
         return consensus(plan, self.chosen(), ballots, self._norms)
