@@ -32,12 +32,15 @@ def module(name: str) -> str:
     return source("page.js") + source(name)
 
 
-def stylesheet() -> str:
-    """The style of every widget: the colours of the figures by name, then ``page.css``."""
+def stylesheet(own: str | None = None) -> str:
+    """The style of every widget: the colours of the figures by name, then ``page.css``.
+
+    ``own`` is a file of the widget's own that follows.
+    """
     names = ("blue", "sky-blue", "green", "orange", "vermillion")
     colours = {name: getattr(looks, name.upper().replace("-", "_")) for name in names}
     named = " ".join(f"--mpfl-{name}: {colour};" for name, colour in colours.items())
-    return f".mpfl-play {{ {named} }}\n" + source("page.css")
+    return f".mpfl-play {{ {named} }}\n" + source("page.css") + (source(own) if own else "")
 
 
 class Between(NamedTuple):
