@@ -38,7 +38,8 @@ class Finding:
     """What was measured, and the verdict: points of accuracy, per cent of traffic or epochs.
 
     ``holds_from`` is the value from which on the claim would hold, of traffic the share below
-    which it would; in a figure it is a line. ``resolution`` is as in :func:`judged`.
+    which it would; in a figure it is a line. ``resolution`` is as in :func:`judged`. Of traffic
+    ``sample`` is that of all messages, and ``votes`` that of the votes alone.
     """
 
     figure: str
@@ -47,6 +48,7 @@ class Finding:
     holds_from: float
     unit: Literal["points", "per cent", "epochs"] = "points"
     resolution: float = 0.0
+    votes: Sample = Sample(())
 
     @property
     def decided_by(self) -> int | None:
@@ -157,7 +159,7 @@ def _shares(votes: Sample, everything: Sample, limit: float, seeds: int = LEAST_
     if all(within):
         verdict = "reproduced"
     said = f"{votes.mean:.2g} % for the votes, {everything.mean:.2g} % with the final training"
-    return Finding(said, everything, verdict, limit, "per cent")
+    return Finding(said, everything, verdict, limit, "per cent", votes=votes)
 
 
 def traffic_share(limit: float) -> Callable[[Tables], Finding]:

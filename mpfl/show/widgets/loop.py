@@ -133,7 +133,7 @@ class VoteLoop(Playable):
     def consensus(self) -> dict[str, np.ndarray]:
         """What the server makes of the votes that are shown."""
         ballots = [self._mask(text) for text in self.ballots]
-        votes = {name: sum(ballot[name].astype(int) for ballot in ballots) for name in ballots[0]}
+        votes = {name: np.sum([each[name] for each in ballots], axis=0) for name in ballots[0]}
         alive, (_, rule) = self._mask(self.alive), _RULES[self.rule]
         found = decide(self._plan, rule, alive, self.round, votes, len(ballots), self._norms)
         return found[0]

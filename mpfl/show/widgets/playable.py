@@ -94,13 +94,18 @@ class Playable(anywidget.AnyWidget):
         shared = set(anywidget.AnyWidget.class_trait_names()) | {"_esm", "_css", "_anywidget_id"}
         return {name: getattr(self, name) for name in own if name not in shared}
 
+    def inside(self) -> str:
+        """What the box holds in the page itself: for links to it, and without a script."""
+        return ""
+
     def html(self) -> str:
         """The widget for a page without a kernel: a box, its style, its state and its module."""
         here = f"mpfl-{type(self).__name__.lower()}-{next(_numbers)}"
         state = json.dumps({"label": self.label} | self.state()).replace("<", "\\u003c")
         code = self._esm.replace("export default", "const widget =", 1)
         return (
-            f'<div id="{here}" class="mpfl-play"></div>\n<style>{self._css}</style>\n'
+            f'<div id="{here}" class="mpfl-play">{self.inside()}</div>\n'
+            f"<style>{self._css}</style>\n"
             f'<script type="module">\n{code}\n'
             f'widget.render({{ model: still({state}), el: document.getElementById("{here}") }});\n'
             "</script>"
