@@ -16,10 +16,13 @@ from mpfl.evidence.cells import once
 from mpfl.evidence.claims import CLAIMS, COMPUTED
 from mpfl.evidence.order import missing
 from mpfl.evidence.protocol import PRIMARY
+from mpfl.evidence.samples import Sample
 from mpfl.evidence.tables import TABLES, cells_of
+from mpfl.evidence.verdicts import Finding
 from mpfl.runs.recipes import recipe
 from mpfl.runs.text import changed
 from mpfl.show.reproducing import anchor, tables_in_full, tables_overview
+from mpfl.show.widgets.board import VerdictBoard
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "data" / "results"
@@ -106,3 +109,17 @@ def test_the_page_has_places_for_both_and_nothing_else_is_touched() -> None:
     ext["write_tables"](None, "book/index", other)
     assert other == [ext["OVERVIEW"]]
     assert ext["read_again"](None, SimpleNamespace(found_docs={ext["PAGE"]})) == [ext["PAGE"]]
+
+
+def test_each_claim_on_the_board_leads_to_its_table(parts: dict[str, str]) -> None:
+    """As the page *What holds* shows it: to a part that is there, for every claim with runs."""
+    nothing = Finding("-", Sample(()), "not run yet", 0.0)
+    board = VerdictBoard(
+        {claim.name: nothing for claim in CLAIMS}, explorer="../book/reproduce.html#table-{table}"
+    )
+    page = (ROOT / "notebooks" / "what-holds.md").read_text()
+    assert 'explorer="../book/reproduce.html#table-{table}"' in page
+    linked = re.findall(r'href="\.\./book/reproduce\.html#([^"]+)"', board.markup)
+    assert linked and set(linked) <= set(parts)
+    with_runs = [claim for claim in CLAIMS if claim.table != COMPUTED]
+    assert sorted(linked) == sorted(anchor(claim.table) for claim in with_runs)
