@@ -38,7 +38,7 @@ def print_recipes() -> None:
 
 
 def print_cells(cells: Sequence[Cell], results: Path) -> None:
-    """Each cell of a table: its result, or that it has not been run, with its command."""
+    """Each cell of a table with its command, its row and seed, and its result if it has one."""
     there = [cell for cell in cells if (results / cell.file).exists()]
     for cell in cells:
         if cell in there:
@@ -49,11 +49,12 @@ def print_cells(cells: Sequence[Cell], results: Path) -> None:
         else:
             result = "not run yet"
         print_line(cell.command)
-        print_line(f"    {result}", "green" if cell in there else "yellow")
+        said = f"    {cell.label}, seed {cell.seed}: {result}"
+        print_line(said, "green" if cell in there else "yellow")
     minutes = core_minutes(cells, results)
     spent = sum(minutes[cell.file] for cell in there)
-    left = sum(minutes.values()) - spent
+    left = f"about {sum(minutes.values()) - spent:.0f} left" if there else "no run to go by yet"
     print_line(
         f"{len(there)} of {len(cells)} recorded in {results}: "
-        f"{spent:.0f} core-minutes spent, about {left:.0f} left"
+        f"{spent:.0f} core-minutes spent, {left}"
     )

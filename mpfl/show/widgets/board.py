@@ -52,9 +52,10 @@ class VerdictBoard(Playable):
     """Claims with their findings, as :func:`mpfl.evidence.claims.judge_claims` makes them.
 
     Every row has the anchor ``claim-NAME`` and stands in the page's own HTML. ``explorer`` is where
-    the runs are to be seen. ``verdict`` and ``whose`` choose rows, all if empty; read
-    :meth:`shown` for their names. Raises :class:`~mpfl.types.MPFLError` for no findings, for one of
-    a claim that is not in ``CLAIMS``, and for a setting that the controls do not have.
+    the runs are to be seen; ``{table}`` in it is the claim's table, with dashes. ``verdict``
+    and ``whose`` choose rows, all if empty; read :meth:`shown` for their names. Raises
+    :class:`~mpfl.types.MPFLError` for no findings, for one of a claim that is not in ``CLAIMS``,
+    and for a setting that the controls do not have.
     """
 
     kind = "verdict board"
@@ -147,7 +148,8 @@ def _row(
     verdict, _, more = finding.in_words.partition("; ")
     anchor, page = f"claim-{claim.name}", _TOLD.get(claim.name, _PAGES[claim.table])
     drawing = shares_of_traffic(finding) if traffic else interval(finding, scales[finding.unit])
-    runs = "" if claim.table == COMPUTED else f' <a href="{explorer}">the runs ({claim.table})</a>'
+    at = explorer.replace("{table}", claim.table.replace("_", "-"))
+    runs = "" if claim.table == COMPUTED else f' <a href="{at}">the runs ({claim.table})</a>'
     more = f"<p>{more}</p>" if more else ""
     decide = "".join(f"<p>{line}</p>" for line in _what_would_decide(claim, finding))
     return (
