@@ -1,16 +1,21 @@
 """Figures of messages, sums and shares: what is drawn is what was given."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 
 from mpfl.analysis.theory import chance_pruned_of
+from mpfl.show.looks import ORANGE
 from mpfl.show.plots.cancelling import masks_that_cancel
 from mpfl.show.plots.faults import measured_chances
 from mpfl.show.plots.grids import grids_of_shares
+from mpfl.show.plots.intervals import narrowing_interval
 from mpfl.show.plots.messages import bytes_of_message
 from mpfl.show.plots.pictures import pictures_with_labels
 from mpfl.types import MPFLError
-from mpfl.wire import frame
+from mpfl.wire import enumerative, frame
 from mpfl.wire.frame import Kind
 
 
@@ -77,3 +82,26 @@ def test_dots_stand_on_their_votes_with_bars_of_two_standard_errors():
         chance = chance_pruned_of(votes, 0.2, 10, faulty, 0.5)
         [bar] = container.lines[2][0].get_segments()
         assert np.ptp(bar[:, 1]) == pytest.approx(4 * np.sqrt(chance * (1 - chance) / size))
+
+
+def last_part(chosen, run):
+    """Where the coloured part of the last step begins; it is of a single number."""
+    [axes] = narrowing_interval(chosen, run).axes
+    ours = [patch for patch in axes.patches if patch.get_facecolor() == to_rgba(ORANGE)]
+    assert len(ours) == -(-len(chosen) // run) and ours[-1].get_width() == 1
+    return int(ours[-1].get_x())
+
+
+def test_a_narrowing_interval_ends_at_the_number():
+    chosen = np.array([0, 1, 1, 0, 1, 0], bool)
+    assert enumerative.encode([chosen], known=True) == bytes([last_part(chosen, 64)])
+    choices = [np.isin(range(4), pair) for pair in combinations(range(4), 2)]
+    assert sorted(last_part(pair, 2) for pair in choices) == [*range(6)]
+
+
+def test_a_step_shows_all_parts():
+    chosen = np.array([0, 1, 1, 0, 1, 0], bool)
+    [axes] = narrowing_interval(chosen, 2).axes
+    first = [patch.get_width() for patch in axes.patches if patch.get_y() == 0]
+    assert sorted(first) == [4, 4, 6, 6] and axes.get_xlim() == (0, 20)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["·X", "X·", "X·"]

@@ -52,7 +52,7 @@ def masks_that_cancel(
                 axes.text(*middle, str(number), ha="center", va="center", size=10, color="black")
         axes.set_yticks(np.arange(len(rows)) + 0.5, [name for name, *_ in rows])
         for label, (name, *_) in zip(axes.get_yticklabels(), rows, strict=True):
-            label.set_weight("bold" if name.startswith(("=", "sum")) else "normal")
+            label.set_fontweight("bold" if name.startswith(("=", "sum")) else "normal")
         axes.set(xlim=(0, ballots.shape[1]), ylim=(len(rows), 0), xticks=[])
         axes.set_xlabel("one column per filter")
         axes.grid(visible=False)

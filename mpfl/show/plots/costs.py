@@ -83,7 +83,7 @@ _WAYS: Mapping[Way, str] = {
     "mpfl": "MPFL",
     "lottery": "lottery",
     "w0-norms": "w0 norms",
-    "one-bit": "1 bit a weight",
+    "one-bit": "1 bit per weight",
     "pruning-fl": "pruning-FL",
     "fedavg": "dense FedAvg",
 }
