@@ -15,7 +15,7 @@ from mpfl.show.plots.appearance import style
 
 
 def chances(nodes: int, faulty: Sequence[int], taus: Sequence[float], q: float = 0.0) -> Figure:
-    """The chance that a filter is pruned, against ``p``; a line a number of faulty nodes."""
+    """The chance that a filter is pruned, against ``p``; a line per number of faulty nodes."""
     p = np.linspace(0, 1, 201)
     with style():
         figure, panels = plt.subplots(
@@ -33,12 +33,13 @@ def chances(nodes: int, faulty: Sequence[int], taus: Sequence[float], q: float =
 
 
 def measured_chances(
-    shares: Mapping[str, Mapping[tuple[float, int, int], float]], nodes: int, q: float
+    shares: Mapping[str, Mapping[tuple[float, int, int], tuple[float, int]]], nodes: int, q: float
 ) -> Figure:
-    """Share of the filters pruned, against how many honest votes they had; a row a fault.
+    """Share of the filters pruned, against how many honest votes they had; a row per fault.
 
-    ``shares[fault][tau, faulty, honest votes]`` are the dots. The lines are the theory for
-    faulty nodes that keep a filter with probability ``q``.
+    ``shares[fault][tau, faulty, honest votes]`` is a share and of how many filters it is: a dot.
+    The lines are the theory for faulty nodes that keep a filter with probability ``q``. A bar is
+    two standard errors to each side, if the line is right: so it reaches the line, or it does not.
     """
     every = [key for of in shares.values() for key in of]
     taus, faulty = sorted({key[0] for key in every}), sorted({key[1] for key in every})
@@ -55,12 +56,17 @@ def measured_chances(
         )
         for row, (fault, found) in zip(panels, shares.items(), strict=True):
             for axes, tau in zip(row, taus, strict=True):
-                for place, (colour, f) in enumerate(zip(_steps(len(faulty)), faulty, strict=True)):
-                    theory = [chance_pruned_of(int(c), q, nodes, f, tau) for c in votes]
+                for colour, marker, f in zip(_steps(len(faulty)), "osD^v<", faulty, strict=False):
+                    theory = np.array([chance_pruned_of(int(c), q, nodes, f, tau) for c in votes])
                     axes.plot(votes, theory, color=colour, linewidth=1.2)
                     mine = {c: y for (t, g, c), y in found.items() if (t, g) == (tau, f)}
-                    beside = np.array([*mine]) + 0.2 * (place - (len(faulty) - 1) / 2)
-                    axes.plot(beside, mine.values(), "o", color=colour, markersize=5, label=str(f))
+                    at = np.array([*mine], int)
+                    share, size = np.array([*mine.values()]).reshape(-1, 2).T
+                    bar = 2 * np.sqrt(theory[at] * (1 - theory[at]) / size)
+                    dots: Any = {"fmt": marker, "markersize": 6, "markerfacecolor": "none"}
+                    axes.errorbar(
+                        at, share, bar, color=colour, capsize=3, elinewidth=1, label=str(f), **dots
+                    )
                 axes.set_title(f"{fault}, {votes_needed(tau, nodes)} of {nodes} needed", size=11)
                 axes.set_xticks(votes)
         for axes in panels[-1]:
