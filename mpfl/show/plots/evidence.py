@@ -30,7 +30,7 @@ _VERDICTS: Mapping[Verdict, tuple[str, str]] = {
 _SIZES: Mapping[str, Callable[[Run], float]] = {
     "share of filters removed": lambda run: run.summary["sparsity"],
     "parameters": lambda run: run.summary["parameters"],
-    "multiply-accumulates a picture": lambda run: run.summary["macs"],
+    "multiply-accumulates per picture": lambda run: run.summary["macs"],
 }
 # Training in one place sends nothing: there the bytes are w0 and the masks alone.
 _BYTES: Mapping[Training, Callable[[Run], float]] = {
@@ -119,38 +119,85 @@ def _counts(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # last, as a new scale brings its own
 
 
+def accuracies(rows: Sequence[Row]) -> Figure:
+    """Test accuracy in %, a line per row and a panel per training: a mark per seed, a bar as mean.
+
+    Dashed is the mean of the first row. A row without a training has no marks in its panel.
+    """
+    with style():
+        figure, panels = plt.subplots(
+            1, len(TRAININGS), figsize=(8.4, 1.0 + 0.34 * len(rows)), layout="constrained",
+            sharey=True,
+        )  # fmt: skip
+        for training, axes in zip(TRAININGS, panels, strict=True):
+            for place, row in enumerate(rows):
+                sample = row.accuracy(training)
+                colour, marker = look_of(row.cells[0].experiment.method)
+                look: Any = {"color": colour, "marker": marker, "alpha": 0.75, "markersize": 8}
+                axes.plot(sample.values, [place] * sample.n, linestyle="none", **look)
+                axes.plot([sample.mean], [place], "|", color="black", markersize=17)
+            axes.axvline(rows[0].accuracy(training).mean, color="#777777", linestyle="--", zorder=0)
+            axes.set(xlabel="test accuracy, %", title=f"{training} training")
+            axes.grid(axis="y", visible=False)
+        panels[0].set_yticks(range(len(rows)), [row.label for row in rows])
+        panels[0].set_ylim(len(rows) - 0.5, -0.5)
+    plt.close(figure)
+    return figure
+
+
 def trade_off(rows: Sequence[Row]) -> Figure:
     """Accuracy against parameters and against MACs, a mark per row, a line per training.
 
-    The colour says who chose the filters, the shape how many each layer keeps.
+    The colour says who chose the filters, the shape how many each layer keeps. A mark has its name
+    in the panel on the left, and the same height in the one on the right.
     """
-    sizes = {"parameters": (1e3, "thousand parameters"), "macs": (1e6, "million MACs a picture")}
+    sizes = {"parameters": (1e3, "thousand parameters"), "macs": (1e6, "million MACs per picture")}
     with style():
         figure, panels = plt.subplots(
-            len(TRAININGS), 2, figsize=(8.4, 6.6), layout="constrained", sharey="row", sharex="col"
-        )
+            len(TRAININGS), 2, figsize=(8.4, 6.6), layout="constrained", sharey="row", sharex="col",
+            width_ratios=[1.4, 1],
+        )  # fmt: skip
         for training, line in zip(TRAININGS, panels, strict=True):
+            samples = [row.accuracy(training) for row in rows]
             for (size, (unit, label)), axes in zip(sizes.items(), line, strict=True):
-                for row in rows:
-                    numbers = [run.summary[size] / unit for run in row.runs.values()]
-                    sample = row.accuracy(training)
+                means = [
+                    float(np.mean([run.summary[size] for run in row.runs.values()])) / unit
+                    for row in rows
+                ]
+                for row, x, sample in zip(rows, means, samples, strict=True):
+                    spread = np.nan_to_num(sample.deviation)
                     axes.errorbar(
-                        np.mean(numbers),
-                        sample.mean,
-                        np.nan_to_num(sample.deviation),
-                        linestyle="none",
-                        markersize=9,
-                        capsize=3,
-                        label=row.label,
-                        **_look(row),
+                        x, sample.mean, spread, linestyle="", markersize=9, capsize=3, **_look(row)
                     )
-                axes.set_xlim(0, 1.1 * axes.dataLim.x1)
+                axes.set_xlim(0, 1.15 * axes.dataLim.x1)
                 if training == TRAININGS[-1]:
                     axes.set(xlabel=label)
+                if axes is line[0]:
+                    marks = zip(means, (sample.mean for sample in samples), strict=True)
+                    _name_marks(axes, dict(zip((row.label for row in rows), marks, strict=True)))
             line[0].set(ylabel=f"test accuracy, %\n{training} training")
-        legend_below(figure, panels[0, 0], 3)
     plt.close(figure)
     return figure
+
+
+def _name_marks(axes: Axes, marks: Mapping[str, tuple[float, float]]) -> None:
+    """Each mark's name beside it, on the side with more room; names never overlap."""
+    low, high = axes.get_ylim()
+    height, last = 0.075 * (high - low), -np.inf
+    for name, (x, y) in sorted(marks.items(), key=lambda mark: mark[1][1]):
+        last = max(y, last + height)
+        right = x > 0.6 * axes.get_xlim()[1]
+        axes.annotate(
+            name,
+            (x, y),
+            xytext=(-16 if right else 16, last),
+            textcoords=("offset points", "data"),
+            ha="right" if right else "left",
+            va="center",
+            size=10,
+            arrowprops={"arrowstyle": "-", "color": "#999999"},
+        )
+    axes.set_ylim(low, max(high, last + height))
 
 
 def _look(row: Row) -> dict[str, Any]:

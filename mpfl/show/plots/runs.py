@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from mpfl.evidence.curves import learning_curve
 from mpfl.runs.record import Run
 from mpfl.show.looks import BLUE, GREEN, LOOKS, ORANGE, VERMILLION, look
-from mpfl.show.plots.appearance import legend_below, mean_and_range, style
+from mpfl.show.plots.appearance import mean_and_range, style
 from mpfl.simulation import RoundLog, agreement_table
 
 
@@ -88,9 +88,10 @@ def comparison(runs: Sequence[Run]) -> Figure:
 def convergence(rows: Mapping[str, Sequence[Run]]) -> Figure:
     """Federated accuracy on the way, against local epochs and against bytes sent until then.
 
-    A line a row of runs that differ by their seed: their mean, and the range behind it.
+    A line per row of runs that differ by their seed: their mean, and the range behind it. Its name
+    stands at its end, on the left.
     """
-    sizes = {"local epochs a node": (1, "epochs"), "sent until then, MB": (1e6, "sent")}
+    sizes = {"local epochs per node": (1, "epochs"), "sent until then, MB": (1e6, "sent")}
     ways = {name: [learning_curve(run) for run in runs] for name, runs in rows.items()}
     with style():
         figure, panels = plt.subplots(
@@ -101,12 +102,14 @@ def convergence(rows: Mapping[str, Sequence[Run]]) -> Figure:
                 x = np.mean([[getattr(step, size) / unit for step in way] for way in mine], axis=0)
                 each = np.array([[step.accuracy for step in way] for way in mine])
                 colour, marker = look(rows[name][0])
-                mean_and_range(axes, x, each, color=colour, marker=marker, markersize=5, label=name)
+                mean_and_range(axes, x, each, color=colour, marker=marker, markersize=5)
+                if axes is panels[0]:
+                    where: Any = {"xytext": (-6, 7), "textcoords": "offset points", "ha": "right"}
+                    axes.annotate(name, (x[-1], each[:, -1].mean()), **where)
             axes.set(xlabel=label)
         panels[0].set(ylabel="test accuracy, %", xlim=(0, None), ylim=(0, None))
         panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
         panels[1].set_xscale("log")
-        legend_below(figure, panels[0], 3)
     plt.close(figure)
     return figure
 

@@ -1,0 +1,87 @@
+"""Figures of the evidence: a mark is a run or a row, names stand beside marks, and apart."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from mpfl.evidence.samples import Row
+from mpfl.evidence.tables import cells_of
+from mpfl.runs.record import Run
+from mpfl.show.plots.evidence import accuracies, trade_off
+from mpfl.show.plots.runs import convergence
+
+CELLS = {cell.label: cell for cell in cells_of("digits", "toy")}
+
+
+def row(label: str, accuracy: list[float], size: int = 1000, federated: bool = False) -> Row:
+    cell = CELLS[label]
+    config = {"method": cell.experiment.method.name, "vote": "most_votes(k=None)", "epochs": 1}
+    runs = {
+        seed: Run(
+            Path(cell.file),
+            config,
+            {
+                "accuracy_central": value,
+                "accuracy_federated": value if federated else None,
+                "parameters": size,
+                "macs": 1_000_000 + size,
+            },
+            [],
+            [line(1, 0.1), line(2, 0.2 + seed / 10)],
+        )
+        for seed, value in enumerate(accuracy)
+    }
+    return Row(label, (cell,), runs)
+
+
+def line(round_: int, accuracy: float) -> dict[str, object]:
+    sent = {"start_bytes": 0, "bytes_down": 40, "bytes_up": 60}
+    return {"round": round_, "accuracy": accuracy, "sparsity": 0.5, "seconds": 1.0} | sent
+
+
+def test_accuracies_have_a_mark_per_seed_and_a_bar_at_the_mean():
+    central, federated = accuracies([row("vote", [0.7, 0.8]), row("lottery", [0.6])]).axes
+    marks = [each for each in central.lines if each.get_linestyle() == "None"]
+    drawn = [(each.get_marker(), each.get_xydata().round(9).tolist()) for each in marks]
+    assert drawn == [
+        ("o", [[70, 0], [80, 0]]), ("|", [[75, 0]]), ("X", [[60, 1]]), ("|", [[60, 1]])
+    ]  # fmt: skip
+    [dashed] = [each for each in central.lines if each.get_linestyle() == "--"]
+    assert list(dashed.get_xdata()) == pytest.approx([75, 75])  # the mean of the first row
+    assert [text.get_text() for text in central.get_yticklabels()] == ["vote", "lottery"]
+    assert central.get_ylim() == (1.5, -0.5)  # the first row on top
+    assert [axes.get_title() for axes in (central, federated)] == [
+        "central training", "federated training"
+    ]  # fmt: skip
+
+
+def test_a_trade_off_names_its_marks_once_and_keeps_the_names_apart():
+    rows = [
+        row(label, [accuracy], size, federated=True)
+        for label, accuracy, size in (
+            ("vote", 0.7, 900), ("lottery", 0.701, 900), ("w0 norms", 0.5, 90)
+        )
+    ]  # fmt: skip
+    left, right, *_ = trade_off(rows).axes
+    named = {text.get_text(): text for text in left.texts}
+    assert set(named) == {"vote", "lottery", "w0 norms"} and not right.texts
+    assert {name: text.xy for name, text in named.items()} == {
+        "vote": (0.9, 70.0), "lottery": (0.9, pytest.approx(70.1)), "w0 norms": (0.09, 50.0)
+    }  # fmt: skip
+    # Above one another, no two nearer than a line of text; on the side with more room.
+    low, high = left.get_ylim()
+    heights = sorted(text.xyann[1] for text in named.values())
+    assert all(above - below > 0.05 * (high - low) for below, above in pairwise(heights))
+    assert high > heights[-1]
+    assert [named[name].get_ha() for name in ("vote", "w0 norms")] == ["right", "left"]
+
+
+def test_a_line_of_a_convergence_has_its_name_at_its_end():
+    runs = {label: list(row(label, [0.5, 0.5]).runs.values()) for label in ("vote", "lottery")}
+    left, right = convergence(runs).axes
+    assert {text.get_text(): text.xy for text in left.texts} == {
+        "vote": (2, pytest.approx(25)), "lottery": (2, pytest.approx(25))
+    }  # fmt: skip
+    assert not right.texts
+    assert [each.get_xdata().tolist() for each in right.lines] == [[1e-4, 2e-4]] * 2
