@@ -40,7 +40,7 @@ class Page:
         )
         tab.goto(path.as_uri())
         self.box = tab.locator(".mpfl-play")
-        self.box.locator("summary").first.wait_for()
+        self.box.locator("summary, button").first.wait_for()
 
     def data(self, name: str) -> str:
         return self.box.evaluate("(box, name) => box.dataset[name]", name)
