@@ -54,7 +54,7 @@ def test_a_node_shows_its_first_pictures_line_by_line():
     pictures = np.arange(13)[:, None, None] * np.ones((1, 2, 2))
     one, two = pictures_held([pictures, pictures[:12]]).axes
     drawn = one.images[0].get_array()
-    assert drawn.shape == (6, 8) and drawn[::2, ::2].ravel().tolist() == list(range(12))
+    assert drawn.shape == (12, 16) and drawn[1::4, 1::4].ravel().tolist() == list(range(12))
     assert one.get_title() == "node 0: 13 pictures" and two.get_title() == "node 1: 12 pictures"
 
 

@@ -55,16 +55,16 @@ def thinning(masks: Mapping[str, Mask]) -> Figure:
     sizes = {name: bits.size for name, bits in next(iter(masks.values())).items()}
     with style():
         figure, panels = plt.subplots(
-            1, len(sizes), figsize=(8.4, 0.7 + 0.3 * len(masks)), layout="constrained",
-            sharey=True, width_ratios=list(sizes.values()), squeeze=False,
+            len(sizes), 1, figsize=(8.0, len(sizes) * (0.45 + 0.2 * len(masks))),
+            layout="constrained", sharex=True, squeeze=False,
         )  # fmt: skip
-        for axes, (name, size) in zip(panels[0], sizes.items(), strict=True):
+        for axes, (name, size) in zip(panels[:, 0], sizes.items(), strict=True):
             for line, mask in enumerate(masks.values()):
                 _row(axes, mask[name], line, BLUE)
             axes.set_title(f"{name}, {size} filters", size=10, loc="left")
+            axes.set_yticks(np.arange(len(masks)) + 0.5, list(masks), size=8)
             axes.set_xticks([])
-            _bare(axes, size, len(masks))
-        panels[0][0].set_yticks(np.arange(len(masks)) + 0.5, list(masks))
+            _bare(axes, max(sizes.values()), len(masks), square=False)
     plt.close(figure)
     return figure
 
@@ -109,6 +109,7 @@ def pictures_held(nodes: Sequence[np.ndarray], rows: int = 3, columns: int = 4) 
         )  # fmt: skip
         for node, (axes, pictures) in enumerate(zip(panels[0], nodes, strict=True)):
             some = np.asarray(pictures[: rows * columns], dtype=float)
+            some = np.pad(some, ((0, 0), (1, 1), (1, 1)))  # room between two pictures
             some = some.reshape(rows, columns, *some.shape[-2:])
             axes.imshow(
                 np.hstack([np.vstack(list(line)) for line in some.swapaxes(0, 1)]), cmap="Greys"
