@@ -159,6 +159,22 @@ def test_the_branch_gets_the_notebooks_of_the_site(
     assert (tmp_path / url.partition("/blob/notebooks/")[2]).read_text() == "{}"
 
 
+@pytest.mark.parametrize("repository", ["", "https://example.org/x", "https://github.com/a/b.git"])
+def test_a_reader_can_report_a_mistake_where_there_is_a_tracker(
+    repository: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPFL_REPOSITORY", repository)
+    context: dict[str, Any] = {"header_buttons": []}
+    LAUNCH["add_report"](None, "notebooks/the-vote", "", context, object())
+    urls = [button["url"] for button in context["header_buttons"]]
+    if "github" not in repository:
+        assert urls == []
+        return
+    (url,) = urls
+    assert url.startswith("https://github.com/a/b/issues/new?title=")
+    assert "notebooks/the-vote" in unquote(url)
+
+
 def test_binder_installs_what_the_notebooks_need() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = project["dependencies"]

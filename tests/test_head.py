@@ -22,7 +22,7 @@ def said(page: str, name: str) -> str:
     return unescape(found[0])
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", ["index", *PAGES])
 def test_a_page_has_an_icon_a_description_and_a_picture(page: str) -> None:
     assert len(said(page, "description")) >= 15
     assert said(page, "og:description") == said(page, "description")

@@ -88,7 +88,7 @@ def at_root(text: str) -> str:
             path = "./"
         return f'{before}{path}"'
 
-    return LINK.sub(moved, text)
+    return LINK.sub(moved, text).replace('content="../', 'content="')  # the picture
 
 
 def write_root(app: Sphinx, error: Exception | None) -> None:
