@@ -24,7 +24,6 @@ SMALLEST_TEXT = 9  # pixels, in a figure, 390 wide
 PAGES = [page for page in HTML if not page.startswith("_modules/")]
 WIDE = ("book/api/", "genindex", "py-modindex")
 
-LOADED = """() => performance.getEntriesByType("resource").map((each) => each.name)"""
 CLOSED = """() => {
     const lines = (each) => each.textContent.trimEnd().split("\\n").length;
     const where = ".cell_input pre, .output.text_html .highlight pre";
@@ -70,19 +69,26 @@ def tab(browser: Any) -> Any:
     return browser.new_page(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
 
 
-def loaded_bytes(tab: Any, page: str) -> int:
-    """The page, and every file that it loaded."""
-    paths = {unquote(urlsplit(url).path) for url in tab.evaluate(LOADED) if url.startswith("file:")}
-    assert paths, "no file was loaded: are the style sheets there?"
-    return sum(Path(path).stat().st_size for path in paths | {str(SITE / page)})
+def opened(tab: Any, page: str) -> int:
+    """Open a page; the bytes of it and of every file that it loads."""
+    paths: set[str] = set()
+
+    def note(request: Any) -> None:
+        if request.url.startswith("file:"):
+            paths.add(unquote(urlsplit(request.url).path))
+
+    tab.on("request", note)
+    tab.goto((SITE / page).as_uri())
+    tab.remove_listener("request", note)
+    assert len(paths) > 5, "no file was loaded: are the style sheets there?"
+    return sum(Path(path).stat().st_size for path in paths)
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_page_is_well_made(tab: Any, page: str) -> None:
     faults = []
     tab.set_viewport_size({"width": 1440, "height": 900})
-    tab.goto((SITE / page).as_uri())
-    if (weight := loaded_bytes(tab, page)) > WEIGHT:
+    if (weight := opened(tab, page)) > WEIGHT:
         faults.append(f"it loads {weight:,} bytes; at most {WEIGHT:,}")
     closed = tab.evaluate(CLOSED)
     if page.startswith("notebooks/"):

@@ -1,7 +1,6 @@
 // What is wider than its box can be scrolled by key, and fades out on the side where there is more.
 document.addEventListener("DOMContentLoaded", () => {
-  const boxes = document.querySelectorAll(
-    ".plot, .bd-article .cell_output > .output, .bd-article .pst-scrollable-table-container");
+  const where = ".plot, .bd-article .cell_output > .output, .pst-scrollable-table-container";
 
   const look = (box) => {
     const hidden = box.scrollWidth - box.clientWidth;
@@ -12,10 +11,13 @@ document.addEventListener("DOMContentLoaded", () => {
     if (scrolls) box.tabIndex = 0;
   };
 
-  const watch = new ResizeObserver((entries) => entries.forEach(({target}) => look(target)));
-  for (const box of boxes) {
+  const watch = new ResizeObserver((entries) => {
+    for (const {target} of entries) look(target.matches(where) ? target : target.parentElement);
+  });
+  for (const box of document.querySelectorAll(where)) {
     box.addEventListener("scroll", () => look(box), {passive: true});
     watch.observe(box);
+    if (box.firstElementChild) watch.observe(box.firstElementChild);
     look(box);
   }
 });
