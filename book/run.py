@@ -7,6 +7,7 @@ Two run side by side, those that take longest first. `make book` renders what is
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -14,6 +15,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # A long one that starts last leaves a core idle. A wrong name here costs seconds, nothing else.
 LONGEST = ("private", "failure", "loop", "little", "small", "vote", "lies", "foundations")
+
+# Figures leave as SVG, with their text as text, for the page; and as PNG for whatever shows no SVG.
+KERNEL = ["--InlineBackend.figure_formats={'svg', 'retina'}"]
+SVG_BYTES = (
+    700_000  # above this, mostly thousands of marks, a picture is lighter: a page writes a third
+)
 
 
 def sources() -> list[Path]:
@@ -35,6 +42,7 @@ def execute(source: Path, folder: Path, budget: str = "toy") -> str:
     import nbformat
     import papermill
 
+    os.environ["MATPLOTLIBRC"] = str(ROOT / "book" / "matplotlibrc")  # a kernel inherits it
     target = folder / f"{source.stem}.ipynb"
     jupytext.write(jupytext.read(source), target)
     try:
@@ -46,12 +54,16 @@ def execute(source: Path, folder: Path, budget: str = "toy") -> str:
             kernel_name="python3",
             execution_timeout=300 if budget == "toy" else None,  # of a cell, in seconds
             progress_bar=False,
+            extra_arguments=KERNEL,
         )
     except Exception as error:  # with its own constructor: it could not be sent to the parent
         return f"{source}: {type(error).__name__}: {error}"
     for cell in ran.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata.tags.append("remove-cell")
+        for output in cell.get("outputs", []):
+            if len(output.get("data", {}).get("image/svg+xml", "")) > SVG_BYTES:
+                del output["data"]["image/svg+xml"]
     nbformat.write(ran, target)
     return ""
 

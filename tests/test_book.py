@@ -61,6 +61,7 @@ class Page(HTMLParser):
         self.links: set[str] = set()
         self.anchors: set[str] = set()
         self.images: list[Mapping[str, str | None]] = []
+        self.drawings: list[Mapping[str, str | None]] = []
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -69,6 +70,8 @@ class Page(HTMLParser):
         self.links |= {value for key in ("href", "src") if (value := found.get(key))}
         if tag == "img":
             self.images.append(found)
+        if tag == "svg":
+            self.drawings.append(found)
         if (found.get("http-equiv") or "").lower() == "refresh":
             self.links.add((found["content"] or "").partition("url=")[2])
 
@@ -104,7 +107,16 @@ def test_every_picture_says_what_it_shows() -> None:
         for image in page.images
         if not (alt := image.get("alt")) or re.search(r"\.(png|svg|jpe?g)$", alt.strip())
     ]
+    silent += [
+        f"{path.relative_to(SITE)}: a drawing"
+        for path, page in site().items()
+        for drawing in page.drawings
+        if drawing.get("role") == "img"
+        and ((alt := drawing.get("aria-label") or "").strip() == "" or alt.endswith(".svg"))
+    ]
     assert silent == [], "give the cell `mystnb: {image: {alt: ...}}`"
+    drawn = sum(each.get("role") == "img" for page in site().values() for each in page.drawings)
+    assert drawn > 10, "figures are part of their pages"
 
 
 # --- the notebooks as files ------------------------------------------------------------------
@@ -134,16 +146,33 @@ def test_colab_and_binder_open_files_that_are_there() -> None:
         }
 
 
-@built
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_for_colab_fetches_the_project(name: str) -> None:
-    path = ROOT / "notebooks_ipynb" / f"{name}.ipynb"
-    for url in LAUNCH["places"]("https://github.com/some-one/mpfl", name).values():
-        assert url.endswith(str(path.relative_to(ROOT)))
-    notebook = nbformat.read(path, as_version=4)
-    LAUNCH["prepare"](notebook, "https://github.com/some-one/mpfl")
-    nbformat.validate(notebook)
-    assert "--branch notebooks https://github.com/some-one/mpfl " in notebook.cells[0].source
+def test_the_branch_gets_the_notebooks_of_the_site(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Colab and Binder open what a reader downloads; test_alone.py looks at those files."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / LAUNCH["SITE"]).mkdir(parents=True)
+    (tmp_path / LAUNCH["SITE"] / "the-vote.ipynb").write_text("{}")
+    (tmp_path / LAUNCH["FOLDER"]).mkdir()
+    runpy.run_path(str(ROOT / "book" / "_ext" / "launch.py"), run_name="__main__")
+    url = LAUNCH["places"]("https://github.com/some-one/mpfl", "the-vote")["Colab"]
+    assert (tmp_path / url.partition("/blob/notebooks/")[2]).read_text() == "{}"
+
+
+@pytest.mark.parametrize("repository", ["", "https://example.org/x", "https://github.com/a/b.git"])
+def test_a_reader_can_report_a_mistake_where_there_is_a_tracker(
+    repository: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPFL_REPOSITORY", repository)
+    context: dict[str, Any] = {"header_buttons": []}
+    LAUNCH["add_report"](None, "notebooks/the-vote", "", context, object())
+    urls = [button["url"] for button in context["header_buttons"]]
+    if "github" not in repository:
+        assert urls == []
+        return
+    (url,) = urls
+    assert url.startswith("https://github.com/a/b/issues/new?title=")
+    assert "notebooks/the-vote" in unquote(url)
 
 
 def test_binder_installs_what_the_notebooks_need() -> None:

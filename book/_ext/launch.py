@@ -1,9 +1,10 @@
 """The buttons above a notebook: its files to download, and places that run it.
 
 Colab and Binder open a notebook from a repository, so their buttons appear where the build is told
-which: ``MPFL_REPOSITORY=https://github.com/OWNER/NAME``. Neither opens the text form. They take the
-``.ipynb`` from the branch ``notebooks``, for which this file, run as a script, prepares the copies:
-``.github/workflows/book.yml`` pushes them.
+which: ``MPFL_REPOSITORY=https://github.com/OWNER/NAME``. Neither opens the text form. They take
+the ``.ipynb`` from the branch ``notebooks``, into which ``.github/workflows/book.yml`` pushes those
+of the site, once this file, run as a script, has laid them ready. There is a button for readers who
+found a mistake, too.
 """
 
 from __future__ import annotations
@@ -11,23 +12,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
-import nbformat
 from sphinx.application import Sphinx
 
 BRANCH = "notebooks"
 FOLDER = "notebooks_ipynb"
-FETCH = """\
-# Colab opens this notebook alone: fetch the project around it. Elsewhere it is there.
-import os
-
-if not os.path.isdir("../notebooks"):
-    !git clone --quiet --depth 1 --branch {branch} {repository} book
-    %pip install --quiet "./book[train,export]" anywidget
-    %cd book/notebooks"""
+SITE = Path("_build/html/_sources/notebooks")
 
 
 def places(repository: str, name: str) -> dict[str, str]:
@@ -41,12 +34,6 @@ def places(repository: str, name: str) -> dict[str, str]:
         "Colab": f"{colab}/{FOLDER}/{name}.ipynb",
         "Binder": f"{binder}/{FOLDER}/{name}.ipynb",
     }
-
-
-def prepare(notebook: nbformat.NotebookNode, repository: str) -> None:
-    """Let a notebook fetch the project where it stands alone."""
-    first = nbformat.v4.new_code_cell(FETCH.format(branch=BRANCH, repository=repository))
-    notebook.cells.insert(0, first)
 
 
 def group(what: str, icon: str, links: list[dict[str, str]]) -> dict[str, Any]:
@@ -88,24 +75,42 @@ def add_buttons(
     context["header_buttons"][:0] = groups
 
 
-def copy_notebooks(app: Sphinx, error: Exception | None) -> None:
-    """Put the files behind the download buttons into the site."""
+def add_report(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
+) -> None:
+    """On every page that was written, a button to report a mistake on it."""
+    repository = os.environ.get("MPFL_REPOSITORY", "")
+    if doctree is not None and places(repository, ""):
+        asked = urlencode(
+            {"title": f"A mistake on {page}", "body": "What it says:\n\nWhat is right:\n"}
+        )
+        context["header_buttons"].append(
+            {
+                "type": "link",
+                "text": "",
+                "tooltip": "Report a mistake",
+                "icon": "fas fa-circle-exclamation",
+                "url": f"{repository.removesuffix('/').removesuffix('.git')}/issues/new?{asked}",
+            }
+        )
+
+
+def copy_texts(app: Sphinx, error: Exception | None) -> None:
+    """Put the text of each notebook behind its button; book/_ext/alone.py writes the ``.ipynb``."""
     if error is None:
         target = Path(app.outdir) / "_sources" / "notebooks"
         target.mkdir(parents=True, exist_ok=True)
         for source in (Path(app.srcdir) / "notebooks").glob("*.md"):
             shutil.copy(source, target)
-            shutil.copy(Path(app.srcdir) / FOLDER / f"{source.stem}.ipynb", target)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", add_buttons, priority=900)
-    app.connect("build-finished", copy_notebooks)
+    app.connect("html-page-context", add_report, priority=901)
+    app.connect("build-finished", copy_texts)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
 
 
 if __name__ == "__main__":
-    for path in Path(FOLDER).glob("*.ipynb"):
-        notebook = nbformat.read(path, as_version=4)
-        prepare(notebook, sys.argv[1])
-        nbformat.write(notebook, path)
+    for path in SITE.glob("*.ipynb"):
+        shutil.copy(path, FOLDER)

@@ -1,8 +1,6 @@
-"""Five mends to the built site.
+"""Four mends to the built site.
 
-It draws its formulas itself: MathJax comes as one file from the package
-``sphinx-mathjax-offline`` (which would copy all its 24 MB), so a page opened from disk
-asks nothing of the network. No page raises an error: sphinx-thebe adds its constants once
+No page raises an error: sphinx-thebe adds its constants once
 a builder, which a browser refuses the second time. Dataclass signatures read well. The index
 of modules lists those whose source is there. And a page says all it has to say to those who
 hear it, or have no mouse.
@@ -10,17 +8,13 @@ hear it, or have no mouse.
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import shutil
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
-
-MATHJAX = "mathjax/tex-svg.js"
 
 # A default that is no Python: a factory, a function with a name, one without.
 DEFAULT = r"<(?:factory|(?:built-in )?function (?:[\w.]*<lambda>|(\w+)))>"
@@ -38,16 +32,6 @@ MENDS = [
     # What is to be downloaded is saved, not shown; a page opened from disk may only show it.
     (r'(href="[^"]*_sources/[^"]*")(?! download)', r"\1 download"),
 ]
-
-
-def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
-    """Put MathJax where ``mathjax_path`` looks for it."""
-    spec = importlib.util.find_spec("sphinx-mathjax-offline")
-    if error is None and spec is not None and spec.submodule_search_locations:
-        source = Path(spec.submodule_search_locations[0]) / "static" / MATHJAX
-        target = Path(app.outdir) / "_static" / MATHJAX
-        target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(source, target)
 
 
 def mend_pages(app: Sphinx, error: Exception | None) -> None:
@@ -106,7 +90,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", drop_repeated_scripts, priority=900)
     app.connect("autodoc-process-signature", plain_signature)
     app.connect("env-updated", only_modules_with_source)
-    app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", mend_pages)
     app.add_js_file(None, body=ASK_AGAIN)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
