@@ -64,7 +64,7 @@ def test_a_claim_without_its_mixed_seeds_has_only_those_that_agree():
 
 
 def test_no_verdict_depends_on_seeds_of_two_machines():
-    """What the page on bad masks says: what is shown without mixed seeds is what is shown with them."""
+    """What the page says of mixed seeds: what is shown without them is what is shown with them."""
     shown = {name for name, each in decide_primary(RECORDED).items() if each.holds}
     assert {"vote-lth", "trained-lottery", "trained-taylor-lottery"} <= shown
     for alike in (machine_of, arithmetic_of):
