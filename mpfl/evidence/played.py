@@ -10,7 +10,7 @@ from mpfl.evidence.samples import rows_of
 from mpfl.runs.record import Run
 from mpfl.types import MPFLError
 
-ROUNDS = 10
+_ROUNDS = 10
 PLAYED: Mapping[str, tuple[str, str]] = {
     "random start": ("sparsity", "vote, 19 rounds"),
     "trained start, by size": ("pretrained", "vote, l2"),
@@ -35,5 +35,5 @@ def runs_to_play(results: Path = Path("data/results"), seed: int = 2) -> dict[st
                 f"python -m mpfl reproduce {table} makes it"
             )
         run = row.runs[seed]
-        runs[name] = replace(run, rounds=run.rounds[:ROUNDS])
+        runs[name] = replace(run, rounds=run.rounds[:_ROUNDS])
     return runs
