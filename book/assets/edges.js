@@ -11,8 +11,8 @@ document.addEventListener("DOMContentLoaded", () => {
     if (scrolls) box.tabIndex = 0;
   };
 
-  // Figures, and the boxes around tables: the theme's, an output's, a widget's own.
-  const boxes = new Set(document.querySelectorAll(".plot"));
+  // Figures, formulas, and the boxes around tables: the theme's, an output's, a widget's own.
+  const boxes = new Set(document.querySelectorAll(".plot, .bd-article div.math"));
   for (const table of document.querySelectorAll(".bd-article table")) {
     let box = table.parentElement;
     while (!may(box) && !box.matches("article")) box = box.parentElement;
