@@ -15,7 +15,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 
-LONGEST = 7_000  # characters of a page: a summary is looked for no further
+LONGEST = 5_000  # characters of a page: a summary is looked for no further
 SKIPPED = (nodes.literal_block, nodes.raw, nodes.comment, nodes.math_block, nodes.image)
 
 
