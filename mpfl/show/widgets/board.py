@@ -12,7 +12,7 @@ import traitlets
 from mpfl.evidence.claims import CLAIMS, COMPUTED, Claim, Whose
 from mpfl.evidence.power import MOST_SEEDS, seeds_needed
 from mpfl.evidence.verdicts import MARGIN, Finding, Verdict
-from mpfl.show.widgets.intervals import interval, shared_scale, shares_of_traffic
+from mpfl.show.widgets.intervals import drawn_interval, drawn_traffic, shared_scale
 from mpfl.show.widgets.playable import Playable, module, stylesheet
 from mpfl.types import MPFLError
 
@@ -147,7 +147,7 @@ def _row(
     source = escape(claim.source) + (f"; reported: {claim.reported}" if claim.reported else "")
     verdict, _, more = finding.in_words.partition("; ")
     anchor, page = f"claim-{claim.name}", _TOLD.get(claim.name, _PAGES[claim.table])
-    drawing = shares_of_traffic(finding) if traffic else interval(finding, scales[finding.unit])
+    drawing = drawn_traffic(finding) if traffic else drawn_interval(finding, scales[finding.unit])
     at = explorer.replace("{table}", claim.table.replace("_", "-"))
     runs = "" if claim.table == COMPUTED else f' <a href="{at}">the runs ({claim.table})</a>'
     more = f"<p>{more}</p>" if more else ""

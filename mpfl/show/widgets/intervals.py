@@ -18,7 +18,7 @@ def shared_scale(findings: Sequence[Finding]) -> Callable[[float], float]:
     return lambda value: 6 + (_WIDE - 12) * (value - low) / (high - low)
 
 
-def interval(finding: Finding, x: Callable[[float], float]) -> str:
+def drawn_interval(finding: Finding, x: Callable[[float], float]) -> str:
     """Seeds, mean and interval against the bar; nothing below two seeds."""
     sample = finding.sample
     if sample.n < 2:
@@ -41,7 +41,7 @@ def interval(finding: Finding, x: Callable[[float], float]) -> str:
     )
 
 
-def shares_of_traffic(finding: Finding) -> str:
+def drawn_traffic(finding: Finding) -> str:
     """Shares of traffic against their limit, by powers of ten: the votes hollow, all filled."""
     if not (finding.votes.n and finding.sample.n):
         return ""
