@@ -5,12 +5,16 @@ import itertools
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from widget_pages import Page, state_in
 
+from mpfl.evidence.played import runs_to_play
+from mpfl.evidence.samples import rows_of
+from mpfl.prune import l1
 from mpfl.runs.record import Run, ballots_of, bits_of, filters_of, hex_of, keep_record, read_run
 from mpfl.runs.runner import run
 from mpfl.show.widgets.playable import module
@@ -70,6 +74,13 @@ def test_the_player_refuses(recording, setting, says):
         RoundPlayer(recording, **setting)
 
 
+def test_the_player_refuses_no_runs_and_a_run_that_there_is_not(recording):
+    with pytest.raises(MPFLError, match="there are no runs; give one, or several by their names"):
+        RoundPlayer({})
+    with pytest.raises(MPFLError, match="run is 'mine'; choose one of one, other"):
+        RoundPlayer({"one": recording, "other": recording}, run="mine")
+
+
 def test_the_player_refuses_a_run_without_ballots(recording):
     for changes, says in {
         (("ballots", ()),): "holds no ballots of round 1",
@@ -117,6 +128,76 @@ def test_the_player_shows_every_round(opened, recording):
         )
 
 
+@pytest.fixture(scope="module")
+def shorter(quick: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Two rounds between two nodes, of a narrower network."""
+    few = {"nodes": 2, "rounds": 2, "width": 0.25, "central_epochs": 0, "federated_rounds": 0}
+    run(quick(**few, score=l1), folder := tmp_path_factory.mktemp("shorter") / "run")
+    return read_run(folder)
+
+
+def test_titles_say_in_what_the_runs_differ(recording, shorter):
+    titles = [state["title"] for _, state in RoundPlayer({"a": recording, "b": shorter}).runs]
+    assert titles == [f"{recording.label}, score l2", f"{shorter.label}, score l1"]
+    assert RoundPlayer(recording).runs[0][1]["title"] == recording.label
+
+
+@pytest.mark.browser
+def test_the_player_goes_from_run_to_run(opened, recording, shorter):
+    widget = RoundPlayer({"five rounds": recording, "two rounds": shorter})
+    page = opened(widget)
+    widget.round, widget.node = 4, 2
+    page.set({"Round": 4, "Set against the votes of": 2})
+    compare_round(widget, page, page.set({}))
+    # The other run has fewer rounds and nodes: what it has not is its last.
+    assert page.press("Recorded run", "ArrowDown") == "two rounds"
+    widget.run, widget.round, widget.node = "two rounds", 2, 1
+    compare_round(widget, page, page.set({}))
+    assert page.control("Round").input_value() == page.control("Round").get_attribute("max") == "2"
+    assert page.control("Set against the votes of").locator("option").count() == 3
+    assert page.box.locator("tbody tr").count() == 3
+    page.press("Round", "ArrowLeft")
+    widget.round = 1
+    compare_round(widget, page, page.set({}))
+    assert page.press("Recorded run", "ArrowUp") == "five rounds"
+    widget.run = "five rounds"
+    compare_round(widget, page, page.set({}))
+    least = min(min(line["agreement"].values()) for each in (recording, shorter)
+                for line in each.rounds)  # fmt: skip
+    axis = re.search(r"agreement, from (\S+) to 1", page.box.locator("svg").first.text_content())
+    assert axis is not None and float(axis[1]) <= least + 1e-9
+
+
+@pytest.mark.browser
+def test_one_run_has_no_menu(opened, recording):
+    page = opened(RoundPlayer(recording))
+    assert page.control("Recorded run").is_hidden()
+
+
+RESULTS = Path(__file__).parent.parent / "data" / "results"
+
+
+def test_the_recorded_runs_to_play_are_small_and_differ():
+    runs = runs_to_play(RESULTS)
+    assert [*runs] == ["random start", "trained start, by size", "trained start, by Taylor"]
+    means = [
+        [np.mean([*line["agreement"].values()]) for line in each.rounds] for each in runs.values()
+    ]
+    assert [len(each) for each in means] == [10, 10, 10]
+    assert [(round(each[0], 2), round(each[-1], 2)) for each in means] == [
+        (0.98, 0.91), (1.0, 1.0), (0.84, 0.81)]  # fmt: skip
+    assert len(RoundPlayer(runs).html()) < 350_000
+    # What the first one shows is the vote of the table cifar10.
+    vote = rows_of("cifar10", results=RESULTS)["vote"].runs[2]
+    for shown, line in zip(runs["random start"].rounds, vote.rounds, strict=True):
+        assert (shown["mask"], shown["agreement"]) == (line["mask"], line["agreement"])
+
+
+def test_a_run_to_play_that_is_not_recorded_says_how_to_make_it(tmp_path):
+    with pytest.raises(MPFLError, match=r"random start: seed 2 of .* reproduce sparsity makes it"):
+        runs_to_play(tmp_path)
+
+
 @pytest.mark.browser
 def test_the_player_by_keyboard_and_by_mouse(opened, recording):
     widget = RoundPlayer(recording)
@@ -158,8 +239,8 @@ def test_the_player_by_keyboard_and_by_mouse(opened, recording):
     page.tab.clock.run_for(5000)
     compare(2)
     page.tab.emulate_media(reduced_motion="reduce")
-    page.tab.wait_for_timeout(50)
-    assert button["Play"].is_hidden() and button["Step"].is_visible()
+    button["Play"].wait_for(state="hidden")
+    assert button["Step"].is_visible()
     assert page.press("Set against the votes of", "ArrowDown", "ArrowDown") == "1"
     widget.node = 1
     compare(2)
