@@ -62,7 +62,7 @@ def thinning(masks: Mapping[str, Mask]) -> Figure:
             for line, mask in enumerate(masks.values()):
                 _row(axes, mask[name], line, BLUE)
             axes.set_title(f"{name}, {size} filters", size=10, loc="left")
-            axes.set_yticks(np.arange(len(masks)) + 0.5, list(masks), size=8)
+            axes.set_yticks(np.arange(len(masks)) + 0.5, list(masks), size=9)
             axes.set_xticks([])
             _bare(axes, max(sizes.values()), len(masks), square=False)
     plt.close(figure)
