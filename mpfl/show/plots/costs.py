@@ -97,7 +97,7 @@ def on_the_wire(exchanges: Mapping[str, tuple[float, float]]) -> Figure:
                     markeredgewidth=2,
                 )
                 if row == 0:
-                    where = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center"}
+                    where: Any = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center"}
                     axes.annotate(what, (count, row), size=10, **where)
         axes.set_yticks(range(len(exchanges)), exchanges)
         axes.set(xscale="log", xlabel="bytes, both ways", ylim=(len(exchanges) - 0.5, -0.8))
