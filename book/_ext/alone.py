@@ -199,7 +199,7 @@ def alone(notebook: NotebookNode, words: Words, repository: str) -> NotebookNode
             if "image/png" in output.get("data", {}):  # GitHub shows an SVG's text in any type
                 output.data.pop("image/svg+xml", None)
         figure = cell.metadata.get("mystnb", {}).get("figure", {})
-        if "caption" in figure and "name" in figure:
+        if "caption" in figure and "name" in figure and cell.get("outputs"):  # was drawn
             caption = f"**Fig. {words.number(figure['name'])}** {words.plain(figure['caption'])}"
             cells.append(nbformat.v4.new_markdown_cell(caption.strip()))
     for at, cell in enumerate(cells):
