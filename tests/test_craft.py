@@ -117,7 +117,7 @@ def test_icons_are_drawn(tab: Any) -> None:
     tab.set_viewport_size({"width": 1440, "height": 900})
     for page in ("index.html", "search.html", "notebooks/the-vote.html", "book/api/method.html"):
         tab.goto((SITE / page).as_uri())
-        shapes = tab.evaluate("""() => [...document.querySelectorAll("i, span.fas, span.fa-solid")]
+        shapes = tab.evaluate("""() => [...document.querySelectorAll("[class*='fa-']")]
             .map((each) => [each.className, getComputedStyle(each).maskImage])""")
         assert shapes and [name for name, mask in shapes if not mask.startswith("url(")] == []
 

@@ -41,7 +41,7 @@ print("Recorded results are missing: put the project's folder data beside this f
 
 FENCE = re.compile(r"^(`{3,}|:{3,})\{([\w-]+)\} *([^\n]*)\n(.*?)^\1 *$", re.S | re.M)
 OPTION = re.compile(r"^:([\w-]+): *(.*)\n", re.M)
-CODE = re.compile(r"(^(`{3,})[^{].*?^\2 *$)", re.S | re.M)
+BLOCK = re.compile(r"^(`{3,}|:{3,})[^\n]*\n.*?^\1 *$", re.S | re.M)
 ROLE = re.compile(r"\{([\w:-]+)\}`([^`]+)`")
 LABEL = re.compile(r"^\([\w-]+\)=\n?", re.M)
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|mailto:)([^)\s]*)\)")
@@ -59,12 +59,19 @@ class Words:
 
     def plain(self, text: str) -> str:
         """Markdown that says the same without a role or a directive."""
-        parts = CODE.split(text)  # text, code, its fence, text, ...
-        for at in range(0, len(parts), 3):
-            part = FENCE.sub(self.directive, LABEL.sub("", parts[at]))
-            part = ROLE.sub(self.role, part)
-            parts[at] = LINK.sub(self.link, part)
-        return "".join(part for at, part in enumerate(parts) if at % 3 != 2)
+        said, end = [], 0
+        for block in BLOCK.finditer(text):
+            said += [self.prose(text[end : block.start()]), self.block(block)]
+            end = block.end()
+        return "".join([*said, self.prose(text[end:])])
+
+    def prose(self, text: str) -> str:
+        return LINK.sub(self.link, ROLE.sub(self.role, LABEL.sub("", text)))
+
+    def block(self, found: re.Match[str]) -> str:
+        """What stands between two fences: a directive, or code, which stays as it is."""
+        directive = FENCE.fullmatch(found[0])
+        return self.prose(self.directive(directive)) if directive else found[0]
 
     def directive(self, found: re.Match[str]) -> str:
         _, name, argument, body = found.groups()
