@@ -117,6 +117,7 @@ def test_a_user_with_a_name_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
 DISTRIBUTIONS = {
     "IPython": "ipython",
     "PIL": "pillow",
+    "prometheus_client": "prometheus-client",
     "grpc": "flwr",
     "ray": "flwr",
     "sklearn": "scikit-learn",
