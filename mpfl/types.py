@@ -55,7 +55,7 @@ def located(*where: str) -> Iterator[None]:
 _EXTRAS = {
     "train": "torch torchvision PIL sklearn scipy matplotlib seaborn rich filelock",
     "export": "onnx onnxruntime onnxscript",
-    "flower": "flwr ray grpc cryptography",
+    "flower": "flwr ray grpc cryptography prometheus_client",
     "book": "IPython ipywidgets anywidget traitlets",
 }
 _EXTRA_OF = {module: extra for extra, modules in _EXTRAS.items() for module in modules.split()}
