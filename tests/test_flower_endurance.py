@@ -108,6 +108,7 @@ def family(leader: int) -> list[int]:
     return [int(pid) for pid, group in pairs if int(group) == leader]
 
 
+@pytest.mark.overnight  # make test has it in one process
 def test_too_few_nodes_end_the_run_with_the_reason(tmp_path: Path) -> None:
     with launch.superlink(tmp_path / "engine", simulation=False) as engine:
         launch.add_node(engine, 0, ROOT)
