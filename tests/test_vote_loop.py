@@ -33,7 +33,7 @@ def test_the_loop_holds_plain_state():
     assert state_in(widget.html()) == {"label": widget.label} | json.loads(
         json.dumps(widget.state())
     )
-    assert "</script" not in module("loop.js")
+    assert "</script" not in module("tally.js", "loop.js")
 
 
 def test_the_loop_refuses():
@@ -104,7 +104,9 @@ EVERY_BALLOT = """([state, rule, round, alive]) => {
 def test_every_ballot_of_a_small_case_makes_the_consensus_of_the_server(browser: Any) -> None:
     widget = VoteLoop(FOUR, seed=3)
     tab = browser.new_page()
-    tab.add_script_tag(content=module("loop.js").replace("export default", "const widget ="))
+    tab.add_script_tag(
+        content=module("tally.js", "loop.js").replace("export default", "const widget =")
+    )
     alive = (0b1111, 0b0111, 0b1110, 0b1001)
     settings = [("majority", 1), ("unanimity", 1), ("most votes", 1), ("most votes", 2)]
     seen = 0

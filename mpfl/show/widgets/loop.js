@@ -5,16 +5,6 @@ function firstOf(count, size, order) {
   return kept;
 }
 
-/** One layer's consensus, as mpfl.server.decide makes it; `tau` is null for the most-voted. */
-function decideLayer(tau, votes, voters, alive, keep, ranks) {
-  const living = [...alive.keys()].filter((i) => alive[i]);
-  const best = (count) => firstOf(count, alive.length,
-    [...living].sort((a, b) => votes[b] - votes[a] || ranks[a] - ranks[b]));
-  if (tau === null) return best(keep);
-  const kept = Array.from(votes, (count, i) => Boolean(alive[i]) && count / voters >= tau);
-  return kept.some(Boolean) ? kept : best(1); // an empty layer computes nothing
-}
-
 /** What every node votes by its scores: the best of what is alive, as many as the quota says. */
 function honestBallots({ layers, scores, quotas }, round, alive) {
   return scores.map((own) => {
@@ -31,14 +21,17 @@ function honestBallots({ layers, scores, quotas }, round, alive) {
 
 /** The votes for every filter and what the server makes of them. */
 function countBallots({ layers, rules, ranks, quotas }, rule, round, alive, ballots) {
-  const votes = Array.from(alive, (_, i) => ballots.reduce((sum, ballot) => sum + Boolean(ballot[i]), 0));
+  const votes = counted(ballots, 0, alive.length);
   const [, , tau] = rules.find(([name]) => name === rule);
+  const kept = new Array(alive.length).fill(false);
   let start = 0;
-  const kept = layers.flatMap(([, size], layer) => {
-    const part = (list) => Array.from(list).slice(start, start + size);
-    const made = decideLayer(tau, part(votes), ballots.length, part(alive), quotas[round - 1][layer], part(ranks));
+  layers.forEach(([, size], layer) => {
+    const living = Array.from({ length: size }, (_, i) => start + i).filter((i) => alive[i]);
+    const part = (list) => living.map((i) => list[i]);
+    decide(tau === null ? "most_votes" : "share",
+      { votes: part(votes), nodes: ballots.length, keep: quotas[round - 1][layer], ranks: part(ranks) },
+      { tau }).forEach((bit, i) => (kept[living[i]] = bit));
     start += size;
-    return made;
   });
   return { votes, kept, tau };
 }

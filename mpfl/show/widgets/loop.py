@@ -61,7 +61,7 @@ class VoteLoop(Playable):
 
     kind = "vote loop"
     label = "The loop: change a vote, choose a rule, go on to the next round"
-    _esm = module("loop.js")
+    _esm = module("tally.js", "loop.js")
     _css = stylesheet("loop.css")
 
     layers: traitlets.List[Any] = traitlets.List().tag(sync=True)
