@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import traitlets
 
-from mpfl import vote as rules
 from mpfl.analysis.replay import consensus
 from mpfl.analysis.written import written_rule
 from mpfl.filters import Layer, Layout
@@ -16,7 +15,7 @@ from mpfl.node import Plan
 from mpfl.runs.record import bits_of, hex_of
 from mpfl.schedules import one_shot
 from mpfl.show.widgets.playable import Between, Playable, module
-from mpfl.show.widgets.vote import at_least_one
+from mpfl.show.widgets.vote import at_least_one, rules_at
 from mpfl.types import MPFLError
 from mpfl.vote import Rule
 
@@ -140,14 +139,7 @@ class VoteLab(Playable):
     @staticmethod
     def _rules(level: float, text: str) -> dict[str, Rule]:
         """The rules to choose from, by their names."""
-        return {
-            "most_votes": rules.most_votes(),
-            "share": rules.share(level),
-            "relaxed": rules.relaxed(),
-            "published_threshold": rules.published_threshold(),
-            "published_percentile": rules.published_percentile(level),
-            "written": written_rule(text),
-        }
+        return rules_at(level, level) | {"written": written_rule(text)}
 
     def shown_ballots(self) -> np.ndarray:
         """The ballots that are shown, ``bool [nodes, filters]``."""

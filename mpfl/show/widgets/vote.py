@@ -36,6 +36,17 @@ class at_least_one(LayerQuota):
         }
 
 
+def rules_at(tau: float, percentile: float) -> dict[str, Rule]:
+    """The rules to choose from, by their names."""
+    return {
+        "most_votes": rules.most_votes(),
+        "share": rules.share(tau),
+        "relaxed": rules.relaxed(),
+        "published_threshold": rules.published_threshold(),
+        "published_percentile": rules.published_percentile(percentile),
+    }
+
+
 class VoteExplorer(Playable):
     """A first round's vote, decided again at every move.
 
@@ -80,7 +91,7 @@ class VoteExplorer(Playable):
         self.check(
             setting,
             {
-                "rule": tuple(self._rules()),
+                "rule": tuple(rules_at(0.5, 0.5)),
                 "tau": Between(0, 1),
                 "percentile": Between(0, 1),
                 "sparsity": Between(0, 0.95),
@@ -116,19 +127,9 @@ class VoteExplorer(Playable):
                 f"{filters} filters and {nodes} nodes vote; give bool [nodes, filters]"
             )
 
-    def _rules(self) -> dict[str, Rule]:
-        """The rules to choose from, at the reader's threshold and percentile."""
-        return {
-            "most_votes": rules.most_votes(),
-            "share": rules.share(self.tau),
-            "relaxed": rules.relaxed(),
-            "published_threshold": rules.published_threshold(),
-            "published_percentile": rules.published_percentile(self.percentile),
-        }
-
     def chosen(self) -> Rule:
         """The rule at the reader's setting."""
-        return self._rules()[self.rule]
+        return rules_at(self.tau, self.percentile)[self.rule]
 
     def consensus(self) -> np.ndarray:
         """Which filters stay at the reader's setting, ``bool [filters]``; one a layer at least."""
