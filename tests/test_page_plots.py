@@ -55,6 +55,16 @@ def test_what_pairs_share_cancels():
     assert names[1] == "+ shared with node 1" and names[5] == "− shared with node 0"
 
 
+def test_more_pairs_than_colours_are_all_drawn():
+    nodes, modulus = 5, 8  # ten pairs
+    ballots = np.eye(nodes, dtype=bool)
+    shared = {pair: np.full(nodes, 3) for pair in combinations(range(nodes), 2)}
+    [axes] = masks_that_cancel(ballots, shared, modulus).axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert sum(name.startswith("+") for name in names) == len(shared)
+    assert [text.get_text() for text in axes.texts[-nodes:]] == ["1"] * nodes
+
+
 def test_a_cell_says_its_share():
     values = np.array([[0.0, 0.25], [0.5, 0.125]])
     one, other = grids_of_shares({"a": values, "b": values / 5}, ["x", "y"], ["p", "q"]).axes
@@ -90,6 +100,13 @@ def last_part(chosen, run):
     ours = [patch for patch in axes.patches if patch.get_facecolor() == to_rgba(ORANGE)]
     assert len(ours) == -(-len(chosen) // run) and ours[-1].get_width() == 1
     return int(ours[-1].get_x())
+
+
+def test_every_number_of_faulty_nodes_has_its_dots():
+    faulty = range(8)  # more than there are marks
+    found = {(0.5, f, honest): (0.5, 20) for f in faulty for honest in (0, 1)}
+    figure = measured_chances({"at random": found}, 9, 0.5)
+    assert len(figure.axes[0].containers) == len(faulty)
 
 
 def test_a_narrowing_interval_ends_at_the_number():

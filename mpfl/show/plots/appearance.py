@@ -49,6 +49,15 @@ def mean_and_range(axes: Axes, x: Any, values: np.ndarray, **look: Any) -> None:
         axes.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
 
 
+def bare(axes: Axes, width: float, height: float, square: bool = True) -> None:
+    """No grid, no frame, no ticks; rows and columns of one unit, the first row at the top."""
+    axes.grid(visible=False)
+    axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal" if square else "auto")
+    axes.tick_params(length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
 def save_figure(figure: Figure, to: Path) -> None:
     """Write a figure to the file named, in the format that its ending says.
 

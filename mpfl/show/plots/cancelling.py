@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +11,7 @@ from jaxtyping import Bool, Int64
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from mpfl.show.plots.appearance import style
+from mpfl.show.plots.appearance import bare, style
 
 _PAIRS = ("#9ecae8", "#f5c86b", "#8fd3bd", "#e6b5d2", "#f2e58a", "#f0a58c")
 _PLAIN = "#ffffff"
@@ -27,7 +28,7 @@ def masks_that_cancel(
     ``shared[one, other]``, ``one < other``, are the numbers of a pair: ``one`` adds them, ``other``
     takes them away. Both have the colour of the pair. All sums are modulo ``modulus``.
     """
-    colours = dict(zip(shared, _PAIRS, strict=False))
+    colours = dict(zip(shared, cycle(_PAIRS), strict=False))
     rows, total = [], np.zeros(ballots.shape[1], np.int64)
     for node, ballot in enumerate(ballots):
         sent = ballot.astype(np.int64)
@@ -53,10 +54,7 @@ def masks_that_cancel(
         axes.set_yticks(np.arange(len(rows)) + 0.5, [name for name, *_ in rows])
         for label, (name, *_) in zip(axes.get_yticklabels(), rows, strict=True):
             label.set_fontweight("bold" if name.startswith(("=", "sum")) else "normal")
-        axes.set(xlim=(0, ballots.shape[1]), ylim=(len(rows), 0), xticks=[])
-        axes.set_xlabel("one column per filter")
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
-        axes.tick_params(left=False)
+        axes.set(xticks=[], xlabel="one column per filter")
+        bare(axes, ballots.shape[1], len(rows), square=False)
     plt.close(figure)
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -56,7 +57,9 @@ def measured_chances(
         )
         for row, (fault, found) in zip(panels, shares.items(), strict=True):
             for axes, tau in zip(row, taus, strict=True):
-                for colour, marker, f in zip(_steps(len(faulty)), "osD^v<", faulty, strict=False):
+                for colour, marker, f in zip(
+                    _steps(len(faulty)), cycle("osD^v<"), faulty, strict=False
+                ):
                     theory = np.array([chance_pruned_of(int(c), q, nodes, f, tau) for c in votes])
                     axes.plot(votes, theory, color=colour, linewidth=1.2)
                     mine = {c: y for (t, g, c), y in found.items() if (t, g) == (tau, f)}

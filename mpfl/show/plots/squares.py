@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mpfl.show.looks import BLUE, ORANGE, VERMILLION
-from mpfl.show.plots.appearance import style
+from mpfl.show.plots.appearance import bare, style
 from mpfl.types import Mask
 
 _GONE = "#b8b8b8"
@@ -45,7 +45,7 @@ def ballots(votes: np.ndarray, outcomes: Mapping[str, np.ndarray]) -> Figure:
         axes.set_yticks(heights, names)
         axes.set_xticks(np.arange(filters) + 0.5, [str(place) for place in range(filters)])
         axes.xaxis.tick_top()
-        _bare(axes, filters, lines + 0.5)
+        bare(axes, filters, lines + 0.5)
     plt.close(figure)
     return figure
 
@@ -64,7 +64,7 @@ def thinning(masks: Mapping[str, Mask]) -> Figure:
             axes.set_title(f"{name}, {size} filters", size=10, loc="left")
             axes.set_yticks(np.arange(len(masks)) + 0.5, list(masks), size=9)
             axes.set_xticks([])
-            _bare(axes, max(sizes.values()), len(masks), square=False)
+            bare(axes, max(sizes.values()), len(masks), square=False)
     plt.close(figure)
     return figure
 
@@ -94,7 +94,7 @@ def to_a_mask(filters: np.ndarray, scores: np.ndarray, mask: np.ndarray) -> Figu
         for (axes, width), title in zip(widths.items(), titles, strict=True):
             axes.set_title(title, size=11)
             axes.set_xticks([])
-            _bare(axes, width, rows, square=axes is not middle)
+            bare(axes, width, rows, square=axes is not middle)
         left.set_yticks(centres, [f"filter {row}" for row in range(rows)])
     plt.close(figure)
     return figure
@@ -161,7 +161,7 @@ def directions(said: np.ndarray, up: np.ndarray) -> Figure:
         )
         axes.set_xticks(np.arange(weights) + 0.5, [f"weight {place}" for place in range(weights)])
         axes.xaxis.tick_top()
-        _bare(axes, weights, nodes + 1.4, square=False)
+        bare(axes, weights, nodes + 1.4, square=False)
     plt.close(figure)
     return figure
 
@@ -173,12 +173,3 @@ def _row(axes: Axes, bits: np.ndarray, top: float, colour: str) -> None:
 
 def _square(left: float, top: float, face: str, edge: str) -> Rectangle:
     return Rectangle((left + 0.08, top + 0.08), 0.84, 0.84, facecolor=face, edgecolor=edge)
-
-
-def _bare(axes: Axes, width: float, height: float, square: bool = True) -> None:
-    """No grid, no frame, no ticks; the first row at the top."""
-    axes.grid(visible=False)
-    axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal" if square else "auto")
-    axes.tick_params(length=0)
-    for side in axes.spines.values():
-        side.set_visible(False)
