@@ -50,12 +50,11 @@ LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|mailto:)([^)\s]*)\)")
 class Words:
     """What the book's roles and directives say on the published page ``page``."""
 
-    def __init__(self, env: BuildEnvironment, page: str, site: str) -> None:
-        self.env, self.page, self.site = env, page, site
+    def __init__(
+        self, env: BuildEnvironment, page: str, site: str, references: BibliographyData
+    ) -> None:
+        self.env, self.page, self.site, self.references = env, page, site, references
         self.std, self.math = env.get_domain("std"), env.get_domain("math")
-        self.references: BibliographyData = parse_file(
-            str(Path(env.srcdir) / "book" / "references.bib"), "bibtex"
-        )
 
     def plain(self, text: str) -> str:
         """Markdown that says the same without a role or a directive."""
@@ -230,8 +229,9 @@ def write(app: Sphinx, error: Exception | None) -> None:
     repository = os.environ.get("MPFL_REPOSITORY", "").rstrip("/")
     target = Path(app.outdir) / "_sources" / "notebooks"
     target.mkdir(parents=True, exist_ok=True)
+    references = parse_file(str(Path(app.srcdir) / "book" / "references.bib"), "bibtex")
     for source in sorted((Path(app.srcdir) / "notebooks").glob("*.ipynb")):
-        words = Words(app.env, f"notebooks/{source.stem}", site_of(repository))
+        words = Words(app.env, f"notebooks/{source.stem}", site_of(repository), references)
         notebook = nbformat.read(source, as_version=4)
         nbformat.write(alone(notebook, words, repository), target / source.name)
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from html import escape
 from typing import Any
 
@@ -21,6 +22,7 @@ WORD = re.compile(
 )
 
 
+@cache  # of the build: every page asks
 def meanings(env: BuildEnvironment) -> dict[str, str]:
     """The first sentence of each explanation, by the anchor of its word."""
     found = {}
