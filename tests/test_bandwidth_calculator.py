@@ -113,7 +113,7 @@ def test_the_calculator_counts_as_the_ledger_does(opened):
     page = opened(widget)
     names = list(networks())
     controls = {"network": "Network", "nodes": "Nodes", "rounds": "Mask rounds",
-                "share": "Pruned a round", "coding": "A vote is written", "w0": "w0 travels as",
+                "share": "Pruned per round", "coding": "A vote is written", "w0": "w0 travels as",
                 "final_rounds": "Final federated rounds",
                 "final_by": "They train by"}  # fmt: skip
 
@@ -168,7 +168,7 @@ def test_the_calculator_by_keyboard_and_by_mouse(opened):
 
     compare(rounds=page.press("Mask rounds", "ArrowRight", "ArrowUp"))
     assert widget.rounds == 5
-    compare(share=page.press("Pruned a round", "Home", *["ArrowRight"] * 7))
+    compare(share=page.press("Pruned per round", "Home", *["ArrowRight"] * 7))
     assert widget.share == 0.07
     compare(nodes=page.press("Nodes", "ArrowUp", "ArrowUp", "ArrowDown"))
     assert widget.nodes == 11
@@ -179,7 +179,7 @@ def test_the_calculator_by_keyboard_and_by_mouse(opened):
     assert (widget.w0, widget.final_rounds) == ("weights", 50)
     for share in (0.1, 0.35, 0.6):
         compare(rounds=page.drag("Mask rounds", share))
-        compare(share=page.drag("Pruned a round", share / 8))
+        compare(share=page.drag("Pruned per round", share / 8))
         compare(final_rounds=page.drag("Final federated rounds", share))
     # A number that is none, or too large, does not break what is shown.
     page.control("Nodes").fill("")

@@ -35,7 +35,7 @@ _PAGES = {
     "sparsity": "cifar10",
     "network": "vote-or-lottery",
     "pretrained": "vote-or-lottery",
-    "robustness": "a-node-that-lies",
+    "robustness": "bad-data",
     "schedules": "little-by-little",
     "imagenet100": "imagenet100",
     "improvement": "better-for-the-same-bytes",

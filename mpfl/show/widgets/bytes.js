@@ -1,7 +1,7 @@
 const WAYS = [
   ["mpfl", "MPFL"],
   ["lottery", "lottery"],
-  ["one-bit", "1 bit a weight"],
+  ["one-bit", "1 bit per weight"],
   ["pruning-fl", "pruning-FL"],
   ["fedavg", "dense FedAvg"],
 ];
@@ -30,9 +30,9 @@ export default {
       + "follows. Each layer reads the one above; the last one is the output and stays whole."));
     const nodes = typed(model, "nodes", "Nodes", 1, 1000);
     const rounds = field(model, "rounds", "Mask rounds", slider(1, 30, 1));
-    const share = field(model, "share", "Pruned a round", slider(0, 0.5, 0.01));
+    const share = field(model, "share", "Pruned per round", slider(0, 0.5, 0.01));
     const coding = pick("coding", "A vote is written", [
-      ["shortest", "in the fewest bytes"], ["packed", "packed: one bit a filter"]]);
+      ["shortest", "in the fewest bytes"], ["packed", "packed: one bit per filter"]]);
     const w0 = pick("w0", "w0 travels as", [["seed", "its seed"], ["weights", "weights"]]);
     const final = field(model, "final_rounds", "Final federated rounds", slider(0, 50, 1));
     const by = pick("final_by", "They train by", [["weights", "averages of weights"], ["votes", "votes on directions"]]);
@@ -108,17 +108,17 @@ export default {
           h("li", {}, n(), ` = ${state.nodes} nodes, `, h("i", {}, "R"), ` = ${state.rounds} mask rounds, `,
             h("i", {}, "F"), ` = ${state.final_rounds} final rounds.`),
           h("li", {}, h("i", {}, "w"), ` = ${whole(start / state.nodes)}: w0, as `,
-            state.w0 === "seed" ? "a seed of 8 bytes." : "4 bytes a weight and the tensors' names."),
+            state.w0 === "seed" ? "a seed of 8 bytes." : "4 bytes per weight and the tensors' names."),
           h("li", {}, ...sub("v", "r"), state.coding === "packed"
-            ? ": a vote, one bit a filter of the full model, rounded up to bytes."
+            ? ": a vote, one bit per filter of the full model, rounded up to bytes."
             : ": a vote, log₂ Π C(kept before, pruned now) bits over the layers, rounded up to bytes."),
           h("li", {}, ...sub("c", "r"), ": the consensus, log₂ Π (filters + 1) · C(filters, kept) bits for "
-            + "a node that missed all before, or one bit a filter where that is shorter."),
+            + "a node that missed all before, or one bit per filter where that is shorter."),
           ...(state.final_rounds ? [h("li", {}, h("i", {}, "m"), " and ", h("i", {}, "m′"),
             state.final_by === "votes"
             ? `: a direction for each weight of the small network, one bit; up, each ${EVERY}th round and the last `
               + "one bring the statistics of batch norm, 4 bytes each. "
-            : ": the small network down and up, 4 bytes a weight; up it says how many images are behind it. ",
+            : ": the small network down and up, 4 bytes per weight; up it says how many images are behind it. ",
             h("i", {}, "e"), ` = ${framed(0)}: go on from what you have.`)] : []),
           h("li", {}, "Every message has a frame of 14 bytes, 15 from 128 bytes on and so forth.")));
       rows.replaceChildren(...found.masks.slice(0, state.rounds).map((mask, i) =>
@@ -169,9 +169,9 @@ export default {
       const joined = network.tensors.some(([, , , read]) => read.length > 1);
       notes.replaceChildren(...[
         state.final_by === "votes" && state.final_rounds && "The final training of MPFL, of the lottery and of "
-          + `pruning-FL goes by votes: one bit a weight both ways, and in each ${EVERY}th round and the last one the `
-          + "statistics of batch norm up. Dense FedAvg and 1 bit a weight stay as they are.",
-        !state.final_rounds && "Without final rounds, dense FedAvg and 1 bit a weight are given as many "
+          + `pruning-FL goes by votes: one bit per weight both ways, and in each ${EVERY}th round and the last one the `
+          + "statistics of batch norm up. Dense FedAvg and 1 bit per weight stay as they are.",
+        !state.final_rounds && "Without final rounds, dense FedAvg and 1 bit per weight are given as many "
           + "rounds as there are mask rounds.",
         joined && state.final_rounds && "A ResNet adds layers up. Here layers that are added up keep the "
           + "same channels: the least that the final training can cost. Which filters stay decides "

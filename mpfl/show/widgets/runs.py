@@ -16,7 +16,7 @@ from mpfl.types import MPFLError
 AXES: Mapping[str, str] = {
     "sparsity": "sparsity (share of filters removed)",
     "parameters": "parameters of the network that is left",
-    "macs": "multiply-accumulates a picture",
+    "macs": "multiply-accumulates per picture",
     "bytes_rounds": "bytes of the rounds alone",
     "bytes_all": "all bytes",
     "minutes": "minutes, rounds and final training",
