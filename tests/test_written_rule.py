@@ -111,26 +111,20 @@ def pick(rng: np.random.Generator, among: Sequence[str]) -> str:
 
 def grown(rng: np.random.Generator, depth: int, condition: bool) -> str:
     """A line of the grammar that is as deep as asked at most."""
+    joins, before = (("and", "or"), "not ") if condition else ("+-*/", "-")
+    kinds = 5 if condition else 6
+    kind = rng.integers(kinds) if depth else rng.integers(4, kinds)
+    if kind < 2:
+        one, other = (grown(rng, depth - 1, condition) for _ in range(2))
+        return f"{one} {pick(rng, joins)} {other}"
+    if kind == 2:
+        return f"{before}{grown(rng, depth - 1, condition)}"
+    if kind == 3:
+        return f"({grown(rng, depth - 1, condition)})"
     if condition:
-        kind = rng.integers(5) if depth else 4
-        if kind < 2:
-            one, other = (grown(rng, depth - 1, True) for _ in range(2))
-            return f"{one} {pick(rng, ['and', 'or'])} {other}"
-        if kind == 2:
-            return f"not {grown(rng, depth - 1, True)}"
-        if kind == 3:
-            return f"({grown(rng, depth - 1, True)})"
         sign = pick(rng, [">=", ">", "<=", "<", "==", "!=", "≥", "≤"])
         one, other = (grown(rng, max(depth - 1, 0), False) for _ in range(2))
         return f"{one}{pick(rng, ['', ' '])}{sign} {other}"
-    kind = rng.integers(6) if depth else 4 + rng.integers(2)
-    if kind < 2:
-        one, other = (grown(rng, depth - 1, False) for _ in range(2))
-        return f"{one} {pick(rng, '+-*/')} {other}"
-    if kind == 2:
-        return f"-{grown(rng, depth - 1, False)}"
-    if kind == 3:
-        return f"({grown(rng, depth - 1, False)})"
     if kind == 4:
         return pick(rng, (*FACTS, "votes", "norm", "rank", "share", "votes", "norm"))
     return pick(rng, ["0", "1", "0.7", ".5", "3", "12.25", "0.1"])
