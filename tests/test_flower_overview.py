@@ -75,6 +75,18 @@ def test_a_folder_without_a_run_is_refused(
     assert said.startswith("mpfl: ") and said.count("\n") == 1 and "no run has begun" in said
 
 
+@pytest.mark.parametrize("text", ['{"rounds": 2, "nodes": 3}', '{"rounds": "two"}', "no JSON"])
+@pytest.mark.parametrize("words", [["status"], ["metrics", "--to", "mpfl.prom"]])
+def test_a_damaged_configuration_is_named_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], text: str
+) -> None:
+    (tmp_path / "config.json").write_text(text)
+    assert flower([words[0], str(tmp_path), *words[1:]]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"{tmp_path / 'config.json'}: damaged (" in said
+    assert not Path("mpfl.prom").exists()
+
+
 def test_the_metrics_are_those_of_the_status(tmp_path: Path) -> None:
     folder, file = tmp_path / "run", tmp_path / "mpfl.prom"
     grid, context = served(folder)

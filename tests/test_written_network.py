@@ -55,6 +55,8 @@ BROKEN = [
     ("images 1 2", "line 1: give images and one number, such as images 3"),
     ("input 0", 'line 1: "0" is no number of channels; give a whole number from 1 to 4096'),
     ("input 3\na 4\ninput 3", "line 3: input stands above the layers"),
+    ("input 3\n\ninput 4\na 4\nb 4", "line 3: input stands above already; say it once"),
+    ("images 5\nimages 5", "line 2: images stands above already; say it once"),
     ("input 3\nimages 99999999", 'line 2: "99999999" is no number of images'),
     ("input 3\n\n4 64", 'line 3: "4" is no name; give letters, digits'),
     ("input 3\na\nb 4", "line 2: give a a number of filters, such as a 64 3x3"),

@@ -8,8 +8,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from mpfl.flower.answers import read_answers
-from mpfl.flower.overview import PHASES, RUNNING, require_run, state_of
-from mpfl.runs.folder import read_json, read_lines
+from mpfl.flower.overview import PHASES, RUNNING, config_of, state_of
+from mpfl.runs.folder import read_lines
 
 
 def metrics_of(folder: Path) -> CollectorRegistry:
@@ -18,7 +18,7 @@ def metrics_of(folder: Path) -> CollectorRegistry:
     All of them are gauges, as each is read from the folder anew. Raises
     :class:`~mpfl.types.MPFLError` if there is no run.
     """
-    require_run(folder)
+    config = config_of(folder)
     registry = CollectorRegistry()
     run = str(folder)
 
@@ -34,7 +34,6 @@ def metrics_of(folder: Path) -> CollectorRegistry:
     closed = gauge("rounds_closed", "rounds that have closed", "phase")
     due = gauge("rounds_due", "rounds that the run has", "phase")
     sent = gauge("payload_bytes", "payload of closed rounds", "phase", "direction")
-    config = read_json(folder / "config.json")
     for name, field, phase, _ in PHASES:
         lines = read_lines(folder / f"{name}.jsonl")
         closed.labels(run, phase).set(len(lines))

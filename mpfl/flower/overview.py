@@ -28,8 +28,7 @@ def overview(folder: Path, now: float) -> list[str]:
 
     Raises :class:`~mpfl.types.MPFLError` if there is no run.
     """
-    require_run(folder)
-    config, answers = read_json(folder / "config.json"), read_answers(folder)
+    config, answers = config_of(folder), read_answers(folder)
     state = state_of(folder)
     said = [f"{folder}: {state}"]
     closed = set()
@@ -54,10 +53,16 @@ def overview(folder: Path, now: float) -> list[str]:
     return said
 
 
-def require_run(folder: Path) -> None:
-    """Refuse a folder in which no run has begun."""
-    if not (folder / "config.json").exists():
+def config_of(folder: Path) -> dict[str, Any]:
+    """The configuration of the run in ``folder``; refuses a folder in which none has begun."""
+    file = folder / "config.json"
+    if not file.exists():
         raise MPFLError(f"{folder}: no run has begun here; give the folder of a run")
+    config: dict[str, Any] = read_json(file)
+    for field in ("nodes", *(field for _, field, _, _ in PHASES)):
+        if not isinstance(config.get(field), int):
+            raise MPFLError(f"{file}: damaged (no number of {field}); run it again")
+    return config
 
 
 def state_of(folder: Path) -> str:

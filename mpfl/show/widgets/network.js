@@ -44,6 +44,7 @@ function writtenNetwork(text) {
   let images = 50000;
   let channels = 0;
   const rows = [];
+  const said = new Set();
   const lines = text.replaceAll("\r\n", "\n").split("\n");
   lines.forEach((line, index) => {
     const place = index + 1;
@@ -51,6 +52,8 @@ function writtenNetwork(text) {
     if (!words.length) return;
     if (words[0] === "images" || words[0] === "input") {
       if (rows.length) fail(place, `${words[0]} stands above the layers`);
+      if (said.has(words[0])) fail(place, `${words[0]} stands above already; say it once`);
+      said.add(words[0]);
       if (words.length !== 2) fail(place, `give ${words[0]} and one number, such as ${words[0]} 3`);
       if (words[0] === "images") images = number(place, words[1], "images");
       else channels = number(place, words[1], "channels");

@@ -56,6 +56,7 @@ def written_network(text: str) -> Network:
     Raises :class:`~mpfl.types.MPFLError` that names the line and says what it should hold.
     """
     images, reads = IMAGES, 0
+    said: set[str] = set()
     rows: list[tuple[str, int, tuple[int, ...], bool]] = []
     lines = text.replace("\r\n", "\n").split("\n")
     for place, line in enumerate(lines, start=1):
@@ -67,6 +68,9 @@ def written_network(text: str) -> Network:
             what = "images" if words[0] == "images" else "channels"
             if rows:
                 _fail(place, f"{words[0]} stands above the layers")
+            if words[0] in said:
+                _fail(place, f"{words[0]} stands above already; say it once")
+            said.add(words[0])
             if len(words) != 2:
                 _fail(place, f"give {words[0]} and one number, such as {words[0]} 3")
             number = _number(place, words[1], what)
