@@ -8,7 +8,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from mpfl.flower.answers import read_answers
-from mpfl.flower.overview import PHASES, RUNNING, config_of, state_of
+from mpfl.flower.overview import PHASES, RUNNING, config_in, state_of
 from mpfl.runs.folder import read_lines
 
 
@@ -18,7 +18,7 @@ def metrics_of(folder: Path) -> CollectorRegistry:
     All of them are gauges, as each is read from the folder anew. Raises
     :class:`~mpfl.types.MPFLError` if there is no run.
     """
-    config = config_of(folder)
+    config = config_in(folder)
     registry = CollectorRegistry()
     run = str(folder)
 

@@ -28,7 +28,7 @@ def overview(folder: Path, now: float) -> list[str]:
 
     Raises :class:`~mpfl.types.MPFLError` if there is no run.
     """
-    config, answers = config_of(folder), read_answers(folder)
+    config, answers = config_in(folder), read_answers(folder)
     state = state_of(folder)
     said = [f"{folder}: {state}"]
     closed = set()
@@ -53,7 +53,7 @@ def overview(folder: Path, now: float) -> list[str]:
     return said
 
 
-def config_of(folder: Path) -> dict[str, Any]:
+def config_in(folder: Path) -> dict[str, Any]:
     """The configuration of the run in ``folder``; refuses a folder in which none has begun."""
     file = folder / "config.json"
     if not file.exists():
