@@ -111,7 +111,12 @@ class Directions:
         {'w': array([[0. , 0. ],
                [1.5, 0.5]], dtype=float32)}
         """
-        way = np.where(up, np.float32(length), np.float32(-length))
+        return self.moved(weights, np.where(up, np.float32(length), np.float32(-length)))
+
+    def moved(
+        self, weights: Weights, way: Float32[np.ndarray, " numbers"]
+    ) -> dict[str, np.ndarray]:
+        """``weights`` with ``way`` added to the numbers that are voted on."""
         return {**weights, **self.full(self.flat(weights, self.voted) + way, self.voted, weights)}
 
 
@@ -246,24 +251,46 @@ def caught_up(
     memory: Weights, message: bytes, them: Directions, length: Callable[[int], float]
 ) -> dict[str, np.ndarray]:
     """The weights that all hold at the beginning of a message's round, and what a node carries."""
+
+    def ways(round_: int) -> list[np.ndarray]:
+        signs, _ = wire.decode_signs(
+            message, them.numbers, them.layout, round_, mask=them.mask, rounds=None
+        )
+        first = round_ - len(signs)
+        lengths = [np.float32(length(taken)) for taken in range(first, round_)]
+        return [np.where(up, far, -far) for up, far in zip(signs, lengths, strict=True)]
+
+    return brought_up(memory, message, them, ways)
+
+
+def brought_up(
+    memory: Weights,
+    message: bytes,
+    them: Directions,
+    ways: Callable[[int], Sequence[Float32[np.ndarray, " numbers"]]],
+) -> dict[str, np.ndarray]:
+    """What a node holds after the steps in a message, whatever a step is made of.
+
+    ``ways(round_)`` reads the message of that round: what each of the rounds before it adds to the
+    numbers, the latest last. Steps that the node has taken already are left out. Raises
+    :class:`~mpfl.types.BehindError` if the message does not go back far enough.
+    """
     layout, round_ = them.layout, wire.round_of(message)
     done = int(memory.get(ROUND, 0))
     if wire.kind_of(message) == wire.Kind.EMPTY:
         wire.decode_empty(message, layout, round_)
-        signs = np.zeros((0, them.numbers), bool)
+        steps: Sequence[np.ndarray] = ()
     elif wire.kind_of(message) == wire.Kind.WEIGHTS:
         small, _ = wire.decode_weights(message, layout, round_, mask=them.mask)
         return {**expand(small, them.mask, layout), **carried_in(memory)}
     else:
-        signs, _ = wire.decode_signs(
-            message, them.numbers, layout, round_, mask=them.mask, rounds=None
-        )
+        steps = ways(round_)
     if done > round_:
         raise MPFLError(
             f"this node took part in round {done}, but the message is of round {round_}; was it "
             "held up?"
         )
-    first = round_ - len(signs)  # the first round whose directions are here
+    first = round_ - len(steps)  # the first round whose step is here
     if (known := max(done, 1)) < first:
         raise BehindError(
             f"this node holds the weights of round {known}, but the message begins with the "
@@ -272,9 +299,9 @@ def caught_up(
         )
     carried = carried_in(memory)
     weights = apply({n: memory[n] for n in memory if n not in carried}, them.mask, layout)
-    for taken, up in enumerate(signs, start=first):
+    for taken, way in enumerate(steps, start=first):
         if taken >= known:
-            weights = them.step(weights, up, length(taken))
+            weights = them.moved(weights, way)
     return {**weights, **carried}
 
 

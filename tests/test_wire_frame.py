@@ -134,7 +134,7 @@ def changed(payload, at, value):
         (changed(NESTED, 9, b"\xff\xff\xff\xff\xff"), "not canonical LEB128"),
         (changed(NESTED, 10, b"\0"), "checksum mismatch"),
         (reseal(NESTED, b"", kind=0), "unknown kind 0"),
-        (reseal(NESTED, b"", kind=9), "unknown kind 9"),
+        (reseal(NESTED, b"", kind=10), "unknown kind 10"),
         (wire.encode_seed(1, TINY), "of kind SEED, but KNOWN or NESTED or PACKED is due"),
         (reseal(NESTED, b"\0" * 7, kind=1), "SEED body holds 7 bytes, not 8"),
         (reseal(NESTED, b"\0", kind=3), "EMPTY body holds 1 bytes, not 0"),

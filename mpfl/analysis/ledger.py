@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
+from functools import partial
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
 from mpfl import masks, wire
+from mpfl.baselines.quantised import channel_sizes
 from mpfl.filters import Layout, cut_shapes
 from mpfl.masks import Keep
 from mpfl.node import Plan
@@ -69,6 +71,7 @@ def bill(
     mask: Mask | None = None,
     voted: Sequence[str] = (),
     every: int = 10,
+    bits: int = 1,
 ) -> Bill:
     """The bytes of a run with ``samples[i]`` images on node ``i``; weights are float32.
 
@@ -77,7 +80,8 @@ def bill(
 
     At the end ``final_rounds`` of federated averaging train the network that is left (0: none). If
     tensors are ``voted`` on, the training is by votes on their directions instead, with statistics
-    in each ``every``-th round (:mod:`mpfl.sign_votes`).
+    in each ``every``-th round (:mod:`mpfl.sign_votes`). With ``bits`` above 1 their steps are
+    averaged in so many bits per number, both ways (:mod:`mpfl.baselines.quantised`).
     ``fedavg`` and ``one-bit`` have these rounds only, of the dense network. Where ``fedavg``
     sends a float, ``one-bit`` sends a bit, down and up: as signSGD with majority vote does
     (Bernstein et al., arXiv 1802.04434). FedPM (Isik et al., arXiv 2209.15328) sends the bit
@@ -100,7 +104,7 @@ def bill(
 
     def trained(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
         if voted:
-            return _sign_votes(final_rounds, shapes, nodes, voted, every)
+            return _by_steps(final_rounds, shapes, nodes, voted, every, bits)
         return _averaging(final_rounds, shapes, samples)
 
     if way == "fedavg":
@@ -139,19 +143,25 @@ def _averaging(
     return _exchange(rounds, wire.weights_length(shapes), up)
 
 
-def _sign_votes(
+def _by_steps(
     rounds: int,
     shapes: Mapping[str, tuple[int, ...]],
     nodes: int,
     voted: Sequence[str],
     every: int,
+    bits: int,
 ) -> tuple[int, int]:
-    """Bytes down and up of training by votes on tensors of these shapes."""
-    signs = sum(math.prod(shapes[name]) for name in voted)
+    """Bytes down and up of training by votes on tensors of these shapes, or by quantised steps."""
+    numbers = sum(math.prod(shapes[name]) for name in voted)
     statistics = sum(math.prod(shape) for name, shape in shapes.items() if name not in voted)
+    if bits == 1:
+        length = partial(wire.signs_length, numbers)
+    else:
+        channels = len(channel_sizes(shapes[name] for name in voted))
+        length = partial(wire.levels_length, numbers, channels, bits=bits)
     due = sum(statistics_due(round_, rounds, every) for round_ in range(1, rounds + 1))
-    down, up = _exchange(rounds, wire.signs_length(signs), [wire.signs_length(signs)] * nodes)
-    more = wire.signs_length(signs, statistics=statistics) - wire.signs_length(signs)
+    down, up = _exchange(rounds, length(), [length()] * nodes)
+    more = length(statistics=statistics) - length()
     return down, up + nodes * due * more
 
 

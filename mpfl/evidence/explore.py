@@ -280,6 +280,22 @@ def bad_directions_table(budget: str) -> Iterator[Cell]:
                     yield Cell(f"{bad} {kind}, {name}", CIFAR10, seed, changes, budget)
 
 
+FEW_BITS = {
+    "8 bits": "by_quantised_average(bits=8)",
+    "4 bits": "by_quantised_average(bits=4)",
+    "2 bits": "by_quantised_average(bits=2)",
+    "2 bits, feedback": "by_quantised_average(bits=2, feedback=True)",
+}
+
+
+def quantised_table(budget: str) -> Iterator[Cell]:
+    """The same from the trained start, by averages in a few bits per weight, both ways."""
+    for seed in FIVE:
+        for name, finish in FEW_BITS.items():
+            changes = (*_BY_TAYLOR, *BY_DIRECTIONS, f"federated={finish}")
+            yield Cell(f"trained w0, {name}", CIFAR10, seed, changes, budget)
+
+
 def imagenet100_norms_table(budget: str) -> Iterator[Cell]:
     """ImageNet100: iterated norms beside the rows of the table ``imagenet100``."""
     for seed in range(3):
@@ -289,6 +305,7 @@ def imagenet100_norms_table(budget: str) -> Iterator[Cell]:
 EXPLORATORY_TABLES: tuple[Callable[[str], Iterator[Cell]], ...] = (
     directions_table,
     bad_directions_table,
+    quantised_table,
     norms_table,
     contaminated_table,
     without_norm_table,

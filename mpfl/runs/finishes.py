@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from mpfl import wire
 from mpfl.algorithm import Algorithm, LocalTrain
 from mpfl.baselines.fedavg import decode_replies, fedavg
+from mpfl.baselines.quantised import channel_sizes, decode_steps, quantised_average
 from mpfl.filters import cut_shapes
 from mpfl.runs.final_start import Parts
 from mpfl.sign_votes import Directions, decode_directions, sign_votes, statistics_due
@@ -94,23 +95,74 @@ class by_sign_votes(Finish):
             mask=mask,
             voted=parts.trained,
             length=lambda round_: self.length(round_, rounds),
-            averages=self._averages(parts),
+            averages=_averages(parts, self.every),
             **messages,
         )
 
     def read(self, parts: Parts, mask: Mask, round_: int, reply: Reply) -> None:
         """A bit for each weight of the small network, and statistics if they are due."""
         them = Directions(parts.layout, mask, parts.trained)
-        decode_directions([reply], parts.start.w0, them, round_, self._averages(parts))
+        decode_directions([reply], parts.start.w0, them, round_, _averages(parts, self.every))
 
     def longest(self, parts: Parts, mask: Mask) -> int:
         """The bits, with statistics behind them."""
         them = Directions(parts.layout, mask, parts.trained)
         return wire.signs_length(them.numbers, statistics=them.others(parts.start.w0))
 
-    def _averages(self, parts: Parts) -> Callable[[int], bool]:
-        rounds = parts.experiment.federated_rounds
-        return lambda round_: statistics_due(round_, rounds, self.every)
+
+@dataclass(frozen=True)
+class by_quantised_average(Finish):
+    """The nodes' steps are averaged in a few bits per weight, both ways.
+
+    See :mod:`mpfl.baselines.quantised`. ``bits`` are 2 to 8. With ``feedback`` what rounding loses
+    is added in the next round. Running statistics are averaged as in :class:`by_sign_votes`.
+    """
+
+    bits: int = 8
+    feedback: bool = False
+    every: int = 10
+
+    def __post_init__(self) -> None:
+        wire.highest_level(self.bits)
+        at_least("every", self.every, 1)
+
+    def algorithm(
+        self, parts: Parts, mask: Mask, local_train: LocalTrain, messages: Messages
+    ) -> Algorithm:
+        """:func:`~mpfl.baselines.quantised.quantised_average` of all that training changes."""
+        return quantised_average(
+            parts.layout,
+            parts.initialise,
+            local_train,
+            mask=mask,
+            sent=parts.trained,
+            bits=self.bits,
+            feedback=self.feedback,
+            averages=_averages(parts, self.every),
+            **messages,
+        )
+
+    def read(self, parts: Parts, mask: Mask, round_: int, reply: Reply) -> None:
+        """A level for each weight of the small network, and statistics if they are due."""
+        them, averages = Directions(parts.layout, mask, parts.trained), _averages(parts, self.every)
+        decode_steps([reply], parts.start.w0, them, round_, self.bits, averages)
+
+    def longest(self, parts: Parts, mask: Mask) -> int:
+        """The levels, with statistics behind them."""
+        them = Directions(parts.layout, mask, parts.trained)
+        channels = len(channel_sizes(them.shapes[name] for name in them.voted))
+        more = them.others(parts.start.w0)
+        return wire.levels_length(them.numbers, channels, bits=self.bits, statistics=more)
 
 
-FINISHES = {"by_average": by_average, "by_sign_votes": by_sign_votes}
+def _averages(parts: Parts, every: int) -> Callable[[int], bool]:
+    """In which rounds running statistics are averaged."""
+    rounds = parts.experiment.federated_rounds
+    return lambda round_: statistics_due(round_, rounds, every)
+
+
+FINISHES = {
+    "by_average": by_average,
+    "by_sign_votes": by_sign_votes,
+    "by_quantised_average": by_quantised_average,
+}

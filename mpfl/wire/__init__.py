@@ -7,6 +7,7 @@ its file, where encoding and decoding stand side by side.
 from mpfl.wire.ballots import Ballots, tally_stream
 from mpfl.wire.counts import decode_counts, encode_counts, pack_counts, unpack_counts
 from mpfl.wire.frame import Kind, body_length, kind_of, round_of
+from mpfl.wire.levels import decode_levels, encode_levels, highest_level, levels_length
 from mpfl.wire.masks import (
     Coding,
     decode_consensus,
@@ -37,6 +38,7 @@ __all__ = [
     "decode_consensus",
     "decode_counts",
     "decode_empty",
+    "decode_levels",
     "decode_mask",
     "decode_signs",
     "decode_start",
@@ -44,11 +46,14 @@ __all__ = [
     "encode_consensus",
     "encode_counts",
     "encode_empty",
+    "encode_levels",
     "encode_mask",
     "encode_seed",
     "encode_signs",
     "encode_weights",
+    "highest_level",
     "kind_of",
+    "levels_length",
     "limit_bits",
     "pack_counts",
     "packed_rows",

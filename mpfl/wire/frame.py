@@ -35,6 +35,7 @@ class Kind(IntEnum):
     KNOWN = 6  # the same without the counts, which both sides know
     COUNTS = 7  # how many voters, and for each filter alive how many of them keep it
     SIGNS = 8  # for each number that is left, up or down; perhaps statistics behind them
+    LEVELS = 9  # for each number that is left, a few bits; perhaps statistics behind them
 
 
 _FIXED = {Kind.SEED: 8, Kind.EMPTY: 0}

@@ -1,0 +1,227 @@
+"""Federated averaging in a few bits per weight, both ways: what votes on directions stand against.
+
+A node trains from the weights that all hold and sends by how much each of them moved, rounded to
+a few levels per channel. The server averages, rounds alike, and sends that back. Everybody
+takes the same step, so no weight ever crosses the wire, as in :mod:`mpfl.sign_votes`.
+
+After QSGD (Alistarh et al., arXiv 1610.02132), but rounded to the nearest level instead of at
+random, and with a step size per channel. *Error feedback* (Seide et al. 2014; Karimireddy et al.,
+arXiv 1901.09847) adds to a round what rounding lost in the round before, at the nodes and at the
+server.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float32, Int8
+
+from mpfl import wire
+from mpfl.algorithm import Algorithm, Data, Initialise, LocalTrain, State, require_replies
+from mpfl.filters import Layout, apply
+from mpfl.seeds import Rng
+from mpfl.sign_votes import ROUND, Directions, brought_up
+from mpfl.types import CARRIED, Answer, Mask, MPFLError, Reply, Weights, located
+
+LOST, LOST_BEFORE = f"{CARRIED}lost", f"{CARRIED}lost_before"
+"""Under what names a node remembers what rounding lost, up to its last round and before that."""
+
+
+def quantise(
+    numbers: Float32[np.ndarray, " numbers"], sizes: Sequence[int], bits: int
+) -> tuple[Int8[np.ndarray, " numbers"], Float32[np.ndarray, " channels"]]:
+    """The nearest level of each number, and how long a level is in each channel.
+
+    ``sizes`` are how many numbers each channel has, one after the other. The largest of a channel
+    is the highest level of it. A tie goes to the even level.
+
+    >>> levels, scales = quantise(np.array([1, -0.4, 0.3, 0, 0, 6], np.float32), [4, 2], bits=2)
+    >>> levels, scales
+    (array([1, 0, 0, 0, 0, 1], dtype=int8), array([1., 6.], dtype=float32))
+    """
+    top = np.float32(wire.highest_level(bits))
+    begins = np.cumsum([0, *sizes], dtype=np.int64)[:-1]
+    largest = np.maximum.reduceat(np.abs(numbers), begins) if len(sizes) else numbers[:0]
+    scales = (largest / top).astype(np.float32)
+    # A channel that did not move is of level 0, and so is one too small for a float to divide.
+    divisor = np.repeat(np.where(scales > 0, scales, np.float32(1)), sizes)
+    levels = np.clip(np.rint(numbers / divisor), -top, top)
+    return levels.astype(np.int8), scales
+
+
+def dequantise(
+    levels: Int8[np.ndarray, " numbers"],
+    scales: Float32[np.ndarray, " channels"],
+    sizes: Sequence[int],
+) -> Float32[np.ndarray, " numbers"]:
+    """What levels stand for; law: at most half a level from what was quantised.
+
+    >>> dequantise(np.array([1, 0, -1], np.int8), np.array([0.5, 6], np.float32), [2, 1])
+    array([ 0.5,  0. , -6. ], dtype=float32)
+    """
+    return levels.astype(np.float32) * np.repeat(scales, sizes)
+
+
+def channel_sizes(shapes: Iterable[tuple[int, ...]]) -> list[int]:
+    """How many numbers each channel of tensors has: a row of a matrix or conv, or a whole vector.
+
+    >>> channel_sizes([(2, 3, 3, 3), (4,)])
+    [27, 27, 4]
+    """
+    sizes: list[int] = []
+    for shape in shapes:
+        rows = shape[0] if len(shape) > 1 else 1
+        sizes += [math.prod(shape) // rows] * rows if math.prod(shape) else []
+    return sizes
+
+
+def quantised_average(
+    layout: Layout,
+    initialise: Initialise,
+    local_train: LocalTrain,
+    *,
+    mask: Mask,
+    sent: Sequence[str],
+    bits: int,
+    feedback: bool,
+    averages: Callable[[int], bool],
+    start: Callable[[State], bytes] | None = None,
+    join: Callable[[bytes], Weights] | None = None,
+) -> Algorithm:
+    """Train what ``mask`` leaves by averaging steps of tensors ``sent``, in ``bits`` per number.
+
+    A node's step counts by its number of images. With ``feedback`` what rounding loses is added in
+    the next round. ``averages``, ``start`` and ``join`` are as in
+    :func:`~mpfl.sign_votes.sign_votes`. A node that missed a round is sent the weights.
+    """
+    them = Directions(layout, mask, tuple(sent))
+    sizes = _sizes(them)
+
+    def local(memory: Weights, message: bytes, data: Data, rng: Rng) -> Answer:
+        # 1. The weights that all hold: the node's own, after the step that the server sends.
+        weights = brought_up_by_levels(memory, message, them, bits)
+        round_ = wire.round_of(message)
+        # 2. How far this node would go.
+        update = local_train(weights, mask, data, rng)
+        way = them.flat(update.weights, them.voted) - them.flat(weights, them.voted)
+        # What rounding lost before; a node that is asked again answers as it did.
+        asked_again = int(memory.get(ROUND, 0)) == round_
+        before = memory.get(LOST_BEFORE if asked_again else LOST, np.zeros_like(way))
+        wanted = way + before if feedback else way
+        levels, scales = quantise(wanted, sizes, bits)
+        # 3. That in a few bits, and the statistics if they are due.
+        others = them.averaged(weights)
+        payload = wire.encode_levels(
+            levels,
+            scales,
+            layout,
+            round_,
+            bits=bits,
+            mask=mask,
+            samples=len(data),
+            statistics=them.flat(update.weights, others) if averages(round_) else None,
+        )
+        own = {name: update.weights[name] for name in others}
+        kept = {**weights, **own, ROUND: np.array(round_), **update.carry}
+        if feedback:
+            kept |= {LOST: wanted - dequantise(levels, scales, sizes), LOST_BEFORE: before}
+        return Answer(payload, kept, update.metrics)
+
+    def aggregate(state: State, round_: int, replies: Sequence[Reply]) -> State:
+        ways, told, samples = decode_steps(replies, state.weights, them, round_, bits, averages)
+        way = _weighed(ways, samples)
+        if feedback and "lost" in state.kept:
+            way = way + state.kept["lost"]
+        levels, scales = quantise(way, sizes, bits)
+        step = dequantise(levels, scales, sizes)
+        weights = them.moved(state.weights, step)
+        if averages(round_):
+            others = them.averaged(weights)
+            weights |= them.full(_weighed(told, samples), others, weights)
+        kept = {"levels": levels, "scales": scales} | ({"lost": way - step} if feedback else {})
+        return replace(state, weights=weights, kept=kept, testable=averages(round_))
+
+    def catch_up(state: State, round_: int, since: int) -> bytes:
+        if round_ == 1:
+            return wire.encode_empty(layout, round_)
+        if max(since, 1) < round_ - 1:
+            return wire.encode_weights(state.weights, layout, round_, mask=mask)
+        levels, scales = state.kept["levels"], state.kept["scales"]
+        return wire.encode_levels(levels, scales, layout, round_, bits=bits, mask=mask)
+
+    algorithm = Algorithm.from_w0(
+        "quantised_average",
+        layout,
+        initialise,
+        broadcast=lambda state, round_: catch_up(state, round_, round_ - 1),
+        local=local,
+        aggregate=aggregate,
+    )
+    return replace(
+        algorithm,
+        init=lambda begin: State(apply(begin.w0, mask, layout), mask, begin.seed),
+        start=start or algorithm.start,
+        join=join or algorithm.join,
+        catch_up=catch_up,
+    )
+
+
+def brought_up_by_levels(
+    memory: Weights, message: bytes, them: Directions, bits: int
+) -> dict[str, np.ndarray]:
+    """The weights that all hold at the beginning of a message's round, and what a node carries."""
+    sizes = _sizes(them)
+
+    def ways(round_: int) -> list[np.ndarray]:
+        levels, scales, _, _ = wire.decode_levels(
+            message, them.numbers, len(sizes), them.layout, round_, bits=bits, mask=them.mask
+        )
+        return [dequantise(levels, scales, sizes)]
+
+    return brought_up(memory, message, them, ways)
+
+
+def decode_steps(
+    replies: Sequence[Reply],
+    weights: Weights,
+    them: Directions,
+    round_: int,
+    bits: int,
+    averages: Callable[[int], bool],
+) -> tuple[list[np.ndarray], list[np.ndarray], list[int]]:
+    """Every node's step, statistics and number of images; names the node whose payload is bad."""
+    require_replies(replies, round_)
+    sizes, ways, told, samples = _sizes(them), [], [], []
+    more = them.others(weights) if averages(round_) else 0
+    for reply in replies:
+        with located(f"node {reply.node}", f"round {round_}", "decode"):
+            levels, scales, count, statistics = wire.decode_levels(
+                reply.payload,
+                them.numbers,
+                len(sizes),
+                them.layout,
+                round_,
+                bits=bits,
+                mask=them.mask,
+                statistics=more,
+            )
+            if count == 0:
+                raise MPFLError("a step came without its number of images")
+            ways.append(dequantise(levels, scales, sizes))
+        told.append(statistics)
+        samples.append(count)
+    return ways, told, samples
+
+
+def _weighed(rows: Sequence[np.ndarray], samples: Sequence[int]) -> Float32[np.ndarray, " n"]:
+    """The mean of rows, each counted by its number of images; summed in float64, in their order."""
+    shares = np.array(samples, np.float64) / sum(samples)
+    total = sum(share * row.astype(np.float64) for share, row in zip(shares, rows, strict=True))
+    return np.asarray(total, np.float32)
+
+
+def _sizes(them: Directions) -> list[int]:
+    return channel_sizes(them.shapes[name] for name in them.voted)
