@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ from mpfl.flower import answers, launch, messages, node, server
 from mpfl.flower.__main__ import main as flower
 from mpfl.flower.answers import read_answers
 from mpfl.flower.config import experiment_of
-from mpfl.flower.engine import Engine
+from mpfl.flower.engine import Engine, command
+from mpfl.flower.environment import QUIET
 from mpfl.flower.keys import make_node_key
 from mpfl.flower.machines import prepare
 from mpfl.flower.nodes import FlowerNodes
@@ -757,11 +759,25 @@ def wait_until(happened: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.2)
 
 
+def unpacked_bundle(folder: Path) -> Path:
+    """What ``flwr build`` makes of the checkout, unpacked: all that Flower needs of the app."""
+    folder.mkdir()
+    build = [str(command("flwr")), "build", "--app", str(launch.APP)]
+    subprocess.run(build, cwd=folder, env=os.environ | QUIET, check=True, capture_output=True)
+    (packed,) = folder.glob("*.fab")
+    with zipfile.ZipFile(packed) as archive:
+        archive.extractall(folder / "app")
+    assert not list((folder / "app").rglob("*.py"))  # nodes and server have mpfl installed
+    return folder / "app"
+
+
 @pytest.mark.slow
 def test_a_deployment_is_the_simulation_bit_for_bit_and_refuses_a_stranger(
     plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And its app may come from a bundle, in a folder that is no checkout."""
     root = Path("data").resolve()
+    monkeypatch.setattr(launch, "APP", unpacked_bundle(tmp_path / "bundle"))
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")  # nobody there: what asks it fails
     tmp_path /= 'it\'s a "folder" \\ 🙂'

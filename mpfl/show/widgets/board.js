@@ -38,7 +38,7 @@ export default {
           || !section.querySelector(".mpfl-claim:not([hidden])");
       }
       const shown = rows.filter((row) => !row.closest("[hidden]"));
-      said.textContent = `${shown.length} of ${rows.length} claims are shown.`;
+      said.textContent = `${shown.length} of ${rows.length} claims ${shown.length === 1 ? "is" : "are"} shown.`;
       el.dataset.shown = JSON.stringify(shown.map(({ id }) => id.replace("claim-", "")));
     }
 

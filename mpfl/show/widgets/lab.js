@@ -8,9 +8,10 @@ const LINK = "#vote-lab?";
 function linked(hash, model) {
   if (!hash.startsWith(LINK)) return {};
   const there = Object.fromEntries(new URLSearchParams(hash.slice(LINK.length)));
-  const between = (low, high) => (text) => text.trim() !== "" && Number(text) >= low && Number(text) <= high;
+  const between = (low, high) => (text) => /^[0-9.]+$/.test(text) && Number(text) >= low && Number(text) <= high
+    && Number(text) === Math.round(20 * Number(text)) / 20; // a slider goes by twentieths
   const rule = (text) => CHOICES.some(([name]) => name === text);
-  const line = (text) => [...text].length <= LONGEST;
+  const line = (text) => [...text].length <= LONGEST && !/[\r\n]/.test(text);
   const known = {
     ballots: (text) => text === model.get("hand").name || Object.hasOwn(model.get("recorded"), text),
     table: (text) => /^[0-9a-f]{16}$/.test(text),
@@ -50,13 +51,14 @@ function ruled(model, side) {
   const name = CALLED[side];
   const rule = field(model, side, `${name} rule`, choice(CHOICES));
   const level = field(model, `${side}_level`, `${name} rule, level`, slider(0.05, 1, 0.05));
-  const line = h("input", { type: "text", maxlength: LONGEST, spellcheck: "false", autocapitalize: "off", autocomplete: "off" });
+  // A longer line is refused by the grammar: cut off here, it would be another rule.
+  const line = h("input", { type: "text", spellcheck: "false", autocapitalize: "off", autocomplete: "off" });
   const text = field(model, `${side}_text`, `${name} rule, in one line`, line);
   text.box.classList.add("mpfl-line-of-text");
   const said = h("p", { class: "mpfl-error", "aria-live": "polite" });
   const mark = h("pre", { class: "mpfl-caret", "aria-hidden": "true" });
   const box = h("div", { class: "mpfl-side" }, rule.box, level.box, text.box, mark, said);
-  let condition = written("votes >= 0.7*N"); // the last that could be read
+  let condition = null; // the last that could be read
 
   /** The setting of a side, and whether its line could be read. */
   function read(nodes) {
@@ -79,7 +81,8 @@ function ruled(model, side) {
     said.textContent = wrong ? `Place ${wrong.message.slice(6)}.` : "";
     mark.textContent = wrong ? `${model.get(`${side}_text`)}\n${" ".repeat(wrong.place - 1)}^` : "";
     mark.hidden = said.hidden = !wrong;
-    return { chosen, setting: { tau, percentile: tau, condition }, wrong };
+    // Of a link there may be none yet: then what is decided is not shown.
+    return { chosen, setting: { tau, percentile: tau, condition: condition ?? (() => true) }, wrong, none: wrong && !condition };
   }
   return { box, read };
 }
@@ -161,9 +164,10 @@ export default {
       const alone = (side, other) => total(flat[side].map((bit, i) => Number(bit && !flat[other][i])));
       const [first, second] = [alone("one", "two"), alone("two", "one")];
       results.classList.toggle("mpfl-dim", wrong.length > 0);
+      results.hidden = wrong.some((side) => read[side].none);
       said.replaceChildren(...(wrong.length
-        ? [h("strong", {}, `The ${CALLED[wrong[0]].toLowerCase()} rule cannot be read. `),
-          "Below is what the last rule did that could."]
+        ? [h("strong", {}, wrong.length > 1 ? "Neither rule can be read. " : `The ${CALLED[wrong[0]].toLowerCase()} rule cannot be read. `),
+          results.hidden ? "Mend it to see what it keeps." : "Below is what the last rule did that could."]
         : [`Of ${whole(filters)} filters the first rule keeps `, h("strong", {}, whole(kept("one"))), ", the second ",
           h("strong", {}, whole(kept("two"))), ". They disagree on ", h("strong", {}, whole(first + second)),
           first + second ? `: ${whole(first)} stay under the first rule alone, ${whole(second)} under the second.` : "."]));
@@ -221,6 +225,8 @@ export default {
       return `${location.href.split("#")[0]}${LINK}${setting}`;
     };
     const follow = () => {
+      copied.textContent = ""; // what was copied is another picture
+      link.value = address();
       clearTimeout(later);
       later = setTimeout(() => {
         try { history.replaceState(history.state, "", address()); } catch { /* a page that may not */ }

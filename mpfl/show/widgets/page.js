@@ -66,15 +66,28 @@ function slider(min, max, step) {
   return h("input", { type: "range", min, max, step });
 }
 
-/** A whole number to type; the arrow keys move it by one. What is no such number is not taken. */
+/**
+ * A whole number to type; the arrow keys move it by one. What is too much becomes the most there
+ * can be. What else is no such number is not taken, and the field says so; it stays as it was typed
+ * until the reader goes on, as it may become one.
+ */
 function typed(model, name, label, min, max) {
   const control = h("input", { type: "number", min, max, step: 1, inputmode: "numeric" });
+  const taken = () => /^[0-9]+$/.test(control.value) && Number(control.value) >= min;
   const made = field(model, name, label, control, {
-    read: () => (control.value.trim() === "" || !Number.isFinite(Number(control.value))
-      ? model.get(name)
-      : Math.min(max, Math.max(min, Math.round(Number(control.value))))),
+    read: () => (taken() ? Math.min(max, Number(control.value)) : model.get(name)),
+    write: (value) => taken() && Math.min(max, Number(control.value)) === value && Number(control.value) <= max
+      || (control.value = value),
   });
-  control.addEventListener("change", () => (control.value = model.get(name)));
+  const say = () => {
+    control.setAttribute("aria-invalid", String(!taken()));
+    made.shown.value = taken() ? "" : `${whole(min)} to ${whole(max)}; shown for ${whole(model.get(name))}`;
+  };
+  control.addEventListener("input", say);
+  control.addEventListener("change", () => {
+    control.value = model.get(name);
+    say();
+  });
   return made;
 }
 
@@ -100,9 +113,9 @@ function breadth(el, draw, most = 680) {
 /** Bytes with a unit, exact below 10 kB. */
 function sized(bytes) {
   if (bytes < 10000) return `${whole(bytes)} B`;
-  const power = [1, 2].find((each) => bytes < 1000 ** (each + 1)) ?? 3;
+  const power = [1, 2, 3, 4].find((each) => bytes < 999.95 * 1000 ** each) ?? 5; // 999.96 kB is 1.0 MB
   const rounded = { minimumFractionDigits: 1, maximumFractionDigits: 1 };
-  return `${(bytes / 1000 ** power).toLocaleString("en", rounded)} ${"kMG"[power - 1]}B`;
+  return `${(bytes / 1000 ** power).toLocaleString("en", rounded)} ${"kMGTP"[power - 1]}B`;
 }
 
 /**

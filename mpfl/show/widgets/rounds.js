@@ -155,8 +155,9 @@ export default {
       el.dataset.sparsity = sparsity[now];
       el.dataset.sent = sent[now];
       round.shown.value = `${now} of ${lines.length}`;
-      back.disabled = now === 0;
-      step.disabled = now === lines.length;
+      // A button that is disabled loses the focus, and who plays by keyboard their place.
+      back.setAttribute("aria-disabled", String(now === 0));
+      step.setAttribute("aria-disabled", String(now === lines.length));
 
       let start = 0;
       let differ = 0;

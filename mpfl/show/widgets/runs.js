@@ -33,9 +33,12 @@ function ticks(low, high, about) {
   return found;
 }
 
-/** From values to a place between two edges: linear, or logarithmic where the span is large. */
-function scale(values, from, to, about, beside = 1) {
-  // `beside`: how many rows have to find room at zero.
+/**
+ * From values to a place between two edges: linear, or logarithmic where the span is large. `beside`
+ * is how many rows have to find room at zero. Values so near that `told` says the same of two marks
+ * lie near: an axis with one number at two places would tell them apart by what nobody can read.
+ */
+function scale(values, from, to, about, told, beside = 1) {
   const positive = values.filter((value) => value > 0);
   const [least, most] = [Math.min(...positive), Math.max(...positive)];
   if (positive.length && most / least >= 20) {
@@ -65,8 +68,13 @@ function scale(values, from, to, about, beside = 1) {
   let [low, high] = [Math.min(...values), Math.max(...values)];
   const room = (high - low || Math.abs(high) || 1) * 0.08;
   [low, high] = [low - room, high + room];
+  let marks = ticks(low, high, about);
+  while (new Set(marks.map(told)).size < marks.length) {
+    [low, high] = [low - (high - low) / 2, high + (high - low) / 2];
+    marks = ticks(low, high, about);
+  }
   const at = (value) => from + ((value - low) / (high - low)) * (to - from);
-  return { at, marks: ticks(low, high, about), log: false };
+  return { at, marks, log: false };
 }
 
 export default {
@@ -178,9 +186,11 @@ export default {
         return;
       }
 
-      const across_ = scale(runs.map((run) => run.at[evaluation][axis]), left, right, across < 450 ? 3 : 6,
+      const accuracyOf = (mark) => String(Number(mark.toFixed(6)));
+      const markOf = (mark) => (axis === "sparsity" ? accuracyOf(mark) : mark ? placed(axis, mark).replace(".0 ", " ") : "0");
+      const across_ = scale(runs.map((run) => run.at[evaluation][axis]), left, right, across < 450 ? 3 : 6, markOf,
         rows.filter((row) => row.means[evaluation][axis] === 0).length);
-      const high = scale(runs.map((run) => -run.at[evaluation].accuracy), top, bottom, 6);
+      const high = scale(runs.map((run) => -run.at[evaluation].accuracy), top, bottom, 6, accuracyOf);
       const up = (accuracy) => high.at(-accuracy);
 
       // Rows that would lie on one another are set side by side, about where they belong.
@@ -207,11 +217,13 @@ export default {
       const grid = [
         ...high.marks.map((mark) => -mark).flatMap((mark) => [
           h("line", { x1: left, x2: right, y1: up(mark), y2: up(mark), class: "mpfl-grid" }),
-          h("text", { x: left - 6, y: up(mark) + 4, "text-anchor": "end" }, String(Number(mark.toFixed(6))))]),
+          h("text", { x: left - 6, y: up(mark) + 4, "text-anchor": "end" }, accuracyOf(mark))]),
         ...across_.marks.flatMap((mark) => [
           h("line", { x1: across_.at(mark), x2: across_.at(mark), y1: bottom, y2: bottom + 4, class: "axis" }),
-          h("text", { x: across_.at(mark), y: bottom + 17, "text-anchor": "middle" },
-            axis === "sparsity" ? String(Number(mark.toFixed(6))) : mark ? placed(axis, mark).replace(".0 ", " ") : "0")]),
+          // A number is some 6 pixels a letter wide; at the edge it ends there.
+          across_.at(mark) + 3 * markOf(mark).length > across
+            ? h("text", { x: across, y: bottom + 17, "text-anchor": "end" }, markOf(mark))
+            : h("text", { x: across_.at(mark), y: bottom + 17, "text-anchor": "middle" }, markOf(mark))]),
         ...(across_.apart ? [h("line", { x1: across_.apart, x2: across_.apart, y1: top, y2: bottom + 4,
           class: "axis", "stroke-dasharray": "2 4" })] : []),
         h("line", { x1: left, x2: right, y1: bottom, y2: bottom, class: "axis" }),

@@ -58,9 +58,10 @@ export default {
     });
 
     let before = null;
+    let moved = null; // by the reader's last move of the vote; a page that is drawn anew is none
     let shown = null;
 
-    function draw() {
+    function draw(move = false) {
       const state = { layers, ballots, ranks };
       for (const name of ["rule", "tau", "percentile", "sparsity", "bad", "faulty", "layer"]) {
         state[name] = model.get(name);
@@ -70,7 +71,7 @@ export default {
       const flatClean = clean.flatMap((layer) => layer.kept);
       const kept = flat.filter(Boolean).length;
       const flipped = flat.filter((bit, i) => bit !== flatClean[i]).length;
-      const moved = before ? flat.filter((bit, i) => bit !== before[i]).length : 0;
+      if (move) moved = flat.filter((bit, i) => bit !== before[i]).length;
       before = flat;
       el.dataset.mask = hexOf(flat);
 
@@ -93,15 +94,15 @@ export default {
         h("strong", {}, `${whole(kept)} of ${whole(filters)} filters stay`),
         ` (${percent(1 - kept / filters)} gone). `,
       ];
-      if (sides.honest.length) {
-        told.push(`Honest nodes agree with the consensus on ${percent(mean(sides.honest))} of them`);
-      }
+      told.push(sides.honest.length
+        ? `Honest nodes agree with the consensus on ${percent(mean(sides.honest))} of all filters`
+          + (sides.bad.length ? `, bad ones on ${percent(mean(sides.bad))}` : "")
+        : `All nodes are bad, and agree with the consensus on ${percent(mean(sides.bad))} of all filters`);
       if (sides.bad.length) {
-        told.push(`${sides.honest.length ? ", bad ones on " : "Bad nodes agree on "}`
-          + `${percent(mean(sides.bad))}. The bad ballots decide the fate of `,
-          h("strong", {}, `${whole(flipped)} filters`));
+        told.push(". The bad ballots decide the fate of ",
+          h("strong", {}, `${whole(flipped)} filter${flipped === 1 ? "" : "s"}`));
       }
-      told.push(`. Your last move flipped ${whole(moved)}.`);
+      told.push(moved === null ? "." : `. Your last move flipped ${whole(moved)}.`);
       said.replaceChildren(...told);
 
       map.drawn.forEach(({ name, cells, title }, layer) => {
@@ -144,9 +145,10 @@ export default {
           ...["layer", "filters", "stay", "gone", "decided by bad nodes"].map((text) =>
             h("th", { scope: "col" }, text)))), body))),
     );
-    for (const name of ["rule", "tau", "percentile", "sparsity", "bad", "faulty", "layer"]) {
-      model.on(`change:${name}`, draw);
+    for (const name of ["rule", "tau", "percentile", "sparsity", "bad", "faulty"]) {
+      model.on(`change:${name}`, () => draw(true));
     }
+    model.on("change:layer", () => draw());
     draw();
   },
 };
