@@ -134,6 +134,7 @@ def test_a_number_by_keyboard_and_by_mouse(opened):
     field.fill("")
     button.click()
     assert verdict(page) == "Type a number first."
+    assert page.data("right") is None
     field.fill("0.9")  # the same guess again, after a word about none
     page.tab.keyboard.press("Tab")
     page.tab.keyboard.press("Space")
@@ -163,6 +164,7 @@ def test_a_choice_by_keyboard_and_by_mouse(opened):
     page.tab.keyboard.press("Enter")
     assert (verdict(page), page.data("right")) == (f"Yes: any. {BECAUSE}", "true")
     page.control("majority").check()
+    assert (verdict(page), page.data("right")) == ("", None)  # it judged another answer
     page.box.get_by_role("button", name="Check").click()
     assert (verdict(page), page.data("right")) == (f"No, it is any. {BECAUSE}", "false")
     assert page.keys_outside() == []
@@ -186,3 +188,34 @@ def test_a_guess_is_for_every_reader(opened, widget, guess):
         "async (tags) => (await axe.run('.mpfl-play', { runOnly: tags })).violations", WCAG
     )
     assert found == []
+
+
+@pytest.mark.browser
+def test_a_number_is_read_as_it_was_written(opened):
+    page = opened(share(answer=1376, within=0, unit="filters"))
+    field = page.control("How much stays?")
+
+    def said(text: str) -> str:
+        field.fill("")
+        field.focus()
+        page.tab.keyboard.insert_text(text)
+        page.tab.keyboard.press("Enter")
+        return verdict(page)
+
+    for text in ("1376", "1,376", "1 376", "1\u00a0376", " 1376.0 ", "1.376e3", "１３７６", "+1376",
+                 "1376 filters"):  # fmt: skip
+        assert said(text) == f"Yes: 1,376 filters. {BECAUSE}", text
+    for text, number in {"\u22125": "-5", "0.5 filters": "0.5", ".0000001": "1e-7",
+                         "1e308": "1e+308", "12,345": "12,345"}.items():  # fmt: skip
+        assert f"you said {number}. " in said(text), text
+    for text in ("0,5", "1,37", "1,3760", "1e309", "NaN", "Infinity", "0x10", "--5", "1.2.3", "e5",
+                 ".", "٣", "a\nb", "34 %"):  # fmt: skip
+        told = "That is no number here; write one such as 0.5 or 1,376."
+        assert (said(text), page.data("right")) == (told, None), text
+    assert page.keys_outside() == []
+
+
+@pytest.mark.parametrize("widget", [share(), rule()])
+def test_a_guess_can_be_read_without_a_script(widget):
+    aside = re.search("<noscript>(.*?)</noscript>", widget.html(), re.S)[1]
+    assert widget.question in aside and widget.shown in aside and BECAUSE in aside

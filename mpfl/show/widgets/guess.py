@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from html import escape
 from typing import Any, SupportsFloat
 
 import traitlets
@@ -86,6 +87,14 @@ class Guess(Playable):
         if not math.isfinite(number := float(answer)):
             raise MPFLError(f"{self.kind}: answer is {number}; give a finite number")
         return number
+
+    def without_script(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        among = f" ({', '.join(self.choices)})" if self.choices else ""
+        return (
+            f"<p><strong>{escape(self.question)}</strong>{escape(among)}</p><details><summary>The "
+            f"answer</summary><p>{escape(self.shown + unit)}. {escape(self.because)}</p></details>"
+        )
 
     def right(self) -> bool | None:
         """Whether the reader's guess is right; ``None`` before there is one."""
