@@ -78,7 +78,8 @@ def test_on_a_page_the_picture_stands_in_for_the_loop_without_javascript():
     source = ".. vote-loop:: assets/loop.svg\n   :alt: Three nodes\n"
     body = publish_parts(source, writer_name="html5")["html_body"]
     assert 'class="mpfl-play"' in body and '"dense": 2439' in body
-    [fallback] = re.findall(r"<noscript>(.*?)</noscript>", body, re.S)
+    box, fallback = re.findall(r"<noscript>(.*?)</noscript>", body, re.S)
+    assert "JavaScript, which is off here" in box
     assert "assets/loop.svg" in fallback and "Three nodes" in fallback
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from html import escape
 from importlib.resources import files
 from itertools import count
 from typing import Any, ClassVar, NamedTuple
@@ -94,9 +95,13 @@ class Playable(anywidget.AnyWidget):
         shared = set(anywidget.AnyWidget.class_trait_names()) | {"_esm", "_css", "_anywidget_id"}
         return {name: getattr(self, name) for name in own if name not in shared}
 
+    def without_script(self) -> str:
+        """What is to be read, as HTML, where no script runs."""
+        return f"<p>{escape(self.label)}. It moves by JavaScript, which is off here.</p>"
+
     def inside(self) -> str:
         """What the box holds in the page itself: for links to it, and without a script."""
-        return ""
+        return f"<noscript>{self.without_script()}</noscript>"
 
     def html(self) -> str:
         """The widget for a page without a kernel: a box, its style, its state and its module."""
