@@ -256,3 +256,62 @@ def test_the_calculator_leaves_as_many_filters_as_the_schedule(opened):
         for round_, counts in enumerate(rounds, start=1):
             sparsity = geometric(share)(round_, 30)
             assert counts == [n - int(np.ceil(sparsity * n - 1e-9)) for n in sizes]
+
+
+@pytest.mark.browser
+def test_nodes_are_taken_as_they_are_typed_or_not_at_all(opened):
+    """A number is not rewritten under the reader's hands: of 0, then 5, became 15."""
+    page = opened(BandwidthCalculator(TOYS, nodes=10))
+    field = page.control("Nodes")
+
+    def typed(text: str) -> tuple[str, int, str]:
+        field.fill("10")
+        field.focus()
+        field.press("Control+a")
+        page.tab.keyboard.type(text)
+        hint = field.locator("xpath=following-sibling::output").inner_text()
+        nodes = json.loads(page.data("bills"))["fedavg"][3] // ONE
+        return field.input_value(), nodes, hint
+
+    field.fill("1")
+    ONE = json.loads(page.data("bills"))["fedavg"][3]
+    hint = "1 to 1,000; shown for 10"
+    assert typed("05") == ("05", 5, "")
+    assert typed("37") == ("37", 37, "")
+    assert typed("5000") == ("1000", 1000, "")
+    assert typed("99999") == ("1000", 1000, "")
+    assert typed("0") == ("0", 10, hint)
+    assert typed("-5") == ("-5", 10, hint)
+    assert typed(".5") == (".5", 10, hint)
+    assert typed("1.5")[1:] == (1, "1 to 1,000; shown for 1")
+    assert field.get_attribute("aria-invalid") == "true"
+    page.tab.keyboard.press("Tab")
+    assert (field.input_value(), field.get_attribute("aria-invalid")) == ("1", "false")
+
+
+@pytest.mark.browser
+def test_bytes_have_the_unit_that_they_round_to(opened):
+    page = opened(BandwidthCalculator(TOYS))
+    texts = {0: "0 B", 9999: "9,999 B", 10_000: "10.0 kB", 999_949: "999.9 kB", 999_950: "1.0 MB",
+             999_960: "1.0 MB", 10**6: "1.0 MB", 999_949_999: "999.9 MB", 999_950_000: "1.0 GB",
+             1_234_567 * 10**6: "1.2 TB", 10**15: "1.0 PB", 6 * 10**15: "6.0 PB"}  # fmt: skip
+    found = page.tab.evaluate(
+        "([source, sizes]) => sizes.map(new Function(`${source}; return sized`)())",
+        [module(), list(texts)],
+    )
+    assert found == list(texts.values())
+
+
+@pytest.mark.browser
+def test_the_largest_bill_is_exact_and_its_axis_has_units(opened):
+    text = "input 4096\na 4096 256\nb 4096 220\nc 4"
+    most = {"nodes": 1000, "rounds": 30, "final_rounds": 50, "w0": "weights", "share": 0.0}
+    widget = BandwidthCalculator(TOYS, network=OWN, own=text, **most)
+    page = opened(widget)
+    expected = rows_of_bills(widget)
+    assert 10**15 < max(sum(numbers) for numbers in expected.values()) < 2**53
+    assert json.loads(page.data("bills")) == expected
+    assert "undefined" not in page.box.locator("svg[role=img]").text_content()
+    page.control("Your network, one line per layer").fill(text.replace("220", "256"))
+    assert page.data("bills") == ""
+    assert "at most 8,000,000,000 weights here" in page.box.locator(".mpfl-said").inner_text()

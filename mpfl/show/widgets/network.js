@@ -1,5 +1,6 @@
 // A network that a reader writes, as mpfl/show/widgets/network.py reads it: same sentences.
 const MOST = { images: 10000000, channels: 4096, filters: 4096, weights: 65536, layers: 60 };
+const LARGEST = 8000000000; // a message holds 32 GB at most, and sums of bytes stay exact
 
 /** A line that describes no layer. */
 class NoNetwork extends Error {}
@@ -9,15 +10,16 @@ function writtenNetwork(text) {
   const fail = (place, what) => {
     throw new NoNetwork(`line ${place}: ${what}`);
   };
+  const short = (word) => (word.length > 30 ? `${word.slice(0, 30)}…` : word);
   const number = (place, word, what) => {
     if (!/^[1-9][0-9]{0,7}$/.test(word) || Number(word) > MOST[what]) {
-      fail(place, `"${word}" is no number of ${what}; give a whole number from 1 to ${MOST[what]}`);
+      fail(place, `"${short(word)}" is no number of ${what}; give a whole number from 1 to ${MOST[what]}`);
     }
     return Number(word);
   };
   const row = (place, [name, ...more]) => {
     if (!/^[A-Za-z][A-Za-z0-9_-]{0,29}$/.test(name)) {
-      fail(place, `"${name}" is no name; give letters, digits, - and _, a letter first`);
+      fail(place, `"${short(name)}" is no name; give letters, digits, - and _, a letter first`);
     }
     if (rows.some((other) => other.name === name)) {
       fail(place, `there is a layer ${name} above; give each a name of its own`);
@@ -28,7 +30,7 @@ function writtenNetwork(text) {
     let rest = more.slice(1);
     if (rest.length && rest[0] !== "norm") {
       if (!/^[1-9][0-9]{0,4}(x[1-9][0-9]{0,4}){0,2}$/.test(rest[0])) {
-        fail(place, `"${rest[0]}" is no kernel; give a size such as 3x3, or norm`);
+        fail(place, `"${short(rest[0])}" is no kernel; give a size such as 3x3, or norm`);
       }
       kernel = rest[0].split("x").map(Number);
       if (product(kernel) > MOST.weights) fail(place, `a kernel has at most ${MOST.weights} weights here`);
@@ -36,7 +38,7 @@ function writtenNetwork(text) {
     }
     if (rest.length && !(rest.length === 1 && rest[0] === "norm")) {
       const wrong = rest[0] === "norm" ? rest[1] : rest[0];
-      fail(place, `"${wrong}" is one word too many; a kernel and norm may follow the filters`);
+      fail(place, `"${short(wrong)}" is one word too many; a kernel and norm may follow the filters`);
     }
     return { name, filters, kernel, norm: rest.length > 0 };
   };
@@ -45,10 +47,10 @@ function writtenNetwork(text) {
   let channels = 0;
   const rows = [];
   const said = new Set();
-  const lines = text.replaceAll("\r\n", "\n").split("\n");
+  const lines = text.replaceAll("\r\n", "\n").replaceAll("\r", "\n").split("\n");
   lines.forEach((line, index) => {
     const place = index + 1;
-    const words = line.replaceAll("\t", " ").split(" ").filter(Boolean);
+    const words = line.replace(/[\t\u00a0\ufeff]/g, " ").split(" ").filter(Boolean);
     if (!words.length) return;
     if (words[0] === "images" || words[0] === "input") {
       if (rows.length) fail(place, `${words[0]} stands above the layers`);
@@ -77,5 +79,7 @@ function writtenNetwork(text) {
         beside("norm.running_mean", false), beside("norm.running_var", false)] : []),
     ];
   }).sort(([a], [b]) => (a < b ? -1 : 1));
+  const size = total(tensors.map(([, shape]) => product(shape)));
+  if (size > LARGEST) fail(lines.length, `a network has at most ${whole(LARGEST)} weights here, and this has ${whole(size)}`);
   return { layers: rows.slice(0, last).map(({ name, filters }) => [name, filters]), tensors, images };
 }

@@ -28,6 +28,7 @@ from mpfl.types import MPFLError
 
 IMAGES = 50_000
 MOST = {"images": 10_000_000, "channels": 4096, "filters": 4096, "weights": 65_536, "layers": 60}
+LARGEST = 8_000_000_000  # weights: a message holds 32 GB at most, and a browser's sums stay exact
 _STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 
 
@@ -58,9 +59,9 @@ def written_network(text: str) -> Network:
     images, reads = IMAGES, 0
     said: set[str] = set()
     rows: list[tuple[str, int, tuple[int, ...], bool]] = []
-    lines = text.replace("\r\n", "\n").split("\n")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     for place, line in enumerate(lines, start=1):
-        words = line.replace("\t", " ").split(" ")
+        words = re.sub("[\t\u00a0\ufeff]", " ", line).split(" ")  # as pasted from a page
         words = [word for word in words if word]
         if not words:
             continue
@@ -83,7 +84,16 @@ def written_network(text: str) -> Network:
             _fail(place, f"a network has at most {MOST['layers']} layers here")
     if len(rows) < 2:
         _fail(len(lines), "give at least two layers; the last one is the output")
-    return Network(_layout(rows, reads), images)
+    layout = _layout(rows, reads)
+    size = sum(map(math.prod, layout.shapes.values()))
+    if size > LARGEST:
+        many = f"a network has at most {LARGEST:,} weights here, and this has {size:,}"
+        _fail(len(lines), many)
+    return Network(layout, images)
+
+
+def _short(word: str) -> str:
+    return word if len(word) <= 30 else f"{word[:30]}…"
 
 
 def _fail(place: int, what: str) -> NoReturn:
@@ -93,7 +103,8 @@ def _fail(place: int, what: str) -> NoReturn:
 def _number(place: int, word: str, what: str) -> int:
     """A whole number that is within what there can be."""
     if not re.fullmatch("[1-9][0-9]{0,7}", word) or int(word) > MOST[what]:
-        _fail(place, f'"{word}" is no number of {what}; give a whole number from 1 to {MOST[what]}')
+        needed = f"give a whole number from 1 to {MOST[what]}"
+        _fail(place, f'"{_short(word)}" is no number of {what}; {needed}')
     return int(word)
 
 
@@ -101,7 +112,7 @@ def _row(place: int, words: list[str], there: set[str]) -> tuple[str, int, tuple
     """A layer's name, filters, kernel, and whether a batch norm follows."""
     name, *more = words
     if not re.fullmatch("[A-Za-z][A-Za-z0-9_-]{0,29}", name):
-        _fail(place, f'"{name}" is no name; give letters, digits, - and _, a letter first')
+        _fail(place, f'"{_short(name)}" is no name; give letters, digits, - and _, a letter first')
     if name in there:
         _fail(place, f"there is a layer {name} above; give each a name of its own")
     if not more:
@@ -110,13 +121,13 @@ def _row(place: int, words: list[str], there: set[str]) -> tuple[str, int, tuple
     kernel: tuple[int, ...] = ()
     if rest and rest[0] != "norm":
         if not re.fullmatch("[1-9][0-9]{0,4}(x[1-9][0-9]{0,4}){0,2}", rest[0]):
-            _fail(place, f'"{rest[0]}" is no kernel; give a size such as 3x3, or norm')
+            _fail(place, f'"{_short(rest[0])}" is no kernel; give a size such as 3x3, or norm')
         kernel = tuple(map(int, rest[0].split("x")))
         if math.prod(kernel) > MOST["weights"]:
             _fail(place, f"a kernel has at most {MOST['weights']} weights here")
         rest = rest[1:]
     if rest and rest != ["norm"]:
-        wrong = rest[1] if rest[0] == "norm" else rest[0]
+        wrong = _short(rest[1] if rest[0] == "norm" else rest[0])
         _fail(place, f'"{wrong}" is one word too many; a kernel and norm may follow the filters')
     return name, filters, kernel, bool(rest)
 

@@ -76,10 +76,12 @@ function typed(model, name, label, min, max) {
   const taken = () => /^[0-9]+$/.test(control.value) && Number(control.value) >= min;
   const made = field(model, name, label, control, {
     read: () => (taken() ? Math.min(max, Number(control.value)) : model.get(name)),
-    write: (value) => taken() && Math.min(max, Number(control.value)) === value && Number(control.value) <= max
-      || (control.value = value),
+    write: (value) => {
+      if (!taken() || Number(control.value) !== value) control.value = value;
+    },
   });
   const say = () => {
+    if (Number(control.value) > max) control.value = model.get(name);
     control.setAttribute("aria-invalid", String(!taken()));
     made.shown.value = taken() ? "" : `${whole(min)} to ${whole(max)}; shown for ${whole(model.get(name))}`;
   };
