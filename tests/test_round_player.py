@@ -138,8 +138,9 @@ def shorter(quick: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_titles_say_in_what_the_runs_differ(recording, shorter):
     titles = [state["title"] for _, state in RoundPlayer({"a": recording, "b": shorter}).runs]
-    assert titles == [f"{recording.label}, score l2", f"{shorter.label}, score l1"]
-    assert RoundPlayer(recording).runs[0][1]["title"] == recording.label
+    assert titles == [f"digits, toy, most_votes, seed 0, score {each}" for each in ("l2", "l1")]
+    assert recording.label == "digits, toy, most_votes(k=None), seed 0"
+    assert RoundPlayer(recording).runs[0][1]["title"] == "digits, toy, most_votes, seed 0"
 
 
 @pytest.mark.browser
@@ -245,3 +246,16 @@ def test_the_player_by_keyboard_and_by_mouse(opened, recording):
     widget.node = 1
     compare(2)
     assert page.keys_outside() == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("name", "last"), [("Step", 5), ("Back", 0)])
+def test_who_plays_by_keyboard_keeps_their_place_at_the_end(opened, recording, name, last):
+    page = opened(RoundPlayer(recording, round=3))
+    button = page.box.get_by_role("button", name=name)
+    button.focus()
+    for _ in range(9):
+        page.tab.keyboard.press("Enter")
+    assert page.control("Round").input_value() == str(last)
+    assert button.get_attribute("aria-disabled") == "true"
+    assert button.evaluate("(button) => button === document.activeElement")

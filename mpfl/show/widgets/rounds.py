@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from mpfl.show.widgets.playable import Between, Playable, module
 from mpfl.types import MPFLError
 
 NOBODY = -1
+_UNSET = re.compile(r"\((?:\w+=None(?:, )?)+\)")  # a rule or a quota that is given nothing
 
 
 class RoundPlayer(Playable):
@@ -127,6 +129,6 @@ def _titles(runs: Mapping[str, Run]) -> dict[str, str]:
         key for key in ("w0", "score", "quota") if len({s[key] for s in settings.values()}) > 1
     ]
     return {
-        name: ", ".join([run.label, *(f"{key} {settings[name][key]}" for key in apart)])
+        name: _UNSET.sub("", ", ".join([run.label, *(f"{k} {settings[name][k]}" for k in apart)]))
         for name, run in runs.items()
     }
