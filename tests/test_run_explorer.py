@@ -217,3 +217,25 @@ def test_the_explorer_by_keyboard_and_by_mouse(opened):
     widget.table, widget.training, widget.x = "second", "federated", "minutes"
     compare_runs(widget, {name: page.data(name) for name in ("points", "means")})
     assert page.keys_outside() == []
+
+
+@pytest.mark.browser
+def test_no_number_stands_at_two_places_of_an_axis(opened):
+    """Runs that differ by a few bytes of a hundred megabytes lie near one another."""
+    rows = made_up_rows(one=("mpfl", 3), other=("mpfl", 3))
+    for place, run in enumerate(run for row in rows.values() for run in row.runs.values()):
+        run.summary["bytes"]["final_down"] = 161_600_000 + 7 * place
+    page = opened(RunExplorer({"alike": rows}, training="federated"))
+    for width in (1000, 390):
+        page.tab.set_viewport_size({"width": width, "height": 800})
+        for axis in AXES:
+            page.set({"Against": axis})
+            page.tab.wait_for_timeout(50)
+            across, marks = page.box.locator("svg[role=group]").evaluate(
+                """(svg) => [svg.getBoundingClientRect().right, [...svg.children]
+                    .filter((each) => each.tagName === "text" && each.getAttribute("y") === "329")
+                    .map((each) => [each.textContent, each.getBoundingClientRect().right])]"""
+            )
+            texts = [text for text, _ in marks]
+            assert len(texts) == len(set(texts)) > 0, (axis, texts)
+            assert max(right for _, right in marks) <= across + 1, (axis, marks)

@@ -166,3 +166,12 @@ def test_a_link_finds_its_row_though_it_is_filtered_out(opened):
     page.tab.evaluate("(name) => { location.hash = name }", f"claim-{CLAIMS[-1].name}")
     last.wait_for(state="visible")
     assert last.evaluate("(row) => row.matches(':target')")
+
+
+@pytest.mark.browser
+def test_one_claim_is_shown_and_two_are(opened):
+    page = opened(VerdictBoard(FINDINGS))
+    page.box.get_by_role("button", name="partly: 1").click()
+    assert page.box.get_by_text(f"1 of {len(CLAIMS)} claims is shown.").is_visible()
+    page.box.get_by_role("button", name="all:").click()
+    assert page.box.get_by_text(f"{len(CLAIMS)} of {len(CLAIMS)} claims are shown.").is_visible()

@@ -193,3 +193,27 @@ def test_the_vote_explorer_on_recorded_ballots(opened):
                                   ("published_percentile", "percentile", 0.5)]
         for faulty in (0, 3, 10)
     ])  # fmt: skip
+
+
+@pytest.mark.browser
+def test_the_last_move_is_the_readers(opened):
+    """Not a page that is drawn anew, nor another histogram."""
+    widget = vote_explorer()
+    page = opened(widget)
+
+    def told() -> str | None:
+        found = re.search(r"Your last move flipped (\d+)\.", said.inner_text())
+        return found and found[1]
+
+    said = page.box.locator(".mpfl-said")
+    assert told() is None
+    before = bits_of(page.data("mask"), VOTED.filters)
+    page.set({"How many are bad": 5})
+    moved = int((bits_of(page.data("mask"), VOTED.filters) != before).sum())
+    assert moved and told() == str(moved)
+    page.set({"Histogram of": VOTED.layers[1].name})
+    page.tab.set_viewport_size({"width": 500, "height": 800})
+    page.tab.wait_for_timeout(100)
+    assert told() == str(moved)
+    page.set({"How many are bad": 6})
+    assert "All nodes are bad, and agree with the consensus on" in said.inner_text()

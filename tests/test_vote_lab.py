@@ -246,3 +246,68 @@ def test_the_lab_is_for_every_reader(opened, setting):
         "async (tags) => (await axe.run('.mpfl-play', { runOnly: tags })).violations", WCAG
     )
     assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"sparsity": "0.123"},  # between two steps of the slider
+        {"sparsity": "0x0"},
+        {"sparsity": " .5"},
+        {"one_level": "0.051"},
+        {"one_text": "votes\n> 3"},  # a field has one line
+    ],
+)
+def test_a_link_makes_nothing_that_the_controls_could_not(opened, odd):
+    page = opened(vote_lab(sparsity=0.8, one="written", one_level=0.7))
+    masks = page.data("one"), page.data("two")
+    page.tab.evaluate("(hash) => { location.hash = hash }", f"vote-lab?{urlencode(odd)}")
+    page.tab.wait_for_timeout(50)
+    page.tab.evaluate("(hash) => { location.hash = hash }", "vote-lab?two_level=0.35")
+    page.tab.wait_for_timeout(50)
+    assert page.control("Second rule, level").input_value() == "0.35"
+    assert page.control("Asked to remove").input_value() == "0.8"
+    assert page.control("First rule, level").input_value() == "0.7"
+    assert (page.data("one"), page.data("two")) == masks
+
+
+@pytest.mark.browser
+def test_a_long_line_is_refused_not_cut_off(opened):
+    page = opened(vote_lab(one="written"))
+    line = page.control("First rule, in one line")
+    line.focus()
+    line.press("Control+a")
+    start = "votes >= 3" + " or votes >= 3" * 14  # a rule, by itself
+    page.tab.keyboard.insert_text(start[:200] + " and norm > 100" * 700)
+    error = page.box.locator(".mpfl-error:visible")
+    assert error.inner_text() == "Place 201: a rule has at most 200 characters."
+    assert page.data("one") == ""
+
+
+@pytest.mark.browser
+def test_of_a_link_that_cannot_be_read_nothing_is_decided(opened):
+    page = opened(vote_lab())
+    address = f"{page.tab.url}#vote-lab?{urlencode({'one': 'written', 'one_text': 'foo'})}"
+    page.tab.goto("about:blank")
+    page.tab.goto(address)
+    page.box.locator("button").first.wait_for()
+    said = page.box.locator(".mpfl-said")
+    assert said.inner_text() == "The first rule cannot be read. Mend it to see what it keeps."
+    assert not page.box.locator(".mpfl-hand").is_visible()
+    page.control("First rule, in one line").fill("votes >= 2")
+    assert page.box.locator(".mpfl-hand").is_visible() and page.data("one")
+    page.control("First rule, in one line").fill("votes >= ")
+    assert said.inner_text().endswith("Below is what the last rule did that could.")
+    assert page.box.locator(".mpfl-hand").is_visible()
+
+
+@pytest.mark.browser
+def test_a_link_that_was_copied_is_told_of_until_the_picture_changes(opened):
+    page = opened(vote_lab())
+    page.tab.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
+    page.box.get_by_role("button", name="Copy link").click()
+    page.box.get_by_text("Copy it from the field.").wait_for()
+    page.set({"Asked to remove": 0.2})
+    assert page.box.get_by_text("Copy it from the field.").count() == 0
+    assert "sparsity=0.2&" in page.box.get_by_label("Link to this picture").input_value()
