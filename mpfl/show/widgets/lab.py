@@ -24,6 +24,7 @@ _NODES, _FILTERS = 5, 12
 _NORMS = np.array([2.4, 0.6, 1.9, 1.1, 2.8, 0.9, 1.5, 2.1, 0.4, 1.3, 3.0, 0.7])
 _HAND = Layout((Layer("hand", _FILTERS, "hand.weight", ("hand.weight",)),),
                {"hand.weight": (_FILTERS, 1)})  # fmt: skip
+_OWN = "written"  # the rule that the reader writes
 _WRITTEN = "votes >= 0.7*N or norm > median"
 
 
@@ -119,7 +120,7 @@ class VoteLab(Playable):
         texts = {name: setting[name] for name in ("one_text", "two_text") if name in setting}
         for text in texts.values():
             written_rule(text)
-        names, level = tuple(self._rules(0.5, _WRITTEN)), Between(0.05, 1)
+        names, level = (*rules_at(0.5, 0.5), _OWN), Between(0.05, 1)
         self.check(
             {name: value for name, value in setting.items() if name not in texts},
             {"ballots": (BY_HAND, *self._recorded), "sparsity": Between(0, 0.95), "one": names,
@@ -136,11 +137,6 @@ class VoteLab(Playable):
             **setting,
         )
 
-    @staticmethod
-    def _rules(level: float, text: str) -> dict[str, Rule]:
-        """The rules to choose from, by their names."""
-        return rules_at(level, level) | {"written": written_rule(text)}
-
     def shown_ballots(self) -> np.ndarray:
         """The ballots that are shown, ``bool [nodes, filters]``."""
         if self.ballots == BY_HAND:
@@ -149,8 +145,10 @@ class VoteLab(Playable):
 
     def rule_of(self, side: str) -> Rule:
         """The rule at the reader's setting; ``side`` is ``"one"`` or ``"two"``."""
-        known = self._rules(getattr(self, f"{side}_level"), getattr(self, f"{side}_text"))
-        return known[getattr(self, side)]
+        chosen, level = getattr(self, side), getattr(self, f"{side}_level")
+        if chosen == _OWN:  # the line of another rule may be half written
+            return written_rule(getattr(self, f"{side}_text"))
+        return rules_at(level, level)[chosen]
 
     def kept_by(self, side: str) -> np.ndarray:
         """The filters that a side's rule keeps, ``bool [filters]``; one a layer at least."""
