@@ -221,3 +221,20 @@ def test_the_loop_by_keyboard(opened):
     page.box.get_by_role("button", name="Reset").click()
     compare(VoteLoop(rule="unanimity"), page)
     assert page.keys_outside() == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("media", [{"forced_colors": "active"}, {"media": "print"}])
+def test_kept_and_dropped_differ_on_paper_and_in_a_readers_colours(opened, media):
+    """Both take a page's backgrounds away, unless it says that they are needed."""
+    page = opened(VoteLoop())
+    page.tab.emulate_media(**media)
+    looks = {
+        bit: page.box.locator(f".mpfl-loop-ballot .mpfl-bit[data-bit={bit}]").first.evaluate(
+            """(bit) => [getComputedStyle(bit).backgroundColor,
+                getComputedStyle(bit).printColorAdjust, getComputedStyle(bit).forcedColorAdjust]"""
+        )
+        for bit in ("keep", "drop")
+    }
+    assert looks["keep"][0] != looks["drop"][0]
+    assert looks["keep"][1:] == looks["drop"][1:] == ["exact", "none"]
