@@ -99,7 +99,7 @@ function sideways(label, ...children) {
 }
 
 /** How wide a drawing can be; `draw` is called when that changes. */
-function breadth(el, draw, most = 680) {
+function breadth(el, draw, most = 760) {
   const now = () => Math.round(Math.min(most, Math.max(260, (el.clientWidth || most) - 30)));
   let last = now();
   const watch = new ResizeObserver(() => {

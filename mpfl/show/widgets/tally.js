@@ -79,9 +79,10 @@ function histogram(svg, across, parts) {
       y -= part;
       if (part) drawn.push(h("rect", { x, y, width: step * 0.8, height: part, class: `mpfl-${look}` }));
     }
-    drawn.push(
+    const text = number ? whole(number) : "";
+    drawn.push( // a letter is some 6 pixels wide: a long number over the first bar begins at the edge
       h("text", { x: x + step * 0.4, y: 174, "text-anchor": "middle" }, String(votes)),
-      h("text", { x: x + step * 0.4, y: y - 5, "text-anchor": "middle" }, number ? whole(number) : ""));
+      h("text", { x: Math.max(x + step * 0.4, 3.2 * text.length), y: y - 5, "text-anchor": "middle" }, text));
   });
   svg.setAttribute("viewBox", `0 0 ${across} 190`);
   svg.setAttribute("width", across);
