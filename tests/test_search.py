@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -74,5 +75,40 @@ def test_a_title_comes_before_text(browser: Any, root: str) -> None:
     assert asked(browser, root, "glossary")[0]["title"] == "Glossary"
 
 
+def test_no_more_is_said_to_be_found_than_is(browser: Any, root: str) -> None:
+    tab = browser.new_page()
+    for query in ("mask", "released code", "leb128"):
+        tab.goto(f"{root}/search.html?q={query.replace(' ', '+')}")
+        tab.wait_for_selector("#search-results .search-summary:not(:empty)", timeout=10_000)
+        said = tab.locator(".search-summary").inner_text()
+        shown = tab.locator("#search-results li").count()
+        many = re.fullmatch(r"The first 40 of (\d+) places that match:", said)
+        if many:
+            assert shown == 40 < int(many[1])
+        else:
+            assert said == (f"{shown} places match:" if shown > 1 else "One place matches:")
+    tab.close()
+
+
 def test_nothing_found_is_said(browser: Any, root: str) -> None:
     assert asked(browser, root, "qwertzuiop") == []
+
+
+def test_where_nothing_can_be_stored_search_and_themes_work(browser: Any, root: str) -> None:
+    """As from disk with cookies refused, or in a frame of another site."""
+    denied = """for (const name of ["localStorage", "sessionStorage"])
+        Object.defineProperty(window, name, { configurable: true,
+            get() { throw new DOMException("denied", "SecurityError"); } })"""
+    faults: list[str] = []
+    tab = browser.new_page(color_scheme="light")
+    tab.add_init_script(denied)
+    tab.on("console", lambda m: faults.append(m.text) if m.type in ("error", "warning") else None)
+    tab.on("pageerror", lambda error: faults.append(str(error)))
+    tab.goto(f"{root}/search.html?q=lottery")
+    tab.wait_for_selector("#search-results li", timeout=10_000)
+    seen = set()
+    for _ in range(3):
+        seen.add(tab.evaluate("document.documentElement.dataset.mode"))
+        tab.locator(".theme-switch-button").first.click()
+    tab.close()
+    assert (faults, seen) == ([], {"auto", "light", "dark"})

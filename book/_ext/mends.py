@@ -1,9 +1,10 @@
-"""Four mends to the built site.
+"""Five mends to the built site.
 
 No page raises an error: sphinx-thebe adds its constants once
 a builder, which a browser refuses the second time. Dataclass signatures read well. The index
-of modules lists those whose source is there. And a page says all it has to say to those who
-hear it, or have no mouse.
+of modules lists those whose source is there. A page says all it has to say to those who
+hear it, or have no mouse. And where a browser lets no page keep anything, search and the choice
+of light or dark work all the same.
 """
 
 from __future__ import annotations
@@ -24,7 +25,19 @@ DEFAULT = r"<(?:factory|(?:built-in )?function (?:[\w.]*<lambda>|(\w+)))>"
 ASK_AGAIN = """document.addEventListener(
     "toggle", () => window.dispatchEvent(new Event("resize")), true);"""
 
+# Before all other scripts, which expect a store: one that forgets with the page.
+STORE = """<script>for (const name of ["localStorage", "sessionStorage"]) {
+  try { window[name].getItem(""); } catch {
+    const kept = new Map();
+    Object.defineProperty(window, name, { value: {
+      getItem: (key) => kept.get(String(key)) ?? null,
+      setItem: (key, value) => kept.set(String(key), String(value)),
+      removeItem: (key) => kept.delete(String(key)) } });
+  }
+}</script>"""
+
 MENDS = [
+    (r"<head>(?!<script>for)", f"<head>{STORE}"),
     # The arrow that unfolds a part of the contents says which.
     (r"(>([^<]+)</a><details[^>]*><summary)>", r'\1 aria-label="Pages under \2">'),
     # A role that browsers no longer know.

@@ -1,6 +1,7 @@
 // The search page: chapters before pages of the package, titles before text, and a few words around
 // what was found. The words are in searchtexts.js, as a page opened from disk may not fetch others.
 const SUMMARY = 180;
+const MOST = 40; // results that are shown
 
 // A name of the package, as most_votes or mpfl.vote, is looked up in the package.
 const asksForCode = (query) => /[_.]|\(/.test(query);
@@ -40,15 +41,15 @@ Search.query = (query) => {
   const [, stems, without, words, objects] = Search._parseQuery(query);
   localStorage.removeItem("sphinx_highlight_terms");
   const seen = new Set();
-  const results = Search._performSearch(query, stems, without, words, objects)
+  const found = Search._performSearch(query, stems, without, words, objects)
     .map((item) => [rank(item, query), item])
     .sort(([one], [other]) => other - one)
     // Of a page its best place, and of a function its own line.
     .filter(([, [page, , , about]]) => {
       const what = about ? `${page} ${about}` : page;
       return !seen.has(what) && seen.add(what);
-    })
-    .slice(0, 40);
+    });
+  const results = found.slice(0, MOST);
   const phrase = query.toLowerCase().trim();
   for (const [, [page, title, anchor, about]] of results) {
     const item = document.createElement("li");
@@ -64,4 +65,8 @@ Search.query = (query) => {
     Search.output.append(item);
   }
   _finishSearch(results.length);
+  if (found.length) {
+    Search.status.textContent = found.length > MOST ? `The first ${MOST} of ${found.length} places that match:`
+      : found.length > 1 ? `${found.length} places match:` : "One place matches:";
+  }
 };
