@@ -73,6 +73,7 @@ BROKEN = [
     ("input 3\na 4 norm 3x3", 'line 2: "3x3" is one word too many'),
     ("input 3\n" + "".join(f"a{i} 2\n" for i in range(61)), "line 62: a network has at most 60"),
     ("input 3\né 4", 'line 2: "é" is no name'),
+    (f"input 3\n🙂{'a' * 40} 4", f'line 2: "🙂{"a" * 29}…" is no name'),
     (f"input 3\n{'a' * 999} 4", f'line 2: "{"a" * 30}…" is no name'),
     (
         "input 4096\na 4096 256\nb 4096 256\nc 10",

@@ -134,7 +134,8 @@ def broken(rng: np.random.Generator, text: str) -> str:
     """The line with a few characters taken out, put in or doubled."""
     for _ in range(rng.integers(1, 4)):
         place = int(rng.integers(len(text) + 1))
-        put = pick(rng, ["", "(", ")", "x", " and ", "&", "🙂", ".", "=", "not ", " votes", "é"])
+        put = pick(rng, ["", "(", ")", "x", " and ", "&", "🙂", ".", "=", "not ", " votes", "é",
+                         "toString", "__proto__"])  # fmt: skip  # what every JS object has
         text = text[:place] + put + text[place + int(rng.integers(3)) :]
     return text
 

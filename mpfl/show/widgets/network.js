@@ -10,7 +10,7 @@ function writtenNetwork(text) {
   const fail = (place, what) => {
     throw new NoNetwork(`line ${place}: ${what}`);
   };
-  const short = (word) => (word.length > 30 ? `${word.slice(0, 30)}…` : word);
+  const short = (word) => ([...word].length > 30 ? `${[...word].slice(0, 30).join("")}…` : word);
   const number = (place, word, what) => {
     if (!/^[1-9][0-9]{0,7}$/.test(word) || Number(word) > MOST[what]) {
       fail(place, `"${short(word)}" is no number of ${what}; give a whole number from 1 to ${MOST[what]}`);

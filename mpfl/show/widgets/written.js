@@ -3,7 +3,7 @@ const FACTS = ["votes", "N", "share", "norm", "median", "rank", "keep", "filters
 const LONGEST = 200;
 const DEEPEST = 20;
 const TOKEN = /[0-9]+(?:\.[0-9]+)?|\.[0-9]+|[A-Za-z_][A-Za-z_0-9]*|[<>=!]=|[<>()+*/≥≤-]/y;
-const SAME = { "≥": ">=", "≤": "<=" };
+const SAME = new Map([["≥", ">="], ["≤", "<="]]);
 const OPERATIONS = {
   "or": (a, b) => a || b, "and": (a, b) => a && b,
   ">=": (a, b) => a >= b, ">": (a, b) => a > b, "<=": (a, b) => a <= b, "<": (a, b) => a < b,
@@ -33,7 +33,7 @@ function written(text) {
     const found = TOKEN.exec(text);
     if (" \t".includes(text[place])) place += 1;
     else if (found) {
-      words.push([place + 1, SAME[found[0]] ?? found[0]]);
+      words.push([place + 1, SAME.get(found[0]) ?? found[0]]);
       place = TOKEN.lastIndex;
     } else fail(place + 1, `"${String.fromCodePoint(text.codePointAt(place))}" is not part of a rule`);
   }
