@@ -206,6 +206,7 @@ function keyed(look, text) {
 function frame(el, model, name, ...children) {
   el.classList.add("mpfl-play");
   el.setAttribute("role", "group");
+  el.dir = "ltr"; // its words are English, wherever it stands
   el.setAttribute("aria-label", model.get("label") ?? name);
   el.addEventListener("keydown", (event) => {
     if (!event.ctrlKey && !event.metaKey) event.stopPropagation();
