@@ -77,3 +77,15 @@ def test_each_colour_of_the_page_is_defined() -> None:
     style = (Path(__file__).parent.parent / "book" / "assets" / "mpfl.css").read_text()
     names: Any = {name for _, name in EXTENSION["INKS"]} | {"pure"}
     assert {name for name in names if f"--plot-{name}:" not in style} == set()
+
+
+def test_a_picture_of_pixels_is_still_there() -> None:
+    """Photographs and maps are pictures inside the SVG, named by another namespace's href."""
+    figure, axes = plt.subplots()
+    axes.imshow([[0, 1], [1, 0]])
+    written = io.StringIO()
+    figure.savefig(written, format="svg")
+    (svg,) = ET.fromstring(EXTENSION["inline"](written.getvalue(), "", "p1-"))
+    pictures = list(svg.iter("image"))
+    assert pictures
+    assert all(each.get("href", "").startswith("data:image/png;base64,") for each in pictures)

@@ -55,8 +55,8 @@ def inline(svg: str, alt: str, key: str) -> str:
         for attribute in ("d", "transform", "x", "y", "width", "height"):
             if each is not root and attribute in each.attrib:
                 each.set(attribute, shorter(each.get(attribute, "")))
-        if each.get(HREF, "").startswith("#"):
-            each.set("href", "#" + key + each.attrib.pop(HREF)[1:])
+        if to := each.attrib.pop(HREF, ""):  # a mark drawn again, or a picture of pixels
+            each.set("href", f"#{key}{to[1:]}" if to.startswith("#") else to)
         if "clip-path" in each.attrib:
             each.set("clip-path", each.attrib["clip-path"].replace("#", f"#{key}"))
         if style := each.attrib.pop("style", ""):
