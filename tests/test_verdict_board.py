@@ -175,3 +175,16 @@ def test_one_claim_is_shown_and_two_are(opened):
     assert page.box.get_by_text(f"1 of {len(CLAIMS)} claims is shown.").is_visible()
     page.box.get_by_role("button", name="all:").click()
     assert page.box.get_by_text(f"{len(CLAIMS)} of {len(CLAIMS)} claims are shown.").is_visible()
+
+
+@pytest.mark.browser
+def test_a_verdict_fits_its_column(opened):
+    page = opened(VerdictBoard(FINDINGS))
+    for width in (1280, 800, 390):
+        page.tab.set_viewport_size({"width": width, "height": 800})
+        page.tab.wait_for_timeout(50)
+        wide = page.box.locator(".mpfl-claim .mpfl-badge").evaluate_all(
+            """(badges) => badges.filter((badge) => badge.getBoundingClientRect().right
+                > badge.closest("li").getBoundingClientRect().right).map((b) => b.textContent)"""
+        )
+        assert wide == [], width
