@@ -16,8 +16,16 @@ def show(thing: Callable[..., Any]) -> Code:
     return Code(inspect.getsource(thing), language="python")
 
 
-def table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> HTML:
-    """Rows with equal keys as a table; numbers are set to the right."""
+def table(
+    rows: Sequence[Mapping[str, Any]], caption: str = "", none: str = "Nothing to show."
+) -> HTML:
+    """Rows with equal keys as a table, numbers to the right; if there are none, a sentence.
+
+    >>> table([], none="Planned, and not run yet.").data
+    '<p><em>Planned, and not run yet.</em></p>'
+    """
+    if not rows:
+        return HTML(f"<p><em>{none}</em></p>")
     head = "".join(f'<th scope="col">{key}</th>' for key in rows[0])
     body = "".join(
         "<tr>" + "".join(_cell(value) for value in row.values()) + "</tr>" for row in rows
