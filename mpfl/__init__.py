@@ -1,6 +1,6 @@
 """Masked pruning over federated learning: nodes vote one bit per filter, the server counts.
 
-The files in this folder are the method. Each folder is one thing done to it: ``wire`` writes its
+The files in this folder are the method. Each folder does one thing with it: ``wire`` writes its
 messages, ``baselines`` are what it is compared with, ``analysis`` asks a vote questions,
 ``data`` and ``nets`` are pictures and networks, ``runs`` runs an experiment into a folder,
 ``evidence`` judges what was run, ``show`` shows it, ``flower`` carries it between machines.
@@ -8,7 +8,7 @@ messages, ``baselines`` are what it is compared with, ``analysis`` asks a vote q
 Source: Gez & Cohen, *A Masked Pruning Approach for Dimensionality Reduction in
 Communication-Efficient Federated Learning Systems*, arXiv 2312.03889.
 
-What a reader needs most is here by name, and loaded when it is asked for:
+The names that a reader needs most are here; each is loaded when it is asked for:
 
 >>> from mpfl import recipe, share
 >>> recipe("digits", "toy", vote=share(0.5)).rounds

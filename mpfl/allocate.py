@@ -1,4 +1,4 @@
-"""Quotas: how many filters stay in a round, and where. Known to every party, at no message.
+"""Quotas: how many filters stay in a round, and where. Known to every party without a message.
 
 A *quota* turns the schedule's sparsity into numbers of filters (:class:`~mpfl.masks.Keep`): of
 each layer the same share, by a power of its width, of what is left, or over the network. Nodes and
@@ -106,7 +106,7 @@ class power(LayerQuota):
     a lower exponent leaves a smaller network. Filters are handed out one by one, each to the
     layer whose claim ``filters ** exponent / (2 k + 1)`` is largest, ``k`` being what it has (the
     rule of Sainte-Laguë for seats): so the sum is exact and the counts only ever fall. Raises
-    :class:`~mpfl.types.MPFLError` for an exponent that is no finite number of at least 0.
+    :class:`~mpfl.types.MPFLError` for an exponent that is not a finite number of at least 0.
 
     >>> from mpfl.filters import Layer
     >>> layers = (Layer("conv1", 4, "v", ("v",)), Layer("conv2", 16, "w", ("w",)))

@@ -1,6 +1,6 @@
 """What a filter is: which slices of which tensors belong to it.
 
-A filter is one output slice of a conv layer. Its *own* tensors hold one slice a filter
+A filter is one output slice of a conv layer. Its *own* tensors hold one slice per filter
 on axis 0: the conv weight and bias, the batch-norm scale, shift and statistics. *Readers*
 are the next layers' weights, which read its channel on axis 1. Pruning a filter removes
 both, so the masked network computes what the smaller one computes. Where a residual join
@@ -41,7 +41,7 @@ def rounded_up(share: float, count: int) -> int:
 
 @dataclass(frozen=True)
 class Reader:
-    """An axis of a tensor that follows the channels of ``layers``, ``block`` indices a channel.
+    """An axis of a tensor that follows the channels of ``layers``, ``block`` indices per channel.
 
     As a rule axis 1 of a weight, which reads them. Several layers if a residual join adds their
     outputs, channel by channel. ``block`` is 1 for a conv, and height x width if a linear layer
@@ -59,7 +59,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Slices:
-    """Slices of a tensor that a layer's units own, several a unit or in an order of their own.
+    """Slices of a tensor that a layer's units own, several per unit or in an order of their own.
 
     ``units[i]`` is the unit that index ``i`` of ``axis`` belongs to, or -1 if it is nobody's.
     """
@@ -101,7 +101,7 @@ class Layer:
     grid: tuple[int, ...] = ()
 
     def rows(self, weights: Weights) -> np.ndarray:
-        """All weights of each filter in a row, biases and norms apart, ``[filters, weights]``.
+        """All weights of each filter in a row, without biases and norms, ``[filters, weights]``.
 
         >>> layer = Layer("heads", 2, "w", (), more=(Slices("w", 0, (0, 0, 1, 1)),))
         >>> layer.rows({"w": np.arange(8).reshape(4, 2)})
@@ -167,7 +167,7 @@ class Layout:
 
     @cached_property
     def filter_sizes(self) -> dict[str, int]:
-        """How many weights a filter of each layer has, its bias and batch norm apart."""
+        """How many weights a filter of each layer has, without its bias and batch norm."""
         empty = {name: np.empty(shape, np.bool_) for name, shape in self.shapes.items()}
         return {layer.name: layer.rows(empty).shape[1] for layer in self.layers}
 

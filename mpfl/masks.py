@@ -99,7 +99,7 @@ def unflatten(bits: np.ndarray, layout: Layout) -> dict[str, np.ndarray]:
 
 
 def counts(mask: Mask) -> dict[str, int]:
-    """How many filters each layer keeps; raises for what is no mask of bools.
+    """How many filters each layer keeps; raises for what is not a mask of bools.
 
     >>> counts({"conv1": np.array([True, False, True])})
     {'conv1': 2}
@@ -120,7 +120,7 @@ def sparsity(mask: Mask) -> float:
 
 
 def intersect(first: Mask, second: Mask) -> dict[str, np.ndarray]:
-    """Keep what both masks keep; raises for what are no masks of the same layers."""
+    """Keep what both masks keep; raises if they are not masks of the same layers."""
     if counts(first).keys() != counts(second).keys():
         raise MPFLError(f"masks of layers {list(first)} and {list(second)}; give two of one model")
     return {name: first[name] & second[name] for name in first}

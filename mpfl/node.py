@@ -74,7 +74,7 @@ class Plan:
         return self._checked(asked, round_)
 
     def _checked(self, keep: Keep, round_: int) -> Keep:
-        """What a quota says, if it can be meant; a quota may be anybody's."""
+        """What a quota says, if it makes sense; anybody may have written the quota."""
         keep.require_layers(self.layout)
         for group, count in keep.counts.items():
             if not isinstance(count, int | np.integer) or count < 0:

@@ -217,11 +217,11 @@ def keep_best(
 def select(scores: Scores, alive: Mask, keep: Keep) -> dict[str, np.ndarray]:
     """Drop the lowest filters of each group until it holds what ``keep`` says.
 
-    Published is a group per layer. In a group of several layers the filters compete, so the score
+    Published: one group per layer. In a group of several layers the filters compete, so the score
     must mean the same in all of them (``rms_weight``, ``taylor``, ``bn_scale``); each layer's
     ``floor`` best are safe. Laws: the result lies within ``alive``, and a group holds
     ``min(count, filters alive)``. Raises :class:`~mpfl.types.MPFLError` if a count is below the
-    group's floors, or a score is no number.
+    group's floors, or a score is not a number.
 
     >>> scores = {"conv1": np.array([1.0, 2.0, 3.0]), "conv2": np.array([7.0, 8.0, 9.0])}
     >>> alive = {name: np.ones(3, bool) for name in scores}

@@ -111,7 +111,7 @@ def decide(
 
 
 def _check_answer(vote: Rule, answer: Mask, alive: Mask) -> None:
-    """Refuse what is no mask of this model, as a rule may be anybody's."""
+    """Refuse what is not a mask of this model: anybody may have written the rule."""
     if set(answer) != set(alive):
         raise MPFLError(
             f"vote rule {vote} answers for layers {list(answer)}, but the model has {list(alive)}"

@@ -130,7 +130,7 @@ def statistics_due(round_: int, rounds: int, every: int) -> bool:
 
 
 def undecided(numbers: int, round_: int) -> Bool[np.ndarray, " numbers"]:
-    """Where those go whom nobody moves, and those on whom the votes are equal.
+    """Which way the numbers go that nobody moves, and those with equal votes.
 
     Up and down in turn, from number to number and from round to round: two rounds undo each other.
 

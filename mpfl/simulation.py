@@ -1,4 +1,4 @@
-"""A federated run in one process: a plain loop that yields one log a round.
+"""A federated run in one process: a plain loop that yields one log per round.
 
 Progress bars, plots, files and early stopping are consumers of this generator. A run can
 go on from any log it has yielded: every random draw is keyed on (seed, round, node).

@@ -69,7 +69,7 @@ class Tally:
 class Rule(ABC):
     """How a consensus follows from the votes.
 
-    ``weights`` are the nodes' when they count differently; None: all alike. ``exact``: it keeps
+    ``weights`` are the nodes', if they count differently; None: all alike. ``exact``: it keeps
     as many filters as the quota asks, however the votes fall. ``takes_estimates``: it may be
     asked about votes that were estimated, not counted.
     ``expects`` is the fault by which every node has to answer; None: by its honest mask.

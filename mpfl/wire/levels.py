@@ -1,4 +1,4 @@
-"""Quantised numbers as bytes, and back: a few bits a number, a step size a channel."""
+"""Quantised numbers as bytes, and back: a few bits per number, a step size per channel."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def encode_levels(
 
     The body: ``samples`` in four bytes (0 in what the server sends); the scales in four bytes each;
     the levels as two's complement, the first in the lowest bits, padded to a byte; then, if there
-    are any, ``statistics`` in four bytes each. How many there are of all of them, both sides know.
+    are any, ``statistics`` in four bytes each. Both sides know how many there are of each.
     Raises :class:`~mpfl.types.MPFLError` for a level that ``bits`` do not hold, and for numbers
     that are not finite.
     """

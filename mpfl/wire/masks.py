@@ -5,7 +5,7 @@ have been. Law: decode(encode(x)) == x, and decoding refuses all bytes that enco
 write.
 
 The places in a list mean nothing without the list. So a mask's frame names what it is written
-inside, at no byte more: its fingerprint is that of the model, its ``reference`` and what both
+inside, at no extra byte: its fingerprint is that of the model, its ``reference`` and what both
 ends know of its counts. A reader who holds another one refuses it.
 """
 

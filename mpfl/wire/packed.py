@@ -39,7 +39,7 @@ def packed_rows(
 ) -> UInt8[np.ndarray, "votes bytes"]:
     """The bodies of masks written with ``coding="packed"``, one per row, checked all at once.
 
-    Law: refused is exactly what :func:`~mpfl.wire.masks.decode_mask` refuses, in its words; row
+    Law: it refuses exactly what :func:`~mpfl.wire.masks.decode_mask` refuses, in its words; row
     ``i`` packs the mask that it reads in ``payloads[i]``. The error names the node of the first
     bad payload, ``nodes[i]`` or else ``i``.
 

@@ -47,7 +47,7 @@ _falling = lru_cache(maxsize=2**12)(math.perm)  # left * (left - 1) * ...: the s
 
 @lru_cache(maxsize=64)
 def first_interval(sizes: tuple[int, ...], counts: tuple[int, ...]) -> tuple[int, int]:
-    """``(ways, words)``: the numbers below ``ways * 2**(64 * words)``, at least one a choice.
+    """``(ways, words)``: the numbers below ``ways * 2**(64 * words)``, at least one per choice.
 
     They are just as many as there are choices if ``words`` is 0.
 

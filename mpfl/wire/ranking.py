@@ -55,7 +55,7 @@ def unrank(
     sizes: Int64[np.ndarray, " subsets"],
     counts: Int64[np.ndarray, " subsets"],
 ) -> Bool[np.ndarray, "subsets 64"]:
-    """The subsets that have these ranks, a row each.
+    """The subsets that have these ranks, one per row.
 
     >>> unrank(np.array([4]), np.array([4]), np.array([2])).nonzero()[1]
     array([1, 3])

@@ -1,4 +1,4 @@
-"""Directions as bytes, and back: one bit a number, up or down, and at times statistics."""
+"""Directions as bytes, and back: one bit per number, up or down, and at times statistics."""
 
 from __future__ import annotations
 
