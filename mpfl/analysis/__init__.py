@@ -1,1 +1,1 @@
-"""Questions to a vote, answered without training: bytes, faults, chances, privacy, relays."""
+"""Questions about a vote, answered without training: bytes, faults, chances, privacy, relays."""

@@ -2,7 +2,7 @@
 
 The length of a message follows from counts: the filters that each layer keeps, the sizes of
 the tensors, the images behind an average. Under ``most_votes`` the schedule alone sets
-the filters. Masks are encoded as in a run; weights, which may be half a gigabyte a
+the filters. Masks are encoded as in a run; weights, which may be half a gigabyte per
 message, are not made: their length is worked out.
 """
 
@@ -47,7 +47,7 @@ class Bill:
 
     @property
     def rounds(self) -> int:
-        """The method's own rounds, both ways; w0 apart."""
+        """The method's own rounds, both ways, without w0."""
         return self.mask_rounds_down + self.mask_rounds_up
 
     @property

@@ -1,7 +1,7 @@
 """Private votes: each bit is sometimes sent wrong, on purpose, so that it proves nothing.
 
-A mask is no data, but it is made from data, and **a mask is not private by itself**: a filter
-that only one kind of picture needs tells of that kind. *Randomised response* (Warner, JASA 60,
+A mask is made from data, and **a mask is not private by itself**: a vote for a filter
+that only one kind of picture needs gives that kind away. *Randomised response* (Warner, JASA 60,
 1965) sends each bit truthfully with probability ``p = e^eps / (1 + e^eps)`` and turned round
 otherwise. Whatever a node holds, each answer is at most ``e^eps`` times as likely as it would
 be from any other data: local differential privacy, which needs no trust in the server. One
@@ -52,9 +52,9 @@ class randomised_response:
     """Each bit of a filter alive is turned round with probability ``1 / (1 + e^eps)``.
 
     Called like a voter fault, ``(mask, alive, rng) -> mask``, just before a mask is sent.
-    Bits of filters that are gone say nothing and stay. Laws: within ``alive``; two masks that
+    Bits of filters that are gone stay as they are. Laws: within ``alive``; two masks that
     differ in ``d`` bits give any one answer with chances at most ``e^(d eps)`` apart. The answer
-    holds no set number of filters, so its counts are not known beforehand and it is longer.
+    holds no fixed number of filters, so its counts are not known beforehand and it is longer.
 
     >>> from mpfl.seeds import rng_for
     >>> alive = {"conv": np.array([True, True, True, False])}
@@ -168,7 +168,7 @@ def _heads(n: int, p: float) -> np.ndarray:
 def bits_told(alive: Mapping[str, int], keep: Mapping[str, int] | None = None) -> int:
     """In how many bits two ballots of a round can differ: what a round's epsilon is spent on.
 
-    At most all filters alive. Where every honest mask holds the counts ``keep``, as a plan
+    At most all filters alive. If every honest mask holds the counts ``keep``, as a plan
     asks, at most ``2 min(k, a - k)`` of a layer's ``a``: one filter out for each one in.
     """
     if keep is None:
@@ -177,7 +177,7 @@ def bits_told(alive: Mapping[str, int], keep: Mapping[str, int] | None = None) -
 
 
 def epsilon_total(epsilon: float, bits: Sequence[int], delta: float = 0.0) -> float:
-    """What a node spends in rounds of so many ``bits`` each, at ``epsilon`` a bit.
+    """What a node spends in rounds of so many ``bits`` each, at ``epsilon`` per bit.
 
     Basic composition adds up: ``m eps`` for ``m`` bits in all, for certain (``delta`` = 0).
     With a chance ``delta`` above 0 that the promise fails, advanced composition may be less,

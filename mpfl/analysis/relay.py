@@ -9,8 +9,8 @@ Law: any tree gives the votes, and so the consensus, of all nodes sending to the
 bit for bit. Relays and server hold one histogram each; what they need does not grow with the
 nodes, and no link carries more than ceil(log2(n + 1)) bits per filter for the n voters behind it.
 
-A relay is believed: one that lies speaks for all behind it, and counts tell nobody apart, so a
-node that reaches two relays counts twice. Nor is it known how far each node agrees with the
+A relay is trusted: if it lies, it speaks for all behind it. Counts tell nobody apart, so a
+node that reaches two relays counts twice. It is not known either how far each node agrees with the
 consensus.
 """
 

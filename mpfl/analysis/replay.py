@@ -1,9 +1,9 @@
-"""What the vote would have been: other ballots, another rule, and no training again.
+"""What the vote would have been with other ballots or another rule, without training again.
 
 A node's turn is a function of the seed, the round, the node and its data, and in the first round
 every node is sent the same. So the ballot that node ``i`` casts in a run in which all nodes are
 spoilt is, bit for bit, the one it casts if only some are: put among the honest ballots of
-the others, it makes the very votes of that run. This holds of the first round alone. After it
+the others, it makes the very votes of that run. This holds only for the first round. After it
 nodes train what the consensus left, and that differs.
 
 Ballots are ``bool [nodes, filters]`` and a consensus is ``bool [filters]``, the layers in the
@@ -93,7 +93,7 @@ def jaccard(one: Bool[np.ndarray, " filters"], other: Bool[np.ndarray, " filters
     """Jaccard distance: of the filters that either mask keeps, the share that only one keeps.
 
     ``1 - |A and B| / |A or B|``, from 0 (equal) to 1 (nothing in common); 0 if both are
-    empty. It is a metric (Levandowsky & Winter, Nature 234, 1971). Raises for other than bools.
+    empty. It is a metric (Levandowsky & Winter, Nature 234, 1971). Raises for anything but bools.
     """
     if one.dtype != np.bool_ or other.dtype != np.bool_:
         raise MPFLError(f"Jaccard distance of {one.dtype} and {other.dtype}; give two bool arrays")

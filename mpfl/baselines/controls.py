@@ -45,7 +45,7 @@ def without_messages(
     """Prune by ``score`` of w0 alone: every party can compute the mask without a message.
 
     ``masked`` scores what the last round left of w0, else all of it, every round. ``seed`` and
-    ``lot`` are for a score that draws. How many filters stay is the plan's to say, or that of
+    ``lot`` are for a score that draws. The plan says how many filters stay, or
     ``counts`` if it is given.
     """
 

@@ -37,7 +37,7 @@ def pruning_fl(
 ) -> Algorithm:
     """Federated averaging whose server prunes the average to the schedule after each round.
 
-    The score must need weights alone (not gradients): the server has no data. ``seed`` is for a
+    The score may look only at weights, not at gradients: the server has no data. ``seed`` is for a
     score that draws.
     """
     layout = plan.layout

@@ -1,4 +1,4 @@
-"""Federated averaging in a few bits per weight, both ways: what votes on directions stand against.
+"""Federated averaging in a few bits per weight, both ways: the rival of votes on directions.
 
 A node trains from the weights that all hold and sends by how much each of them moved, rounded to
 a few levels per channel. The server averages, rounds alike, and sends that back. Everybody

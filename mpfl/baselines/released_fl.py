@@ -1,4 +1,4 @@
-"""The federated curve of the authors' released code, as it is: the average is made, and not read.
+"""The federated curve of the authors' released code, as it is: the average is made, but not used.
 
 In the snapshot b547310 the nodes' weights are averaged and loaded into the centre's network. The
 mask is then taken from the weights that the centre trained itself, as the pruning hook scores a

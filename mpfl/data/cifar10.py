@@ -1,6 +1,6 @@
 """CIFAR-10 in any of its forms: read without unpickling, and checked pixel by pixel.
 
-Whatever form it comes in, the SHA-256 of the decoded arrays must be that of the published set.
+In whatever form it comes, the SHA-256 of the decoded arrays must be that of the published set.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Dataset:
 
 
 def _check_images(what: str, images: Any) -> None:
-    """Refuse what is not pictures as networks here read them, with how to make them so."""
+    """Refuse what is not pictures as networks here read them, and say how to make them so."""
     if not isinstance(images, np.ndarray):
         raise MPFLError(f"{what} are a {type(images).__name__}; give a numpy array")
     given = f"{images.dtype} {images.shape}"

@@ -1,4 +1,4 @@
-"""The UCI digits, 1,797 images of 8 x 8: scikit-learn brings them along, so nothing is fetched."""
+"""The UCI digits, 1,797 images of 8 x 8. They come with scikit-learn, so nothing is fetched."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ UNREADABLE = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.erro
 
 
 def download(url: str, path: Path, progress: bool) -> Path:
-    """Save what is at ``url`` as ``path``. Raises OSError, also if the file ends too soon."""
+    """Save what is at ``url`` as ``path``. Raises OSError, even if the file only ends too soon."""
     with urllib.request.urlopen(url, timeout=60) as answer, path.open("wb") as file:
         total = int(answer.headers.get("Content-Length") or 0) or None
         with bar(progress, path.name, total) as tick:
