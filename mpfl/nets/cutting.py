@@ -63,7 +63,7 @@ def _usual_layout(module: nn.Module, mask: Mask) -> Layout:
 
 
 def _fill_constants(small: nn.Module, constants: dict[str, torch.Tensor]) -> None:
-    """Give ``small`` the numbers that are no weights, such as tables of positions.
+    """Give ``small`` the numbers that are not weights, such as tables of positions.
 
     Batch norm's counters begin at 0.
     """
@@ -80,8 +80,8 @@ def compact(module: nn.Module, mask: Mask, layout: Layout | None = None) -> nn.M
 
     In evaluation and in training: on the same pictures both give the same outputs and the
     same gradients of what is kept. Law: ``expand(weights of compact(module, m), m) ==
-    apply(weights of module, m)``. ``layout`` is that of ``module``, if it is not to be found out
-    again. Raises what :func:`skeleton` raises.
+    apply(weights of module, m)``. ``layout`` is that of ``module``, if it is known
+    already. Raises what :func:`skeleton` raises.
     """
     layout = layout or _usual_layout(module, mask)
     small = skeleton(module, mask, layout)

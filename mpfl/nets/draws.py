@@ -104,7 +104,7 @@ def _prelu(part: nn.PReLU, rng: Rng) -> Drawn:
 
 
 def _bare(part: nn.Module, rng: Rng) -> Drawn:
-    """Parameters of a module of nobody's kind, such as positions: normal, deviation 0.02.
+    """Parameters of a module of no known kind, such as positions: normal, deviation 0.02.
 
     Those of one axis are left out: they could be scales or shifts.
     """

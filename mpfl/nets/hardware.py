@@ -12,14 +12,14 @@ import torch
 
 
 def default_device() -> torch.device:
-    """The GPU if there is one, else the processor."""
+    """The GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def has_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is fast on ``device``, not merely possible.
 
-    Never where the environment sets ``MPFL_BFLOAT16=0``: so a machine that is fast at it repeats
+    Never if the environment sets ``MPFL_BFLOAT16=0``: so a machine that is fast at it repeats
     the runs of one that is not.
     """
     if os.environ.get("MPFL_BFLOAT16") == "0":

@@ -1,8 +1,8 @@
 """Batch norm of a few channels, on a CPU, in the memory order that suits it.
 
 A pruned network's first layers have six or thirteen channels. In channels-last memory torch's
-float32 batch norm is slow if their number is no multiple of 8, as each pixel's channels then end
-amid a vector: of 6 channels at 32 x 32 pixels it takes seven times as long as of 8. A plane a
+float32 batch norm is slow if their number is not a multiple of 8, as each pixel's channels then end
+amid a vector: 6 channels at 32 x 32 pixels take seven times as long as 8. One plane per
 channel, copied there and back, takes a third of it: the same function, but for the last digits.
 """
 
@@ -17,7 +17,7 @@ FEW = 2 * VECTOR
 
 
 class NarrowNorm(nn.BatchNorm2d):
-    """A batch norm that works a channel at a time, wherever its input lies."""
+    """A batch norm that works one channel at a time, however its input lies in memory."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if input.device.type != "cpu" or input.dtype != torch.float32:
@@ -27,7 +27,7 @@ class NarrowNorm(nn.BatchNorm2d):
 
 
 def mend_narrow_norms(module: nn.Module) -> None:
-    """Turn every batch norm of few channels, no multiple of 8, into a :class:`NarrowNorm`.
+    """Turn every batch norm of few channels, not a multiple of 8, into a :class:`NarrowNorm`.
 
     In place, and by its class alone, as in :mod:`mpfl.nets.pointwise`.
     """

@@ -1,4 +1,4 @@
-"""Pictures as a network reads them: cut, normalised, and resized if need be."""
+"""Pictures as a network reads them: cut, normalised, and resized if needed."""
 
 from __future__ import annotations
 

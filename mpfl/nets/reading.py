@@ -1,4 +1,4 @@
-"""Whether a network and what it is given go together, and what is at fault if training fails."""
+"""Whether a network and what it is given go together, and what is wrong if training fails."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def require_channels(pictures: torch.Tensor, statistics: torch.Tensor) -> None:
 
 
 def failed(weights: Weights, first: float, last: float, lr: float) -> MPFLError:
-    """Why the loss of a training is no number.
+    """Why the loss of a training is not a number.
 
     ``weights`` are those that it began from, ``first`` the loss before any step.
     """

@@ -15,7 +15,7 @@ _HIDDEN = 256
 class RowReader(nn.Module):
     """Two recurrent layers, GRU or LSTM; the head reads what the second says at the last row.
 
-    A step reads one row of pixels, all channels of it. ``width`` 1 is 256 hidden units a layer.
+    A step reads one row of pixels, all channels of it. ``width`` 1 is 256 hidden units per layer.
     """
 
     def __init__(

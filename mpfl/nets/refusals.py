@@ -42,7 +42,7 @@ def refuse_after_a_walk(module: nn.Module, walk: Walk) -> None:
 
 
 def refuse_other_kinds(module: Any) -> None:
-    """What is no module of torch's own kind, with all its parameters."""
+    """Modules that are not of torch's own kinds, with all their parameters."""
     if not isinstance(module, nn.Module):
         what = repr(module) if isinstance(module, type) else type(module).__name__
         raise MPFLError(f"{what} is no network; give a torch module, an instance of its class")
@@ -113,7 +113,7 @@ def _refuse_the_unused(module: nn.Module, walk: Walk) -> None:
 
 
 def _refuse_the_unstored(module: nn.Module, walk: Walk) -> None:
-    """A weight that is worked out from others is nothing to cut."""
+    """A weight that is worked out from others cannot be cut."""
     stored = module.state_dict()
     for place in walk.places.values():
         if place.tensor not in stored:

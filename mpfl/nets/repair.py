@@ -1,4 +1,4 @@
-"""What a smaller network's forward has to do otherwise, one step after the other.
+"""What a smaller network's forward has to do differently, one step after the other.
 
 The steps of the whole network are run on the layers that are left, without numbers. Where the terms
 of a sum keep different channels, they are put in their places first. Where a step names a size that

@@ -1,6 +1,6 @@
 """The first dense layer of torchvision's VGG, computed faster if its inputs repeat.
 
-The pool before it makes 7 x 7 pixels of whatever comes. Of small pictures one pixel a channel
+The pool before it makes 7 x 7 pixels of whatever comes. Of small pictures one pixel per channel
 comes: it is repeated 49 times, and the layer multiplies each copy by a weight of its own. Summing
 those weights first and multiplying once is the same function, with the same gradients but for
 the last digits, as every copy's weight has the gradient of their sum.
@@ -13,7 +13,7 @@ from torch import nn
 
 
 class UnrepeatedPool(nn.AdaptiveAvgPool2d):
-    """A pool that hands a single pixel a channel on as it is in training, instead of copies."""
+    """A pool that in training hands on a single pixel per channel as it is, instead of copies."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if self.training and input.shape[-2:] == (1, 1):
@@ -35,7 +35,7 @@ class SummingLinear(nn.Linear):
 def mend_repeated_pixels(module: nn.Module) -> None:
     """Let torchvision's VGG, if ``module`` is one, train without copies of a single pixel.
 
-    In place, and by the parts' classes alone, as in :mod:`mpfl.nets.pointwise`. Only of this
+    In place, and by the parts' classes alone, as in :mod:`mpfl.nets.pointwise`. Only in this
     network is it known that nothing but a flattening lies between the pool and the layer.
     Evaluation computes as before.
     """

@@ -27,11 +27,11 @@ def initial_weights(module: nn.Module, seed: int, *, strict: bool = True) -> dic
       within 1 / sqrt(fan-in) of 0.
     - GRU, LSTM, RNN: all uniform within 1 / sqrt(hidden units) of 0.
     - Norms: scale 1, shift 0. Embedding: standard normal. PReLU: its ``init``.
-    - Parameters of a module of nobody's kind, such as positions: normal, standard deviation 0.02.
+    - Parameters of a module of no known kind, such as positions: normal, standard deviation 0.02.
     - Biases 0.
 
     Each part has a stream of its own. Raises :class:`~mpfl.types.MPFLError`, naming the part, for
-    weights of which none of this says anything; with ``strict=False`` they are zero.
+    weights that none of this covers; with ``strict=False`` they are zero.
     """
     conv_net = is_conv_net(module.modules())
     weights = {k: np.zeros(tuple(v.shape), np.float32) for k, v in float_state(module).items()}

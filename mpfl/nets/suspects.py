@@ -1,4 +1,4 @@
-"""Which steps of a network a smaller one may have to do otherwise, whatever the mask."""
+"""Which steps of a network a smaller one may have to do differently, whatever the mask."""
 
 from __future__ import annotations
 

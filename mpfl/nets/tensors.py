@@ -40,7 +40,7 @@ def as_they_are(module: nn.Module) -> dict[str, np.ndarray]:
 def load_weights(module: nn.Module, weights: Weights) -> None:
     """Copy weights into a module of the same shapes, in place.
 
-    Raises :class:`~mpfl.types.MPFLError` if a name or a shape is another.
+    Raises :class:`~mpfl.types.MPFLError` if a name or a shape differs.
     """
     state = float_state(module)
     if set(state) != set(weights):

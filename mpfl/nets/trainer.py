@@ -91,7 +91,7 @@ class Trainer:
     def network(self, mask: Mask) -> nn.Module:
         """The network that computes with ``mask``; whoever uses it sets its weights.
 
-        The small network of the last mask is kept, since a node asks for it again and again.
+        The small network of the last mask is kept, because a node asks for it again and again.
         """
         if not self._compact or masks.sparsity(mask) == 0:
             return self.module

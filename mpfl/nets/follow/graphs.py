@@ -72,7 +72,7 @@ def graphs(module: nn.Module, count: int, steps: tuple[type, ...]) -> dict[bool,
 
     ``module`` is a copy that may be changed. ``count`` arguments are given to it; the others are
     what they are by default. Raises :class:`~mpfl.types.MPFLError` if what it does depends on the
-    data, or on random numbers that are no tensor's.
+    data, or on random numbers outside of tensors.
     """
     traced: dict[bool, fx.GraphModule] = {}
     for training in (False, True):
