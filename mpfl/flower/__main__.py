@@ -178,7 +178,7 @@ def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
 
 @dataclass
 class _Rounds:
-    """Tells of each round as it closes, and before that of each answer that does not count."""
+    """Prints each round as it closes, and before that each answer that does not count."""
 
     folder: Path
     experiment: Experiment

@@ -1,6 +1,6 @@
-"""What nodes answered, in a line each as it comes: ``answers.jsonl`` in the run folder.
+"""What nodes answered, one line per answer as it comes: ``answers.jsonl`` in the run folder.
 
-It says how a run is while it runs, and why a node did not count. Nothing is computed from it.
+It says how a run is doing, and why a node did not count. Nothing is computed from it.
 """
 
 from __future__ import annotations

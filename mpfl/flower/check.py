@@ -1,4 +1,4 @@
-"""Whether a machine is ready for a run: versions, data, certificate, clock, port; a line each."""
+"""Whether a machine is ready for a run: versions, data, certificate, clock, port; one line each."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def findings(
     """What a run with ``config`` needs here, one after the other.
 
     With ``keys``, a folder that holds ``ca.crt``, its certificates and the clock too; with
-    ``server``, as HOST:PORT, whether that one answers and is the one that they speak of.
+    ``server``, as HOST:PORT, whether that server answers and is the one that they name.
     """
     yield _versions()
     yield _data(config)

@@ -1,4 +1,4 @@
-"""Whether a node's answer counts: of its round, its model, its length, and whole."""
+"""Whether a node's answer counts: its round, its model, its length, and that it is whole."""
 
 from __future__ import annotations
 

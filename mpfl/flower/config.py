@@ -1,6 +1,6 @@
 """A run's settings as Flower carries them: plain values, the same for every party.
 
-The keys and their defaults stand in ``pyproject.toml`` under ``tool.flwr.app.config``.
+The keys and their defaults are in ``pyproject.toml`` under ``tool.flwr.app.config``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mpfl.types import MPFLError
 
 
 def experiment_of(config: Mapping[str, Any]) -> Experiment:
-    """What is run: ``recipe``, ``budget``, ``seed`` and the changes in ``set``, apart by ``;``.
+    """What is run: ``recipe``, ``budget``, ``seed`` and the changes in ``set``, separated by ``;``.
 
     Raises :class:`~mpfl.types.MPFLError` for a method that does not run between machines.
     """

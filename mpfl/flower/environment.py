@@ -1,4 +1,4 @@
-"""What the processes of a Flower run find in their environment, beside what the shell has set."""
+"""What the processes of a Flower run find in their environment, besides what the shell has set."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Certificates and keys for a run on one machine, or to begin one between several.
+"""Certificates and keys for a run on one machine or between several.
 
 One certificate authority signs the server's certificate; nodes trust it and prove who they are
-by keys of their own, which the server has been told of.
+by keys of their own, which are registered at the server.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ _NAME = re.compile(rf"(?:\*\.)?(?:{_PART}\.)*(?=[^.]*[A-Za-z]){_PART}")
 def _host(text: str) -> x509.GeneralName:
     """A name or an address as a certificate holds it.
 
-    Raises :class:`~mpfl.types.MPFLError` for what no node could reach the server by.
+    Raises :class:`~mpfl.types.MPFLError` for a name by which no node could reach the server.
     """
     with suppress(ValueError):
         return x509.IPAddress(ipaddress.ip_address(text))

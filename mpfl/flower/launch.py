@@ -51,7 +51,7 @@ def require_engine() -> None:
 
 
 def require_plain(*folders: Path) -> None:
-    """Refuse a path that no setting can carry, as its bytes are no text."""
+    """Refuse a path that no setting can carry, because its bytes are not text."""
     for folder in folders:
         try:
             str(folder).encode()
@@ -148,7 +148,7 @@ def start_node(
 ) -> subprocess.Popen[bytes]:
     """The process of a node that holds ``key``, whether the server knows it or not.
 
-    Where it is not let in it tries again, ``retries`` times or for ever.
+    If it is not let in, it tries again, ``retries`` times or for ever.
     """
     config = f"partition-id={node} root={as_toml(str(root))}"
     words = ["flower-supernode", "--superlink", engine.fleet, "--node-config", config]
@@ -171,7 +171,7 @@ def submit(engine: Engine, config: Mapping[str, Any], *, nodes: int | None = Non
 
 
 def status(engine: Engine, run: str) -> str:
-    """How a run is: ``pending``, ``starting``, ``running``, or ``finished:`` and how."""
+    """The state of a run: ``pending``, ``starting``, ``running``, or ``finished:`` and how."""
     told = engine.flwr("list", "--run-id", run)
     return str(told["runs"][0]["status"])
 

@@ -1,4 +1,4 @@
-"""How long a message of a run may be, which is what the server's cap is set from."""
+"""How long a message of a run may be, from which the server's cap is set."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def longest_message(bench: Workbench) -> int:
 
 
 def require_room(bench: Workbench) -> None:
-    """Refuse to begin under a cap that the run's own messages do not pass."""
+    """Refuse to begin if the cap is too low for the run's own messages."""
     longest, need = int(os.environ.get(LONGEST, 2**31 - 1)), longest_message(bench)
     if need > longest:
         raise MPFLError(

@@ -1,4 +1,4 @@
-"""What a deployment on several machines begins with: certificates, keys, the shell's settings."""
+"""What a deployment on several machines begins with: certificates, keys, settings for the shell."""
 
 from __future__ import annotations
 

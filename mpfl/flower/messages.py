@@ -1,4 +1,4 @@
-"""What MPFL puts into Flower's messages: one record of named bytes, the cheapest that it has.
+"""What MPFL puts into Flower's messages: one record of named bytes, the cheapest kind of record.
 
 Down go ``down``, the algorithm's message, and what the node says that it lacks: ``w0``, and in
 the final training ``mask``. Up comes ``up``, the reply, or ``lacks`` or ``failed``, with the
@@ -29,6 +29,6 @@ def answer(message: Message, content: Mapping[str, Any]) -> Message:
 
 
 def content(message: Message) -> dict[str, Any]:
-    """What a message carries; empty if it is none of ours, as anybody may send anything."""
+    """What a message carries; empty if it is not one of ours: anybody may send anything."""
     record = message.content.get(RECORD) if message.has_content() else None
     return dict(record) if isinstance(record, ConfigRecord) else {}

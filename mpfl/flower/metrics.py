@@ -1,4 +1,4 @@
-"""How a run is, as numbers that Prometheus reads: for its node exporter's folder of text files."""
+"""How a run is doing, as numbers for Prometheus: for its node exporter's folder of text files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mpfl.runs.folder import read_lines
 def metrics_of(folder: Path) -> CollectorRegistry:
     """The run in ``folder``: its rounds, its bytes, and of each node when it last counted.
 
-    All of them are gauges, as each is read from the folder anew. Raises
+    All of them are gauges, because each is read from the folder anew. Raises
     :class:`~mpfl.types.MPFLError` if there is no run.
     """
     config = config_in(folder)

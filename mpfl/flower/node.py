@@ -52,7 +52,7 @@ def turn(message: Message, context: Context) -> Message:
 
 @client_app.query("evaluate")
 def evaluate(message: Message, context: Context) -> Message:
-    """How the network that is left does on test images of this node's own."""
+    """How the network that is left does on this node's own test images."""
     sent = messages.content(message)
 
     def told() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The nodes of a run as the server sees them: asked through Flower, heard until a deadline.
+"""The nodes of a run as the server sees them: asked through Flower, waited for until a deadline.
 
 A round closes when every node has answered, when those that may still answer could not make a
 quorum, or at its deadline. The others are left out by name, with the reason.
@@ -125,7 +125,7 @@ class FlowerNodes:
         on_answer: Callable[[int], None] = lambda done: None,
         behind: Callable[[int], Mapping[str, Any]] = lambda since: {},
     ) -> Answers:
-        """Send ``content`` to every node that is or comes, and hear them until the deadline.
+        """Send ``content`` to every node that is there or comes; take answers until the deadline.
 
         ``once`` goes with the first message to a node, and once again if it lost it. A node that
         missed rounds says since when, and is told what is ``behind`` that. Of two answers of a

@@ -1,4 +1,4 @@
-"""How a run is, from its folder alone: its rounds, and what was last heard from each node."""
+"""How a run is doing, from its folder alone: its rounds, and each node's last answer."""
 
 from __future__ import annotations
 

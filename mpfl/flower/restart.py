@@ -1,4 +1,4 @@
-"""A run that is started again by itself if parts of it were ended, a few times at most."""
+"""A run that starts again by itself if parts of it were killed, a few times at most."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Broken(MPFLError):
 def restarting(attempt: Callable[[], None], times: int) -> None:
     """Do ``attempt``, and again if it was :class:`Broken`, with the reason.
 
-    What the run itself refuses is not tried again: it would be refused alike.
+    What the run itself refuses is not tried again: it would be refused in the same way.
 
     >>> tries = iter([Broken("the server was ended by signal 9"), None])
     >>> def attempt():

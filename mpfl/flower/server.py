@@ -1,6 +1,6 @@
 """The server: Flower's ServerApp, which runs an experiment whose nodes are elsewhere.
 
-The run folder is the simulation's. It goes on from its last closed round where it was left.
+The run folder is the simulation's. A run goes on from its last closed round.
 """
 
 from __future__ import annotations

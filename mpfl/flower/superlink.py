@@ -1,7 +1,7 @@
 """Flower's server with a cap on what a node may send: ``python -m mpfl.flower.superlink``.
 
 Takes what ``flower-superlink`` takes, and ``--longest BYTES``. Flower itself takes messages of
-up to 2 GB and keeps them in memory. A longer one than ``BYTES`` is refused from its length alone,
+up to 2 GB and keeps them in memory. One longer than ``BYTES`` is refused from its length alone,
 before it is read. A run whose own messages are longer says so and does not begin.
 """
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def cap(longest: int) -> None:
     """From now on the port for nodes takes calls of up to ``longest`` bytes.
 
-    And a message of few objects, as each of them is sent by a call of its own.
+    And messages of few objects, because each object is sent by a call of its own.
     """
     server: Any = importlib.import_module("flwr.superlink.cli.flower_superlink")
     fleet = "flwr.server.superlink.fleet.message_handler.message_handler"

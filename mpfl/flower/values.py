@@ -1,4 +1,4 @@
-"""A value as Flower's command line takes it: TOML, in which no quote may stand, escaped or not."""
+"""A value as Flower's command line takes it: TOML that holds no quote, escaped or not."""
 
 from __future__ import annotations
 
