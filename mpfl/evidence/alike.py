@@ -26,7 +26,7 @@ def mask_of(run: Run, round_: int | None = None) -> np.ndarray:
 def sizes_of(run: Run) -> dict[str, int]:
     """How many filters each layer of a run's network had before pruning.
 
-    Whoever votes has counted them; of other runs the network is looked up by its name.
+    A run with votes has recorded them; for other runs the network is looked up by its name.
     """
     if run.rounds and run.rounds[0]["votes"] is not None:
         return filters_of(run)
@@ -46,7 +46,7 @@ def bits_apart(one: np.ndarray, other: np.ndarray) -> int:
 
 
 def share_kept(one: np.ndarray, other: np.ndarray) -> float:
-    """Which share of the filters that ``one`` keeps ``other`` keeps as well, 0-1.
+    """The share of the filters of ``one`` that ``other`` keeps as well, 0-1.
 
     Two lotteries that keep a fifth of each layer share a fifth.
 

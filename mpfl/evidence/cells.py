@@ -1,4 +1,4 @@
-"""Cells: the runs that stand behind the book, each said exactly as a command line says it.
+"""Cells: the runs behind the book, each described exactly as on a command line.
 
 Its result is one JSON file in ``data/results/``, named by the experiment's identity, so a cell
 that two tables share is run once, and a file says which cell it is.
@@ -23,7 +23,7 @@ PRETRAINED = "data/w0/vgg11-bn-half-imagenet100.safetensors"
 class Cell:
     """One run: a recipe, its seed and budget, and what ``--set`` changes.
 
-    ``label`` is its row in the table: cells with one label differ by their seed alone.
+    ``label`` is its row in the table: cells with one label differ only by their seed.
     ``match`` is another cell whose filter counts this control takes over, so that it must be
     recorded before. ``keeps`` is the file in which its weights, trained in one place, are kept
     in half precision: the w0 of other cells.
@@ -56,7 +56,7 @@ class Cell:
 
     @property
     def w0_file(self) -> Path | None:
-        """The file that it starts from, if its changes name one."""
+        """The file from which it starts, if its changes name one."""
         named = [change.removeprefix("w0=") for change in self.changes if change[:3] == "w0="]
         return Path(named[-1]) if named else None
 

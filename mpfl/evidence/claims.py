@@ -39,7 +39,7 @@ COMPUTED = "computed"
 class Claim:
     """A claim, where it is said, what tests it, and what would change our mind.
 
-    ``table`` is that of the runs behind it, or ``COMPUTED`` if it takes none. ``reported`` is the
+    ``table`` is that of the runs behind it, or ``COMPUTED`` if it needs none. ``reported`` is the
     number that the source gives, if it is known.
     """
 

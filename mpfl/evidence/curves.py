@@ -12,7 +12,7 @@ class CurvePoint:
     """How good a run's federated network was after a round, and what had been spent until then.
 
     ``accuracy`` is on the test images, in per cent; ``sparsity`` 0-1; ``epochs`` are local
-    ones, a node; ``sent`` is in bytes, both ways, over all nodes; ``seconds`` are those of the
+    ones, per node; ``sent`` is in bytes, both ways, over all nodes; ``seconds`` are those of the
     rounds.
     """
 
@@ -24,7 +24,7 @@ class CurvePoint:
 
 
 def learning_curve(run: Run) -> list[CurvePoint]:
-    """The way of a run's federated network; mask rounds are spent, whether it is tested or not."""
+    """The course of a run's federated network; mask rounds count, whether it is tested or not."""
     trains = run.method.wire and run.method.trainers == "nodes"  # a control's rounds train nobody
     found, epochs, sent, seconds = [], 0, 0, 0.0
     for line in (*run.rounds, *run.federated):

@@ -1,7 +1,7 @@
 """Exploratory tables: questions around the primary claims, on the protocol's seeds.
 
-They decide nothing by themselves, and the book says so. What they share with the protocol, seeds
-and settings, is there to be compared with its rows: a run that both have is run once.
+They decide nothing by themselves, and the book says so. They share seeds and settings with the
+protocol, so that their rows can be compared with its rows: a run that both have is run once.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def without_norm_table(budget: str) -> Iterator[Cell]:
 
 
 def other_starts_table(budget: str) -> Iterator[Cell]:
-    """Two more trained w0, as the first but for their seed."""
+    """Two more trained w0, like the first except for their seed."""
     photographs = ("dataset=imagenet100-64", "pixels=32", "central_epochs=15")
     for number, w0 in enumerate(OTHER_W0, start=1):
         recipe = f"{CIFAR10}-central"
@@ -166,7 +166,7 @@ def drift_table(budget: str) -> Iterator[Cell]:
 
 
 def tuning_table(budget: str) -> Iterator[Cell]:
-    """Learning rate by share a round by rule, at a quarter of the width; and a lottery curve.
+    """Learning rate by share per round by rule, at a quarter of the width; and a lottery curve.
 
     The rules end at different sizes: so a row is judged by how far it lies above the curve that
     lotteries of six sizes draw.
@@ -229,7 +229,7 @@ def _beside_lotteries(
 
 @cache
 def weights_left(sparsity: float, budget: str, *changes: str) -> float:
-    """Which share of the conv weights a mask leaves that takes this share of every layer's filters.
+    """The share of conv weights that a mask leaves if it takes this share of every layer's filters.
 
     Of the CIFAR-10 network at ``budget``, with ``changes``. About the square of what it leaves of
     the filters, as it takes a layer's inputs as well.

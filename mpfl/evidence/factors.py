@@ -34,10 +34,10 @@ def above_curve(row: Row, curve: Sequence[Row]) -> dict[int, float]:
 def shares_of_variance(
     values: Mapping[tuple[str, ...], float], dials: Sequence[str]
 ) -> dict[str, float]:
-    """Which share of the variance each dial explains by itself, 0-1; the rest is ``"together"``.
+    """The share of the variance that each dial explains by itself, 0-1; the rest is ``"together"``.
 
     ``values`` has one figure for every combination of the dials' settings, so that the dials do
-    not mix. Together is what no dial explains alone: how they work on one another, and chance.
+    not mix. Together is what no dial explains alone: how the dials act on one another, and chance.
     Raises :class:`~mpfl.types.MPFLError` if a combination is missing.
 
     >>> values = {("a", "x"): 1.0, ("a", "y"): 1.0, ("b", "x"): 3.0, ("b", "y"): 3.0}

@@ -1,6 +1,6 @@
 """On what recorded runs were made: a seed pairs the rows of a claim, but not their machines.
 
-Two machines add numbers up in another order. So the same experiment ends with other last digits,
+Two machines add numbers in different orders. So the same experiment ends with other last digits,
 and after ten epochs with another accuracy, as another seed would. Pass one of these functions to
 :func:`mpfl.evidence.primary.decide_primary` as ``alike``, and only seeds count whose rows agree
 in it.

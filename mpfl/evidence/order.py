@@ -1,4 +1,4 @@
-"""What to run next: how long the missing cells may take, and which decide most in that time."""
+"""What to run next: how long the missing cells may take, and which decide most per minute."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _is_done(cell: Cell, results: Path) -> bool:
 
 
 def waits_for(cell: Cell, cells: Sequence[Cell], results: Path) -> str:
-    """The command whose result a cell needs and has not; empty if it can be run."""
+    """The command whose result a cell needs and lacks; empty if it can be run."""
     if cell.match is not None and not (results / cell.match.file).exists():
         return cell.match.command
     # Not for the file alone: one that lies there may be of another run.
@@ -91,7 +91,7 @@ def core_minutes(cells: Sequence[Cell], results: Path) -> dict[str, float]:
 
 
 def cheapest_decision_first(budget: str, results: Path) -> list[Cell]:
-    """Every cell but those of the digits, whole tables in the order of what they decide a minute.
+    """Every cell but those of the digits, whole tables in the order of what they decide per minute.
 
     A table decides one question, and as many more as there are primary claims on it. What counts
     against it is the time that its missing cells still take: so a table that is nearly done is

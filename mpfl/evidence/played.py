@@ -1,4 +1,4 @@
-"""Three recorded runs with every ballot: where nodes disagree, and where they do not."""
+"""Three recorded runs with every ballot, of nodes that disagree and of nodes that do not."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def seeds_needed(sample: Sample, margin: float, aim: Aim, power: float = 0.8) ->
 
     What is true is assumed, not measured: *better* and *worse* find a true difference of
     ``margin``; *no worse* and *equivalent* find that a true difference of 0 is within ``margin``.
-    Of the sample only the deviation is used, which a few seeds know badly. The first three are
+    Of the sample only the deviation is used, which a few seeds estimate badly. The first three are
     exact; *equivalent* takes the sum of both sides' misses for the chance to miss, which
     is never too few seeds. None as in :func:`seeds_beyond`, and below two values.
 

@@ -27,7 +27,7 @@ Alike: TypeAlias = Callable[[Run], str]
 class Decision:
     """What the runs say about one primary claim.
 
-    ``sample`` holds a difference a seed, in points. ``answer`` is what its interval says;
+    ``sample`` holds a difference per seed, in points. ``answer`` is what its interval says;
     ``adjusted`` the p-value of what the claim asks, after Holm over the family (1 while it is not
     run). ``seeds_needed`` would decide it, four times in five, at the spread that was seen.
     ``places`` are the ranks of the one row among the others, seed by seed, and ``p_of_places`` the
@@ -66,7 +66,7 @@ def differences(
 ) -> dict[int, float]:
     """The difference of a claim in points, seed by seed, as far as it is recorded.
 
-    With ``alike`` for those seeds alone whose rows agree in it.
+    With ``alike``, only for those seeds whose rows agree in it.
     """
     beside = _beside(contrast, rows, alike)
     return {seed: one - fmean(others) for seed, (one, others) in beside.items()}

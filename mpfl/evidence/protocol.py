@@ -10,7 +10,7 @@ in both. The figure is an estimate with Student's 95 % interval over the seeds.
 - **Endpoints.** ``central`` is the test accuracy after the last epoch of training in one place.
   ``last five`` is the mean of the test accuracy after each of the last five rounds of training
   between the nodes, whose learning rate falls by a cosine.
-- **Lotteries.** A claim about a lottery takes the mean of several draws a seed.
+- **Lotteries.** A claim about a lottery takes the mean of several draws per seed.
 - **Family.** Eight primary claims, adjusted by Holm. Everything else in the book is exploratory,
   and says so.
 
@@ -156,7 +156,7 @@ PRIMARY: tuple[Contrast, ...] = (
 
 
 def one_shot_table(budget: str) -> Iterator[Cell]:
-    """One vote on four fifths of the filters from a random w0, and what it is held against.
+    """One vote on four fifths of the filters from a random w0, and what it is compared with.
 
     ``least votes`` and ``smallest`` are the positive controls, which must come out bad.
     """
@@ -181,7 +181,7 @@ def one_shot_table(budget: str) -> Iterator[Cell]:
 def one_shot_trained_table(budget: str) -> Iterator[Cell]:
     """The same from a w0 that was trained on photographs, with two scores.
 
-    By norms all seeds may end in one mask; then the seeds differ in the final training alone.
+    By norms all seeds may end in one mask; then the seeds differ only in the final training.
     """
     family, changes = "cifar10-vgg11", (*TRAINED, *ONE_SHOT)
     for seed in TEN:

@@ -1,9 +1,9 @@
-"""Does a record hold together, and does the same run again end as it says?
+"""Does a record agree with itself, and does the same run, repeated, end as it says?
 
 Every difference is one line. What no processor changes must be equal: the configuration, the
 rounds, which accuracies there are, bytes, kept filters. Masks and accuracies are equal as well if
 both runs were made on one kind of processor, with one version of torch and one edition of this
-code; elsewhere sums are rounded otherwise, and an accuracy may be :data:`TOLERANCE` points away.
+code; elsewhere sums are rounded differently, and an accuracy may be :data:`TOLERANCE` points away.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _OF_WHICH_FILTERS = {"parameters", "macs", "bytes", "payloads", "bytes_down", "b
 
 
 def record_differences(cell: Cell, recorded: Run, again: Run, root: Path) -> list[str]:
-    """What is wrong with the record of a cell, given the same run again; nothing if it is right.
+    """What is wrong with the record of a cell, given a second run of it; nothing if it is right.
 
     ``root`` is where data sets are.
     """

@@ -49,7 +49,7 @@ class Repeat:
 
     ``bits`` are filters on which the last masks differ, of ``filters``; None if nobody
     voted. ``points`` are differences of accuracy in percentage points, by evaluation.
-    ``differences`` says what is wrong with the record, a line each
+    ``differences`` says what is wrong with the record, one per line
     (:func:`~mpfl.evidence.recheck.record_differences`); it ``holds`` if there are none.
     """
 

@@ -50,7 +50,7 @@ class Sample:
 
     @property
     def half(self) -> float:
-        """Half the width of Student's 95 % interval of the mean; without end below two values."""
+        """Half the width of Student's 95 % interval of the mean; infinite below two values."""
         if self.n < 2:
             return math.inf
         return float(stats.t.ppf(0.975, self.n - 1)) * self.deviation / math.sqrt(self.n)
@@ -172,9 +172,9 @@ def paired(
 
 
 def rounds_alike(run: Run, plan: Plan, vote: Rule, norms: Mapping[str, np.ndarray]) -> int:
-    """In how many rounds, from the first, ``vote`` answers a run's votes as its own rule did.
+    """For how many rounds, from the first, ``vote`` decides on a run's votes as its own rule did.
 
-    Where it is all of them, a run under ``vote`` by the same code on such a machine would be this
+    If it is all of them, a run under ``vote`` by the same code on such a machine would be this
     one, bit for bit: what the nodes are sent decides what they answer. ``run`` is one of method
     ``mpfl``, ``plan`` its own, ``norms`` those of the filters of its w0, by layer
     (:func:`mpfl.prune.filter_norms`). A node counts as one vote, so ``weighted`` is beyond it.

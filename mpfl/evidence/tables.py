@@ -1,7 +1,7 @@
-"""The evidence: which runs stand behind each table of the book, as plain lists of cells.
+"""The evidence: which runs are behind each table of the book, as plain lists of cells.
 
 The tables here were recorded first, with seeds 0 to 2. Those that decide the primary claims have
-seeds of their own, and stand in :mod:`mpfl.evidence.protocol`; those around them in
+seeds of their own, and are in :mod:`mpfl.evidence.protocol`; those around them in
 :mod:`mpfl.evidence.explore` and :mod:`mpfl.evidence.networks`.
 """
 
@@ -99,7 +99,7 @@ def pretrained_table(budget: str) -> Iterator[Cell]:
 
 
 def improvement_table(budget: str) -> Iterator[Cell]:
-    """Votes that leave a better network of the same size, and what they are held against.
+    """Votes that leave a better network of the same size, and what they are compared with.
 
     All start from ``PRETRAINED`` and are finished at the same, small learning rate.
     """

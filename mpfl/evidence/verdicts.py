@@ -1,6 +1,6 @@
 """From recorded runs to a verdict, by a figure and a margin.
 
-A verdict is a function of recorded runs and of a margin: none is written by hand but *untestable
+A verdict is a function of recorded runs and of a margin: none is written by hand except *untestable
 here*, with its reason. ``MARGIN`` points of accuracy count as comparable. The interval is
 Student's 95 % interval of the mean over seeds; below ``LEAST_SEEDS`` of them nothing is decided.
 An *undecided* finding says how many seeds would decide it.
@@ -37,7 +37,7 @@ LEAST_SEEDS = 3
 class Finding:
     """What was measured, and the verdict: points of accuracy, per cent of traffic or epochs.
 
-    ``holds_from`` is the value from which on the claim would hold, of traffic the share below
+    ``holds_from`` is the value from which on the claim would hold; for traffic, the share below
     which it would; in a figure it is a line. ``resolution`` is as in :func:`judged`. Of traffic
     ``sample`` is that of all messages, and ``votes`` that of the votes alone.
     """
@@ -150,7 +150,7 @@ def no_common_measure(tables: Tables) -> Finding:
 def _shares(votes: Sample, everything: Sample, limit: float, seeds: int = LEAST_SEEDS) -> Finding:
     """The verdict on "less than ``limit`` per cent", of the votes alone and of all that is sent.
 
-    *Partly* if the votes alone are. What is computed needs no ``seeds``.
+    *Partly* if only the votes are. What is computed needs no ``seeds``.
     """
     if votes.n < seeds:
         return Finding("-", everything, "not run yet", limit, "per cent")

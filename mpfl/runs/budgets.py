@@ -1,4 +1,4 @@
-"""The budgets of recipes, and what every family of recipes does alike."""
+"""The budgets of recipes, and what all families of recipes share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BUDGETS: tuple[Budget, ...] = get_args(Budget)
 
 
 def recipe_name(family: str, method: Method) -> str:
-    """What a family's recipe of a method is called: after the family alone if it is the vote.
+    """The name of a family's recipe of a method: only the family's own name if it is the vote.
 
     >>> recipe_name("digits", MPFL)
     'digits'

@@ -74,7 +74,7 @@ def load_checkpoint(path: Path, layout: Layout) -> Resume | None:
 
 
 def _resumed(meta: Mapping[str, str], arrays: Mapping[str, np.ndarray], layout: Layout) -> Resume:
-    """What the file says; raises whatever comes of one that says something else."""
+    """What the file says; raises any error that a file of other content leads to."""
     weights = _under(arrays, "weights/0/")
     memories = [
         {name: arrays[f"weights/{place}/{name}"] for name, place in memory.items()}

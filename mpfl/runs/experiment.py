@@ -1,4 +1,4 @@
-"""An experiment: everything that decides a run's outcome, described by values alone."""
+"""An experiment: everything that decides a run's outcome, described only by values."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ModelMaker: TypeAlias = Callable[[int], Any]
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run, described by values alone: equal experiments give equal masks and weights.
+    """One run, described only by values: equal experiments give equal masks and weights.
 
     ``data_noise`` spoils the data of the first ``noisy_nodes`` nodes, ``fault`` their votes (or
     makes them private); who trains for all trains on clean data, or with ``pooled="nodes"`` on
@@ -169,7 +169,7 @@ class Experiment:
         self._check_method()
 
     def _check_kinds(self) -> None:
-        """A name where a value is due would fail late, and far from here."""
+        """A name in place of a value would fail late, and far from here."""
         for name in (
             "seed",
             "lot",
@@ -263,7 +263,7 @@ def changes(config: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a configuration that are not at their default, settings one by one.
 
     In the words of the first records (:mod:`mpfl.runs.former`). Equal changes mean the same run,
-    also if one was written before a field was added, or renamed.
+    even if one was written before a field was added or renamed.
     """
     default = _flat(former.original(config_of(Experiment())))
     missing = object()

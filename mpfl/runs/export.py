@@ -158,7 +158,7 @@ def latency(
     n: int = 100,
     limit: float = 5.0,
 ) -> list[dict[str, Any]]:
-    """Milliseconds a batch of both networks, in torch and onnxruntime, on one thread each.
+    """Milliseconds per batch of both networks, in torch and onnxruntime, on one thread each.
 
     The two take turns, so that ``ratio``, the median of dense / compact pair by pair, holds
     on a machine that does other work as well. A row has ``n`` pairs, fewer (but at least 3)

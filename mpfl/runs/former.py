@@ -1,6 +1,6 @@
-"""Names as older records have them, and what they are called now.
+"""Names in older records, and what they are called now.
 
-Recorded runs keep the words of their day. Read, they are put into today's (:func:`current`); an
+Recorded runs keep the names of their day. On reading they become today's (:func:`current`); an
 experiment's identity is worked out in the words of the first records (:func:`original`), so that
 a new name gives no old run another identity. Commands of old records are understood as well
 (:func:`current_assignments`).
@@ -145,5 +145,5 @@ def _check_parts(parts: Mapping[str, Any]) -> None:
 
 
 def current_recipe(name: str) -> str:
-    """A recipe's name of today: the control with random masks is called a lottery now."""
+    """Today's name of a recipe: the control with random masks is called a lottery now."""
     return re.sub(rf"{_RANDOM_MASKS}$", _LOTTERY, name)

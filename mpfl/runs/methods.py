@@ -1,6 +1,6 @@
 """The methods that an experiment can run, each a value that says what is true of it.
 
-Nothing else in the package asks which method it has before it: it asks the value. So a reader's
+Nothing else in the package asks which method it runs: it asks the value. So a reader's
 own method, written in a notebook cell, runs like those here.
 """
 
@@ -34,7 +34,7 @@ class Method:
     gradients. ``averages``: the state's weights are a trained model, tested after every round.
     ``copies_counts``: it can keep as many filters as another run did (``match``). ``draws_lots``:
     its masks are drawn, and another ``lot`` draws others.
-    ``between_machines``: it runs on Flower, too. ``final_start`` is what the final federated
+    ``between_machines``: it also runs on Flower. ``final_start`` is what the final federated
     training begins from.
 
     >>> METHODS["lottery"].trainers, METHODS["lottery"].votes

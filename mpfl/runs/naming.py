@@ -1,7 +1,7 @@
 """What a value is called in a configuration, so that equal names mean equal runs.
 
 A rule of this package is called by its ``repr``, a function by its name. A reader's own may have
-any name, also that of another one: so the name of a value from elsewhere ends in a fingerprint of
+any name, even that of another: so the name of a value from elsewhere ends in a fingerprint of
 what it does and holds, as in ``spread@1f0c93aa``.
 """
 
@@ -170,7 +170,7 @@ class _Reading:
 def _names_in(code: CodeType) -> set[str]:
     """The global names that a function may use, those of the functions inside it too.
 
-    Names of attributes are none of them, also if there is a global of that name.
+    Names of attributes are not among them, even if there is a global of that name.
     """
     inside = (part for part in code.co_consts if isinstance(part, CodeType))
     read = {step.argval for step in dis.get_instructions(code) if step.opname in _READS}

@@ -132,7 +132,7 @@ class Parties:
 def _check_spoilt(
     noise: DataNoise, spoilt: Any, images: np.ndarray, labels: np.ndarray, classes: int
 ) -> None:
-    """Refuse what is no data of this node any more; a noise may be anybody's."""
+    """Refuse what is not data of this node any more: anybody may have written the noise."""
     new_images, new_labels = (np.asarray(part) for part in spoilt)
     alike = new_images.shape == images.shape and new_images.dtype == images.dtype
     alike &= new_labels.shape == labels.shape and new_labels.dtype.kind in "iu"

@@ -116,9 +116,9 @@ def published_cifar10_vgg11(method: Method, budget: Budget, seed: int) -> Experi
 
 
 def published_imagenet100_resnet18(method: Method, budget: Budget, seed: int) -> Experiment:
-    """ImageNet100 and torchvision's ResNet18, else as :func:`published_cifar10_vgg11`.
+    """ImageNet100 and torchvision's ResNet18, otherwise as :func:`published_cifar10_vgg11`.
 
-    Training pictures, too, are shown by their centre, and nothing is varied.
+    Training pictures are also shown by their centre, and nothing is varied.
     """
     own: dict[Budget, dict[str, Any]] = {
         "toy": {"dataset": "imagenet100-64", "images": 128},

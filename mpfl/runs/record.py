@@ -130,7 +130,7 @@ class Run:
 
     @property
     def method(self) -> Method:
-        """Its method; one of a reader's own by its name alone."""
+        """Its method; one of a reader's own only by its name."""
         name = str(self.config["method"])
         return METHODS.get(name, Method(name))
 
@@ -149,7 +149,7 @@ class Run:
 
     @property
     def bytes_rounds(self) -> int:
-        """The method's rounds, both ways, over all nodes; w0 apart."""
+        """The method's rounds, both ways, over all nodes, without w0."""
         sent = self.summary["bytes"]
         return int(sent["mask_rounds_down"] + sent["mask_rounds_up"])
 

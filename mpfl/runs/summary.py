@@ -26,7 +26,7 @@ def summarise(
 ) -> dict[str, Any]:
     """What ``summary.json`` holds, but for the machine and the command.
 
-    ``macs`` are multiply-accumulates a picture, of the network that computes: the whole one
+    ``macs`` are multiply-accumulates per picture, of the network that computes: the whole one
     if no filter can be cut out, however many weights are pruned. ``right`` has a bit for each of
     the ``tested`` pictures, as :func:`mpfl.runs.record.hex_of` writes them: 1 if the trained
     network classifies it correctly. ``mask_bodies`` sets the
@@ -68,7 +68,7 @@ def summarise(
 
 
 def left_by(mask: Mask, bench: Workbench) -> dict[str, Any]:
-    """What a mask leaves of the network, beside the whole of it: filters, parameters, MACs."""
+    """What a mask leaves of the network, and the whole of it: filters, parameters, MACs."""
     layout, trainer = bench.layout, bench.trainer
     channels, _, own = bench.dataset.train_images.shape[1:]
     pixels = bench.experiment.pixels or own

@@ -1,4 +1,4 @@
-"""Is a run whole: what was written of it is there, can be read, and agrees with itself."""
+"""Whether a run is whole: its files are there, can be read, and agree with each other."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 
 def default_workers(nodes: int) -> int:
-    """One worker a processor core that this process may use, but no more than there are nodes.
+    """One worker per processor core that this process may use, but no more than there are nodes.
 
     On a GPU at most four: they share its memory.
     """

@@ -26,7 +26,7 @@ def masks_that_cancel(
     """What each node adds to its ballot and sends, and what is left of it in the sum.
 
     ``shared[one, other]``, ``one < other``, are the numbers of a pair: ``one`` adds them, ``other``
-    takes them away. Both have the colour of the pair. All sums are modulo ``modulus``.
+    subtracts them. Both have the colour of the pair. All sums are modulo ``modulus``.
     """
     colours = dict(zip(shared, cycle(_PAIRS), strict=False))
     rows, total = [], np.zeros(ballots.shape[1], np.int64)

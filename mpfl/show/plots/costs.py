@@ -80,7 +80,7 @@ def traffic(bills: Mapping[str, Mapping[Way, Bill]]) -> Figure:
 
 
 def on_the_wire(exchanges: Mapping[str, tuple[float, float]]) -> Figure:
-    """Of each kind of exchange the payload and all bytes on the wire, on a log scale."""
+    """For each kind of exchange the payload and all bytes on the wire, on a log scale."""
     with style():
         figure, axes = plt.subplots(figsize=(8.0, 0.9 + 0.5 * len(exchanges)), layout="constrained")
         marks = {"payload": (BLUE, "o"), "on the wire": (ORANGE, "s")}

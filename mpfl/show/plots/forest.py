@@ -37,7 +37,7 @@ class ForestLine:
 
 
 def forest(groups: Mapping[str, Sequence[ForestLine]]) -> Figure:
-    """Means and 95 % intervals from above to below, under the name of their group.
+    """Means and 95 % intervals from top to bottom, under the name of their group.
 
     The margin is a band behind its line.
     """

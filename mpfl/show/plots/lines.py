@@ -76,7 +76,7 @@ def over_theory(
 
 
 def spread(rows: Mapping[str, Sequence[float]], xlabel: str) -> Figure:
-    """A row a name: a dot a seed, and the mean with one standard deviation to each side."""
+    """A row per name: a dot per seed, and the mean with one standard deviation to each side."""
     with style():
         figure, axes = plt.subplots(figsize=(7.4, 0.9 + 0.42 * len(rows)), layout="constrained")
         for place, values in enumerate(rows.values()):

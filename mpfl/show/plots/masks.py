@@ -1,4 +1,4 @@
-"""Masks beside each other, and accuracies beside those of lotteries."""
+"""Masks compared with each other, and accuracies with those of lotteries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mpfl.show.plots.appearance import legend_below, mean_and_range, style
 
 
 def shared_by_round(panels: Mapping[str, Mapping[str, np.ndarray]], chance: np.ndarray) -> Figure:
-    """How many of the vote's filters a control keeps as well, round by round; a panel a start.
+    """How many of the vote's filters a control keeps as well, round by round; a panel per start.
 
     ``panels[start][control]`` is ``[seeds, rounds]``, 0-1; the control's name is that of its
     method. ``chance``, ``[rounds]``, is what a lottery would share: as much as is left.
