@@ -170,13 +170,15 @@ def sign_votes(
     voted: Sequence[str],
     length: Callable[[int], float],
     averages: Callable[[int], bool],
+    lie: float = 0.0,
     start: Callable[[State], bytes] | None = None,
     join: Callable[[bytes], Weights] | None = None,
 ) -> Algorithm:
     """Train what ``mask`` leaves by votes on the direction of every weight of ``voted``.
 
     ``length`` is how far a round's step goes, known to every party; ``averages`` says in which
-    rounds the other numbers are sent up, in four bytes each, and averaged at the server. ``start``
+    rounds the other numbers are sent up, in four bytes each, and averaged at the server. With
+    chance ``lie`` a node sends a direction turned round, so that no bit proves anything. ``start``
     and ``join`` are as in :func:`~mpfl.baselines.fedavg.fedavg`. A message down holds the
     directions of the round before, or of several rounds (:func:`catch_up`): a node that missed
     some takes the steps that it has not taken. Raises :class:`~mpfl.types.BehindError` in a node
@@ -194,8 +196,10 @@ def sign_votes(
         # 3. The directions, and the statistics if they are due.
         others = them.averaged(weights)
         told = them.flat(update.weights, others) if averages(round_) else None
-        signs = signs_of(moved, round_)[None]
-        payload = wire.encode_signs(signs, layout, round_, mask=mask, statistics=told)
+        signs = signs_of(moved, round_)
+        if lie:
+            signs = signs ^ (rng.random(signs.size) < lie)
+        payload = wire.encode_signs(signs[None], layout, round_, mask=mask, statistics=told)
         # Statistics stay a node's own.
         own = {name: update.weights[name] for name in others}
         kept = {**weights, **own, ROUND: np.array(round_), **update.carry}

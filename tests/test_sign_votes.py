@@ -249,6 +249,41 @@ def test_a_buffer_that_training_leaves_alone_stays_as_it_was():
         assert np.array_equal(last[name], start[name]) == (name not in VOTED)
 
 
+@pytest.mark.parametrize("lie", [0.25, 1.0])
+def test_a_lie_turns_as_many_directions_round_as_it_says(lie):
+    honest, liar = method(), method(lie=lie)
+    state = honest.init(begin(NORMED))
+    down, memory = honest.broadcast(state, 1), honest.join(honest.start(state))
+    turned = []
+    for seed in range(40):
+        one, other = (
+            wire.decode_signs(
+                each.local(memory, down, DATA[0], rng_for(seed, "node")).payload,
+                them().numbers,
+                NORMED,
+                1,
+                mask=HALF,
+            )[0]
+            for each in (honest, liar)
+        )
+        turned.append(one != other)
+    share, spread = np.mean(turned), np.sqrt(lie * (1 - lie) / np.size(turned))
+    assert abs(share - lie) <= 4 * spread
+
+
+def test_the_signs_of_masked_sums_are_the_majority():
+    """The server needs the sum alone: what hides each node's bits leaves the majority as it is."""
+    nodes, numbers, modulus = 5, 40, 8
+    said = rng_for(0, "said").random((nodes, numbers)) < 0.5
+    hidden = said.astype(np.int64)
+    for one in range(nodes):
+        for other in range(one):
+            shared = rng_for(0, "pair", one, other).integers(modulus, size=numbers)
+            hidden[one], hidden[other] = hidden[one] + shared, hidden[other] - shared
+    counts = hidden.sum(axis=0) % modulus
+    assert np.array_equal(2 * counts > nodes, majority(said, round_=1))
+
+
 # --- an experiment ------------------------------------------------------------------------------
 
 SHORT = ["federated=by_sign_votes(eta=0.02, every=2)", "federated_rounds=3", "federated_steps=2"]
@@ -292,6 +327,8 @@ def test_the_steps_fall_by_a_cosine_and_are_the_same_everywhere():
     [
         ("by_sign_votes(eta=0)", "eta is 0.0; give a positive number"),
         ("by_sign_votes(eta=inf)", "plain numbers"),
+        ("by_private_sign_votes(epsilon=0)", "epsilon is 0; give a positive number"),
+        ("by_private_sign_votes(eta=0)", "eta is 0.0; give a positive number"),
         ("by_sign_votes(every=0)", "every is 0; give at least 1"),
         ("by_votes()", "did you mean 'by_sign_votes'"),
         ("sign", "did you mean 'by_sign_votes'"),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mpfl.analysis.theory import chance_pruned, chance_pruned_of, votes_needed
+from mpfl.analysis.theory import chance_pruned, chance_pruned_of, chance_right, votes_needed
 from mpfl.seeds import rng_for
 from mpfl.types import MPFLError
 from mpfl.vote import Tally, share
@@ -136,3 +136,29 @@ def test_laws(size, tau, q):
 def test_nonsense_is_refused(call, message):
     with pytest.raises(MPFLError, match=message):
         call()
+
+
+@given(st.integers(1, 8), st.data())
+def test_the_chance_that_a_majority_is_right_is_that_of_all_answers(nodes, data):
+    """Every way in which the nodes can answer, one after the other."""
+    inverted = data.draw(st.integers(0, nodes))
+    p = data.draw(st.floats(0, 1))
+    right = [p] * (nodes - inverted) + [1 - p] * inverted
+    total = 0.0
+    for said in product((0, 1), repeat=nodes):
+        chance = prod(q if bit else 1 - q for q, bit in zip(right, said, strict=True))
+        total += chance * (2 * sum(said) > nodes or (2 * sum(said) == nodes) / 2)
+    assert chance_right(np.array([p]), nodes, inverted)[0] == pytest.approx(total)
+
+
+def test_half_of_the_nodes_inverted_decide_nothing_and_more_decide_against():
+    p = np.array([0.6, 0.9, 1.0])
+    np.testing.assert_allclose(chance_right(p, 10, 5), 0.5)
+    assert (chance_right(p, 10, 6) < 0.5).all()
+    assert (np.diff([chance_right(p[:2], n, 0) for n in (1, 3, 5, 7)], axis=0) > 0).all()
+
+
+@pytest.mark.parametrize(("p", "inverted"), [(1.1, 0), (-0.1, 0), (0.5, 4), (0.5, -1)])
+def test_no_chance_of_what_cannot_be(p, inverted):
+    with pytest.raises(MPFLError, match="theory"):
+        chance_right(np.array([p]), 3, inverted)

@@ -1,4 +1,4 @@
-"""The chance that a filter is pruned by a threshold if some of the voters are faulty.
+"""What faulty voters do to a vote: chances that a filter is pruned, or a direction is right.
 
 A filter is kept if at least ``ceil(tau N)`` of ``N`` nodes vote for it, as under ``share(tau)``.
 Each honest node votes for it with probability ``p`` and each of ``f`` faulty nodes with
@@ -73,6 +73,34 @@ def chance_pruned_of(votes: int, q: float, nodes: int, faulty: int, tau: float) 
         for kept in range(min(others, votes) + 1)
     ]
     return float(_below(np.array(honest), q, nodes, faulty, tau))
+
+
+def chance_right(
+    p: Float[np.ndarray, " points"], nodes: int, inverted: int
+) -> Float[np.ndarray, " points"]:
+    """The chance that a majority on a direction is right.
+
+    Each honest node is right with probability ``p``. Each of ``inverted`` nodes sends the opposite
+    of what an honest one would. A tie is right half of the time, as it goes up and down in turn
+    (:func:`mpfl.sign_votes.undecided`).
+
+    >>> chance_right(np.array([0.5, 0.9, 1.0]), nodes=3, inverted=1).round(3).tolist()
+    [0.5, 0.828, 1.0]
+
+    Laws: with nobody inverted and ``p`` above 1/2 more nodes are never worse; half of the nodes
+    inverted makes it 1/2, whatever ``p`` is. Raises :class:`MPFLError` for a probability outside
+    0-1 and for more inverted nodes than nodes.
+    """
+    _check(0, nodes, inverted)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise MPFLError("theory: p is a probability; give 0 to 1")
+    honest = nodes - inverted
+    total = np.zeros(np.shape(p))
+    for one in range(honest + 1):
+        for other in range(inverted + 1):
+            weight = 1.0 if 2 * (one + other) > nodes else 0.5 * (2 * (one + other) == nodes)
+            total += weight * _binomial(one, honest, p) * _binomial(other, inverted, 1 - p)
+    return total
 
 
 def _below(

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from mpfl import wire
 from mpfl.algorithm import Algorithm, LocalTrain
+from mpfl.analysis.privacy import chance_true
 from mpfl.baselines.fedavg import decode_replies, fedavg
 from mpfl.baselines.quantised import channel_sizes, decode_steps, quantised_average
 from mpfl.filters import cut_shapes
@@ -74,6 +75,11 @@ class by_sign_votes(Finish):
             raise MPFLError(f"eta is {self.eta}; give a positive number, such as 0.004")
         at_least("every", self.every, 1)
 
+    @property
+    def lie(self) -> float:
+        """With which chance a node turns a direction round before it sends it."""
+        return 0.0
+
     def length(self, round_: int, rounds: int) -> float:
         """How long the step of a round is, rounded so that it is the same on every machine.
 
@@ -96,6 +102,7 @@ class by_sign_votes(Finish):
             voted=parts.trained,
             length=lambda round_: self.length(round_, rounds),
             averages=_averages(parts, self.every),
+            lie=self.lie,
             **messages,
         )
 
@@ -108,6 +115,27 @@ class by_sign_votes(Finish):
         """The bits, with statistics behind them."""
         them = Directions(parts.layout, mask, parts.trained)
         return wire.signs_length(them.numbers, statistics=them.others(parts.start.w0))
+
+
+@dataclass(frozen=True)
+class by_private_sign_votes(by_sign_votes):
+    """The same, but each bit is turned round with chance ``1 / (1 + e^epsilon)``.
+
+    Randomised response (:mod:`mpfl.analysis.privacy`). What it promises is per bit: over the
+    weights and rounds of a training it adds up to far more
+    (:func:`~mpfl.analysis.privacy.epsilon_total`), and the statistics are sent as they are.
+    """
+
+    epsilon: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        chance_true(self.epsilon)
+
+    @property
+    def lie(self) -> float:
+        """As :func:`~mpfl.analysis.privacy.chance_true` leaves."""
+        return 1 - chance_true(self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -164,5 +192,6 @@ def _averages(parts: Parts, every: int) -> Callable[[int], bool]:
 FINISHES = {
     "by_average": by_average,
     "by_sign_votes": by_sign_votes,
+    "by_private_sign_votes": by_private_sign_votes,
     "by_quantised_average": by_quantised_average,
 }
