@@ -31,3 +31,9 @@ document.addEventListener("DOMContentLoaded", () => {
     look(box);
   }
 });
+
+// Paper is white: a page in the dark theme is printed in the light one.
+const theme = document.documentElement.dataset;
+let before;
+addEventListener("beforeprint", () => { before = theme.theme; theme.theme = "light"; });
+addEventListener("afterprint", () => { theme.theme = before; });
