@@ -38,7 +38,7 @@ _SPLIT = _table("101110000101", "111010011000", "010011010101", "100010011101", 
 _LESSONS: tuple[Mapping[str, Any], ...] = (
     {
         "name": "Unanimity overshoots",
-        "says": "Every node drops six of twelve filters. Where all five must agree, one is left.",
+        "says": "Every node drops six of twelve filters. If all five must agree, one is left.",
         "table": _SPLIT,
         "one": "share", "one_level": 1.0, "two": "most_votes",
     },
@@ -52,7 +52,7 @@ _LESSONS: tuple[Mapping[str, Any], ...] = (
     },
     {
         "name": "One stubborn node",
-        "says": "Node 1 keeps everything. Where one vote is enough, nothing goes any more.",
+        "says": "Node 1 keeps everything. If one vote is enough, nothing goes.",
         "table": _table("111111111111", "100011011100", "011010010101", "110010010101",
                         "101011010010"),
         "one": "share", "one_level": 0.2, "two": "share", "two_level": 0.5,
