@@ -89,3 +89,17 @@ def test_a_picture_of_pixels_is_still_there() -> None:
     pictures = list(svg.iter("image"))
     assert pictures
     assert all(each.get("href", "").startswith("data:image/png;base64,") for each in pictures)
+
+
+def test_white_words_on_a_filled_cell_stay_white() -> None:
+    """A cell's colour is the same in both themes, so what is written on it must be, too."""
+    figure, axes = plt.subplots()
+    axes.imshow([[1.0]])
+    axes.text(0, 0, "96.1", color="white")
+    written = io.StringIO()
+    with plt.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(written, format="svg")
+    (svg,) = ET.fromstring(EXTENSION["inline"](written.getvalue(), "", "p1-"))
+    (words,) = [each for each in svg.iter("text") if each.text == "96.1"]
+    rules = next(svg.iter("style")).text or ""
+    assert "fill:white" in rules.split(f".{words.get('class')}{{")[1].split("}")[0]

@@ -60,6 +60,8 @@ def inline(svg: str, alt: str, key: str) -> str:
         if "clip-path" in each.attrib:
             each.set("clip-path", each.attrib["clip-path"].replace("#", f"#{key}"))
         if style := each.attrib.pop("style", ""):
+            if words:  # white words stand on a filled cell, which keeps its colour
+                style = style.replace("#ffffff", "white")
             style = re.sub(r"#[0-9a-f]{6}", lambda found: ink(found[0]), style)
             style = re.sub(r"font-family:[^;]*;?", "", style)
             each.set("class", style)
