@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mpfl import masks
@@ -25,7 +26,7 @@ from mpfl.data.catalogue import NAMES
 from mpfl.evidence.cells import PRETRAINED
 from mpfl.evidence.claims import judge_claims
 from mpfl.evidence.primary import decide_primary
-from mpfl.evidence.samples import TRAININGS, rows_of
+from mpfl.evidence.samples import TRAININGS, difference, points, rows_of
 from mpfl.evidence.tables import TABLES
 from mpfl.evidence.verdicts import Finding
 from mpfl.nets.networks import build
@@ -296,6 +297,25 @@ def test_a_headline_is_what_the_records_say(said: str, claim: str, verdicts: lis
     text = " ".join((ROOT / "book" / "index.md").read_text().replace("**", "").split())
     assert said.format(abs(found.sample.mean)) in text
     assert found.verdict in verdicts
+
+
+def test_the_first_page_says_what_is_recorded_of_votes_that_train() -> None:
+    """Their share of ten rounds of dense averaging, and how far below the averages they end."""
+    rows = rows_of("directions", results=ROOT / "data" / "results")
+    votes, averages = (rows[f"trained w0, {way}"] for way in ("votes", "averages"))
+    dense = rows_of("cifar10", results=ROOT / "data" / "results")["dense FedAvg"].runs.values()
+    share = np.mean([run.bytes_final for run in votes.runs.values()]) / np.mean(
+        [run.bytes_final for run in dense]
+    )
+    sample = difference(votes, averages, points("federated"))
+    assert sample.mean + sample.half > -1 and sample.n < 5  # else it is decided, and says so
+    seeds = ("no", "one", "two", "three", "four")[sample.n]
+    text = " ".join((ROOT / "book" / "index.md").read_text().replace("**", "").split())
+    assert f"60 rounds send {share:.1%} of what ten".replace("%", " %") in text
+    assert (
+        f"In the {seeds} seeds of five that are recorded, they end {-sample.mean:.0f} points"
+        in text
+    )
 
 
 def test_the_first_ballots_from_a_trained_start_are_its_largest_filters() -> None:
