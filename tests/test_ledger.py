@@ -8,6 +8,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 from federation import drift
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +28,7 @@ from mpfl.filters import Layout, apply
 from mpfl.nets.networks import blueprint, build
 from mpfl.nets.start import initial_weights
 from mpfl.node import Plan
+from mpfl.runs.finishes import by_average
 from mpfl.runs.folder import load_tensors, save_weights
 from mpfl.runs.record import bits_of, read_run
 from mpfl.runs.runner import run
@@ -72,6 +74,16 @@ CELLS = {
 }
 
 
+def finish_of(e):
+    """What the bill must know of a final training that sends no weights."""
+    if e.federated == by_average():
+        return {}
+    with torch.device("meta"):
+        module = build(e.model, CLASSES[e.dataset], width=e.width)
+    voted = [name for name, _ in module.named_parameters(remove_duplicate=False)]
+    return {"voted": voted, "every": e.federated.every, "bits": getattr(e.federated, "bits", 1)}
+
+
 # --- what was sent ---------------------------------------------------------------------------
 
 
@@ -90,6 +102,7 @@ def test_a_recorded_run_sent_what_the_ledger_says(cell):
         w0="seed" if e.w0 == "random" else "weights",
         final_rounds=e.federated_rounds,
         mask=last,
+        **finish_of(e),
     )
     assert dataclasses.asdict(found) == sent.summary["bytes"]
     assert found.rounds == sent.bytes_rounds
