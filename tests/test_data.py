@@ -1,10 +1,15 @@
 """A data set on disk: round trip, damage, what is missing, and folders of pictures."""
 
 import json
+import os
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,6 +161,24 @@ def flip(path: Path) -> None:
     path.write_bytes(blob)
 
 
+def manifest(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
+    path = folder / "manifest.json"
+    value = json.loads(path.read_text())
+    edit(value)
+    path.write_text(json.dumps(value))
+
+
+HEADER = b"\x93NUMPY\x01\x00\x36\x00{'descr': '<i8', 'fortran_order': False, 'shape': (6,)}\n"
+
+
+def array_of(folder: Path, content: bytes) -> None:
+    """Labels of these bytes, with their own seal."""
+    path = folder / "test_labels.npy"
+    path.write_bytes(content)
+    entry = {"bytes": len(content), "sha256": sha256(path)}
+    manifest(folder, lambda m: m["files"].update({path.name: entry}))
+
+
 DAMAGE = {
     "a flipped bit": lambda d: flip(d / "train_images.npy"),
     "cut short": lambda d: (d / "test_labels.npy").write_bytes(b"\x93NUMPY"),
@@ -163,6 +186,19 @@ DAMAGE = {
     "a lost manifest": lambda d: (d / "manifest.json").unlink(),
     "an empty manifest": lambda d: (d / "manifest.json").write_text(""),
     "another manifest": lambda d: (d / "manifest.json").write_text('{"files": []}'),
+    "a manifest too deep": lambda d: (d / "manifest.json").write_text("[" * 100_000),
+    "no size": lambda d: manifest(d, lambda m: m["files"]["test_labels.npy"].pop("bytes")),
+    "no seal": lambda d: manifest(d, lambda m: m["files"]["test_labels.npy"].pop("sha256")),
+    "a seal in a number": lambda d: manifest(
+        d, lambda m: m["files"]["test_labels.npy"].update(sha256=5)
+    ),
+    "a mean in words": lambda d: manifest(d, lambda m: m.update(mean=["a", "b", "c"])),
+    "a mean of nothing": lambda d: manifest(d, lambda m: m.update(mean=[None] * 3)),
+    "a mean of lists": lambda d: manifest(d, lambda m: m.update(mean=[[1], [1, 2], [3]])),
+    "an empty array": lambda d: array_of(d, b""),
+    "a header cut short": lambda d: array_of(d, HEADER.replace(b")", b"(")),
+    "a folder": lambda d: ((d / "test_labels.npy").unlink(), (d / "test_labels.npy").mkdir()),
+    "a pipe": lambda d: ((d / "test_labels.npy").unlink(), os.mkfifo(d / "test_labels.npy")),
 }
 
 
@@ -171,6 +207,12 @@ def test_damage_is_an_error_that_names_the_flag(damage, tmp_path):
     store(tmp_path / "cifar10", arrays())
     DAMAGE[damage](tmp_path / "cifar10")
     with pytest.raises(MPFLError, match=r"damaged.*python -m mpfl data cifar10 --force"):
+        load("cifar10", tmp_path)
+
+
+def test_another_set_in_its_place_is_refused(tmp_path):
+    store(tmp_path / "cifar10", arrays(), name="imagenet100-64")
+    with pytest.raises(MPFLError, match=r"holds the data set 'imagenet100-64', not 'cifar10'.*-f"):
         load("cifar10", tmp_path)
 
 
@@ -284,11 +326,37 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:300])
 
 
+def chunk(kind: bytes, content: bytes) -> bytes:
+    crc = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
+
+
+BOMB = b"\x89PNG\r\n\x1a\n"
+BOMB += chunk(b"IHDR", struct.pack(">II5B", 40_000, 40_000, 8, 2, 0, 0, 0))
+BOMB += chunk(b"IDAT", zlib.compress(bytes(1000)))
+"""A picture of a few bytes that says it has 1.6 billion pixels."""
+
 TROUBLE = {
     "no train picture of class n02": lambda d: shutil.rmtree(d / "train.X2"),
     "no val picture": lambda d: shutil.rmtree(d / "val.X"),
     "Labels.json cannot be read": lambda d: (d / "Labels.json").write_text("{"),
     "n01_1.JPEG cannot be decoded": lambda d: cut(d / "train.X1" / "n01" / "n01_1.JPEG"),
+    r"n01_0.JPEG cannot be decoded .*exceeds limit": lambda d: (
+        d / "train.X1" / "n01" / "n01_0.JPEG"
+    ).write_bytes(BOMB),
+    **{
+        f"Labels.json does not map .*{remark}": lambda d, text=text: (d / "Labels.json").write_text(
+            text
+        )
+        for remark, text in {
+            "(?#a list)": '["n01"]',
+            "(?#nothing)": "null",
+            "(?#no class)": "{}",
+            "(?#no name)": '{"n01": null}',
+            "(?#a path)": '{"../train.X1/n01": "cat"}',
+        }.items()
+    },
+    r"Labels.json cannot be read \(max": lambda d: (d / "Labels.json").write_text("[" * 100_000),
 }
 
 

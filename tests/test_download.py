@@ -278,10 +278,14 @@ def test_a_download_that_ends_too_soon(root, tmp_path, monkeypatch):
         fetch("cifar10", root, url="https://example.org/x.tar.gz", progress=False)
 
 
-def test_progress_goes_to_the_error_stream(root, tmp_path, capsys):
+def test_progress_goes_to_the_error_stream(root, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as if it were a terminal
     fetch("cifar10", root, batches_tar(tmp_path))
     out, err = capsys.readouterr()
     assert out == "" and "decode CIFAR-10" in err
+    monkeypatch.delenv("FORCE_COLOR")
+    fetch("cifar10", root, batches_tar(tmp_path), force=True)
+    assert capsys.readouterr() == ("", ""), "in a file, errors stand alone"
 
 
 def test_digits_need_no_fetch_and_a_wrong_source_is_named(root, tmp_path):
@@ -404,10 +408,20 @@ def spoil(path: Path) -> None:
     path.write_bytes(blob)
 
 
+def no_archive(folder: Path) -> None:
+    """A shard that its list knows, and that is no archive."""
+    path = folder / "imagenet100-64-val.tar.xz"
+    path.write_bytes(b"junk")
+    (folder / "SHA256SUMS").write_text(f"{hashlib.sha256(b'junk').hexdigest()}  {path.name}\n")
+
+
 SHARD_DAMAGE = {
     "train-1.tar.xz is missing or damaged": lambda d: spoil(d / "imagenet100-64-train-1.tar.xz"),
     "val.tar.xz is missing or damaged": lambda d: (d / "imagenet100-64-val.tar.xz").unlink(),
     "holds neither SHA256SUMS nor Tiny": lambda d: (d / "SHA256SUMS").unlink(),
+    "SHA256SUMS names no shard": lambda d: (d / "SHA256SUMS").write_text("abc\na b c.tar.xz\n\n"),
+    "cannot be read .*utf-8": lambda d: (d / "SHA256SUMS").write_bytes(b"\xff"),
+    "cannot be read .file could not be opened.*: get it again$": lambda d: no_archive(d),
 }
 
 
@@ -418,6 +432,27 @@ def test_damaged_shards_are_refused(says, small, tmp_path):
     with pytest.raises(MPFLError, match=says):
         fetch("imagenet100-64", small, source, progress=False)
     assert list(small.iterdir()) == []
+
+
+def test_shards_without_pictures_are_named_as_they_were_given(small, tmp_path):
+    source = tmp_path / "shards"
+    source.mkdir()
+    path = tar(source / "a.tar.xz", {"Labels.json": b'{"n01": "cat"}'}, "")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    (source / "SHA256SUMS").write_text(f"{digest}  {path.name}\n")
+    with pytest.raises(MPFLError, match=f"^{source}, unpacked: no train picture of class n01"):
+        fetch("imagenet100-64", small, source, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("notes", "says"), [(b"one\n", "a line without file and class"), (b"\xff\n", "utf-8")]
+)
+def test_a_damaged_list_of_tiny_imagenet_is_refused(small, tmp_path, notes, says):
+    (tmp_path / "mine" / "val").mkdir(parents=True)
+    (tmp_path / "mine" / "wnids.txt").write_text("")
+    (tmp_path / "mine" / "val" / "val_annotations.txt").write_bytes(notes)
+    with pytest.raises(MPFLError, match=says):
+        fetch("imagenet100-64", small, tmp_path / "mine", progress=False)
 
 
 def test_a_picture_too_few_is_refused(small, tmp_path):

@@ -40,7 +40,19 @@ def load(name: str, root: Path = Path("data"), *, pixels: int = 64) -> Dataset:
         if name == "imagenet100":
             remedy = f"see data/README.md, then run '{fetch_command(name, root, '--from FOLDER')}'"
         raise MPFLError(f"data set {name!r} is not in {target}: {remedy}")
-    return open_sealed(target, f"run '{fetch_command(name, root, '--force')}'")
+    return open_set(name, root, pixels)
+
+
+def open_set(name: str, root: Path, pixels: int = 64, *, full: bool = False) -> Dataset:
+    """Read what lies where the arrays of ``name`` do; ``full`` hashes the large files too.
+
+    Raises :class:`MPFLError` if they are damaged, or those of another set.
+    """
+    target, remedy = folder_of(name, root, pixels), f"run '{fetch_command(name, root, '--force')}'"
+    found = open_sealed(target, remedy, full=full)
+    if found.name != name:
+        raise MPFLError(f"{target}: holds the data set {found.name!r}, not {name!r}: {remedy}")
+    return found
 
 
 def check_known(name: str) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mpfl.data.catalogue import check_known, fetch_command, folder_of, load
+from mpfl.data.catalogue import check_known, folder_of, load, open_set
 from mpfl.data.dataset import Dataset
 from mpfl.data.fetch_cifar10 import fetch_cifar10
 from mpfl.data.fetch_imagenet import fetch_imagenet64, fetch_imagenet100
-from mpfl.data.store import open_sealed
 from mpfl.types import MPFLError
 
 
@@ -34,8 +33,9 @@ def fetch(
     """
     check_known(name)
     root, source = Path(root), None if source is None else Path(source)
-    if source is not None and not source.exists():
-        raise MPFLError(f"--from {source} does not exist: name the file or folder you got")
+    if source is not None and not (source.is_file() or source.is_dir()):
+        seen = "is neither a file nor a folder" if source.exists() else "does not exist"
+        raise MPFLError(f"--from {source} {seen}: name the file or folder you got")
     if name == "digits":
         if source is not None:
             raise MPFLError(f"--from {source}: the digits come with scikit-learn; leave --from out")
@@ -48,4 +48,4 @@ def fetch(
             fetch_imagenet64(target, source, progress)
         else:
             fetch_imagenet100(target, source, progress, pixels)
-    return open_sealed(target, f"run '{fetch_command(name, root, '--force')}'", full=True)
+    return open_set(name, root, pixels, full=True)

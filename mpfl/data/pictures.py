@@ -46,6 +46,6 @@ def read_picture(path: Path, pixels: int) -> np.ndarray:
         with Image.open(path) as picture:
             picture.draft("RGB", (2 * pixels, 2 * pixels))  # a JPEG shrinks fast as it decodes
             square = ImageOps.fit(picture.convert("RGB"), (pixels, pixels))
-    except (OSError, SyntaxError) as error:
+    except Exception as error:  # a damaged file raises whatever occurs to its decoder
         raise MPFLError(f"{path} cannot be decoded ({error}): unpack it again") from error
     return np.asarray(square).transpose(2, 0, 1)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from tokenize import TokenError
 
 import numpy as np
 
@@ -75,25 +76,27 @@ def open_sealed(target: Path, remedy: str, *, full: bool = False) -> Dataset:
     """
     try:
         manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
-        files = {array: manifest["files"][f"{array}.npy"] for array in ARRAYS}
-        classes, mean, std = (tuple(manifest[key]) for key in ("classes", "mean", "std"))
-        name = manifest["name"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        entries = {array: manifest["files"][f"{array}.npy"] for array in ARRAYS}
+        files = {array: (entry["bytes"], str(entry["sha256"])) for array, entry in entries.items()}
+        mean, std = (tuple(map(float, manifest[key])) for key in ("mean", "std"))
+        name, classes = manifest["name"], tuple(manifest["classes"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         path = target / "manifest.json"
         raise MPFLError(f"{path} is missing or damaged ({error!r}): {remedy}") from error
     arrays = {}
-    for array, entry in files.items():
+    for array, (due, seal_) in files.items():
         path = target / f"{array}.npy"
-        size = path.stat().st_size if path.exists() else 0
-        if size != entry["bytes"]:
-            raise MPFLError(f"{path} is damaged ({size} bytes, not {entry['bytes']}): {remedy}")
+        if not path.is_file():
+            raise MPFLError(f"{path} is missing or damaged (it is no file): {remedy}")
+        if (size := path.stat().st_size) != due:
+            raise MPFLError(f"{path} is damaged ({size} bytes, not {due}): {remedy}")
         large = size > HASHED_BYTES
-        if (full or not large) and (digest := sha256(path)) != entry["sha256"]:
-            wrong = f"SHA-256 {digest[:12]}…, not {entry['sha256'][:12]}…"
+        if (full or not large) and (digest := sha256(path)) != seal_:
+            wrong = f"SHA-256 {digest[:12]}…, not {seal_[:12]}…"
             raise MPFLError(f"{path} is damaged ({wrong}): {remedy}")
         try:
             arrays[array] = np.load(path, mmap_mode="c" if large else None, allow_pickle=False)
-        except ValueError as error:
+        except (ValueError, EOFError, SyntaxError, TokenError) as error:
             raise MPFLError(f"{path} is damaged ({error}): {remedy}") from error
     return Dataset(name, **arrays, classes=classes, mean=mean, std=std)
 

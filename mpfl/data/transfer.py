@@ -14,8 +14,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-UNREADABLE = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
-"""What reading an archive raises if the archive is damaged."""
+UNREADABLE = (
+    OSError,
+    EOFError,
+    UnicodeDecodeError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+"""What reading an archive, or a list of what is in one, raises if it is damaged."""
 
 
 def download(url: str, path: Path, progress: bool) -> Path:
@@ -33,7 +41,11 @@ def download(url: str, path: Path, progress: bool) -> Path:
 
 @contextmanager
 def bar(show: bool, what: str, total: int | None) -> Iterator[Callable[..., None]]:
-    """A progress bar on the error stream; calling what it yields moves it, by one step or more."""
-    with Progress(console=Console(stderr=True), disable=not show) as progress:
+    """A progress bar on the error stream; calling what it yields moves it, by one step or more.
+
+    In a file, or in a pipe, there is none: only errors go there.
+    """
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not (show and console.is_terminal)) as progress:
         task = progress.add_task(what, total=total)
         yield lambda steps=1: progress.advance(task, steps)
