@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable
@@ -15,8 +16,14 @@ import safetensors.numpy
 from safetensors import safe_open
 
 from mpfl.__main__ import main
+from mpfl.evidence import reproduce, samples
+from mpfl.evidence.cells import Cell
+from mpfl.evidence.order import core_minutes
 from mpfl.runs import phases
+from mpfl.runs.experiment import slug_of
+from mpfl.runs.record import keep_record, read_run
 from mpfl.runs.runner import run
+from mpfl.show.listing import print_cells
 from mpfl.types import MPFLError
 
 Damage = Callable[[Path], None]
@@ -109,6 +116,10 @@ FINISHED: dict[str, tuple[Damage, str]] = {
         "accuracy_central is 97.5",
     ),
     "no bytes": (edited("summary.json", lambda summary: summary.pop("bytes")), "other bytes than"),
+    "no provenance": (
+        edited("summary.json", lambda summary: summary.pop("provenance")),
+        "provenance is None",
+    ),
     "rounds lost": (fewer_lines, "counts other bytes than its rounds"),
     "no rounds": (lambda folder: (folder / "rounds.jsonl").unlink(), "other bytes than its rounds"),
     "a line of nothing": (holds("rounds.jsonl", b"null\n"), "line 1 is not that of round 1"),
@@ -144,6 +155,72 @@ def test_a_damaged_run_is_neither_compared_nor_kept_nor_exported(
     for words in ("compare run", "record run --to kept", "export run --onnx new.onnx"):
         assert refusal(words, says, capsys).startswith("mpfl: run")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+CELL = Cell(
+    "vote", "digits", 0, budget="toy",
+    changes=("images=120", "nodes=2", "rounds=2", "epochs=1", "width=0.25", "central_epochs=1",
+             "federated_rounds=2"),
+)  # fmt: skip
+"""The run of ``finished``, as a table of the evidence would have it."""
+
+
+def summary(**values: Any) -> Damage:
+    return edited(CELL.file, lambda record: record["summary"].update(values))
+
+
+RECORDS: dict[str, tuple[Damage, str]] = {
+    "half a record": (cut(CELL.file), "damaged"),
+    "no record": (holds(CELL.file, b"null"), "is no recorded run"),
+    "an accuracy in words": (summary(accuracy_central="high"), "accuracy_central is 'high'"),
+    "an accuracy in percent": (summary(accuracy_federated=97.5), "accuracy_federated is 97.5"),
+    "an accuracy that is none": (summary(accuracy_central=math.nan), "accuracy_central is nan"),
+    "a sparsity of 7": (summary(sparsity=7), "sparsity is 7"),
+    "a sparsity of nothing": (summary(sparsity=None), "sparsity is None"),
+    "seconds in words": (summary(seconds={"central": "long"}), "seconds is {'central': 'long'}"),
+    "seconds below 0": (summary(seconds={"central": -1}), "seconds is"),
+    "seconds that are none": (summary(seconds={"central": math.nan}), "seconds is"),
+    "seconds in a list": (summary(seconds=[1]), r"seconds is \[1\]"),
+    "no provenance": (summary(provenance=None), "provenance is None"),
+    "no machine": (summary(provenance={"commit": "a", "machine": None}), "provenance is"),
+    "no commit": (summary(provenance={}), "provenance is"),
+    "another configuration": (
+        edited(CELL.file, lambda record: record["config"].update(seed=9)),
+        "its configuration is that of",
+    ),
+    "another cell": (
+        edited(
+            CELL.file,
+            lambda record: (
+                record["config"].update(seed=9),
+                record["summary"].update(identity=slug_of(record["config"])[-8:]),
+            ),
+        ),
+        "is the record of digits-toy-[0-9a-f]{8}; move it to",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_a_damaged_record_is_neither_listed_nor_checked_nor_taken_as_evidence(
+    kind: str, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage, says = RECORDS[kind]
+    assert keep_record(read_run(finished), tmp_path).name == CELL.file
+    assert CELL.recorded_in(tmp_path).folder == tmp_path / CELL.file
+    damage(tmp_path)
+    monkeypatch.setattr(samples, "cells_of", lambda table, budget: [CELL])
+    monkeypatch.setattr(reproduce, "_run", None)  # it is refused before the run
+    places = {"results": tmp_path, "runs": tmp_path / "runs", "root": Path("data")}
+    for ask in (
+        lambda: print_cells([CELL], tmp_path),
+        lambda: core_minutes([CELL], tmp_path),
+        lambda: samples.rows_of("a table", results=tmp_path),
+        lambda: reproduce.repeat(CELL, **places),
+    ):
+        with pytest.raises(MPFLError, match=says) as refused:
+            ask()
+        assert "\n" not in str(refused.value)
 
 
 WEIGHTS: dict[str, tuple[Damage, str]] = {

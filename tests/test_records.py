@@ -82,6 +82,32 @@ def equal(one, other):
 # --- files -------------------------------------------------------------------------------
 
 
+def test_a_write_that_fails_leaves_nothing(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_atomically(tmp_path / "folder", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_field_that_stands_twice_is_damage(tmp_path):
+    (tmp_path / "x.json").write_text('{"a": {"b": 1, "c": 2, "b": 3}}')
+    with pytest.raises(MPFLError, match=r"x\.json: damaged \('b' stands twice\)"):
+        read_json(tmp_path / "x.json")
+
+
+def test_another_run_of_an_experiment_is_not_recorded_over(finished, tmp_path):
+    run = read_run(finished)
+    path = keep_record(run, tmp_path)
+    first = path.read_bytes()
+    assert keep_record(run, tmp_path) == path, "the very same may be kept again"
+    other = replace(run, summary={**run.summary, "accuracy_central": 0.0})
+    with pytest.raises(MPFLError, match="holds another run of this experiment; remove it"):
+        keep_record(other, tmp_path)
+    assert path.read_bytes() == first
+    keep_record(other, tmp_path, over=True)
+    assert read_run(path).summary["accuracy_central"] == 0
+
+
 def test_a_write_that_dies_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
     write_atomically(path, b"old")

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mpfl.runs.experiment import Experiment
+from mpfl.runs.experiment import Experiment, slug_of
 from mpfl.runs.recipes import recipe
+from mpfl.runs.record import Run, read_run
 from mpfl.runs.text import changed
+from mpfl.runs.whole import require_whole
+from mpfl.types import MPFLError
 
 PRETRAINED = "data/w0/vgg11-bn-half-imagenet100.safetensors"
 
@@ -46,6 +49,19 @@ class Cell:
     def file(self) -> str:
         """The name of its result."""
         return f"{self.experiment.slug}.json"
+
+    def recorded_in(self, results: Path) -> Run:
+        """Its record in the folder ``results``.
+
+        Raises :class:`~mpfl.types.MPFLError` for one that is damaged, or that of another run.
+        """
+        run = require_whole(read_run(results / self.file))
+        if f"{(there := slug_of(run.config))}.json" != self.file:
+            raise MPFLError(
+                f"{run.folder}: is the record of {there}; move it to {there}.json, and run again: "
+                f"{self.command}"
+            )
+        return run
 
     @property
     def keeps_its_counts(self) -> bool:

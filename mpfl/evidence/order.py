@@ -12,7 +12,6 @@ from mpfl.evidence.cells import Cell, once
 from mpfl.evidence.protocol import PRIMARY
 from mpfl.evidence.tables import TABLES, cells_of
 from mpfl.runs.experiment import changes, config_of
-from mpfl.runs.record import read_run
 
 _Kind: TypeAlias = tuple[tuple[str, str], ...]
 _SAME_COST = ("seed", "lot", "match", "recipe")
@@ -48,12 +47,12 @@ def _kind_of(cell: Cell) -> _Kind:
 
 
 @cache
-def _recorded(path: Path, changed: int) -> tuple[_Kind, float, bool]:
+def _recorded(cell: Cell, results: Path, changed: int) -> tuple[_Kind, float, bool]:
     """What kind of run a record is, its minutes, and whether a GPU helped.
 
     Read once, unless the file is ``changed``.
     """
-    run = read_run(path)
+    run = cell.recorded_in(results)
     minutes = sum(each or 0 for each in run.summary["seconds"].values()) / 60
     return _kind(run.config), minutes, "gpu" in run.summary["provenance"].get("machine", {})
 
@@ -70,8 +69,8 @@ def core_minutes(cells: Sequence[Cell], results: Path) -> dict[str, float]:
     for cell in cells:
         if not (results / cell.file).exists():
             continue
-        path = results / cell.file
-        kind, minutes, on_gpu = _recorded(path, path.stat().st_mtime_ns)
+        written = (results / cell.file).stat().st_mtime_ns
+        kind, minutes, on_gpu = _recorded(cell, results, written)
         recorded[cell.file] = minutes
         if on_gpu:
             continue

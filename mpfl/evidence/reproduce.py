@@ -7,6 +7,7 @@ Killed at any moment and started again it goes on: a finished cell is a file in
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -87,6 +88,8 @@ def reproduce(
         raise MPFLError(f"hours is {hours}; give a number above 0")
     todo = missing(cells, results)
     total, deadline, failed = len(todo), time.monotonic() + 3600 * hours, ""
+    for folder in (results, runs) if todo else ():
+        _require_writable(folder)
     minutes = core_minutes(cells, results)
     running: dict[Future[str], tuple[Cell, float]] = {}
     spent = 0.0
@@ -119,16 +122,23 @@ def reproduce(
         )
 
 
+def _require_writable(folder: Path) -> None:
+    """Refuse a place for files before the first run, and not after it."""
+    there = next(each for each in (folder, *folder.absolute().parents) if os.path.lexists(each))
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise MPFLError(f"{folder}: cannot be written to; choose another folder")
+
+
 def _run(cell: Cell, results: Path, runs: Path, root: Path) -> str:
     """Run one cell in a process of its own and keep its result; the error's text, or nothing."""
     folder = runs / cell.file.removesuffix(".json")
     words = [sys.executable, "-m", "mpfl", *cell.words, "--workers", "1"]
     words += ["--out", str(folder), "--root", str(root), "--resume"]
-    process = subprocess.run(words, capture_output=True, text=True, check=False)
+    process = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
     if process.returncode:
         last = (process.stderr.strip() or "no message").splitlines()[-1]
         return f"{cell.command}: failed ({last})"
-    keep_record(read_run(folder), results)
+    keep_record(read_run(folder), results, over=True)
     if cell.keeps is not None:
         trained = load_tensors(folder / "central.safetensors")
         halves = {name: array.astype(np.float16) for name, array in trained.items()}
@@ -148,10 +158,10 @@ def chosen(cells: Sequence[Cell], count: int, seed: int, results: Path) -> list[
 
 def repeat(cell: Cell, *, results: Path, runs: Path, root: Path) -> Repeat:
     """Run a recorded cell again, beside its record, and compare the two."""
-    again = runs / "again"
+    old, again = cell.recorded_in(results), runs / "again"
     if text := _run(replace(cell, keeps=None), again, again, root):
         raise MPFLError(text)
-    old, new = (read_run(folder / cell.file) for folder in (results, again))
+    new = read_run(again / cell.file)
     shutil.rmtree(again)
     wrong = tuple(record_differences(cell, old, new, root))
     bits, filters = None, 0

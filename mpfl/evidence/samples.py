@@ -16,7 +16,7 @@ from mpfl import masks
 from mpfl.evidence.cells import Cell
 from mpfl.evidence.tables import cells_of
 from mpfl.node import Plan
-from mpfl.runs.record import Run, consensus_of, filters_of, read_run
+from mpfl.runs.record import Run, consensus_of, filters_of
 from mpfl.server import decide
 from mpfl.types import MPFLError
 from mpfl.vote import Rule
@@ -136,7 +136,7 @@ def rows_of(
         label: Row(
             label,
             tuple(mine),
-            {c.seed: read_run(results / c.file) for c in mine if (results / c.file).exists()},
+            {c.seed: c.recorded_in(results) for c in mine if (results / c.file).exists()},
         )
         for label, mine in cells.items()
     }

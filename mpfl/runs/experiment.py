@@ -7,6 +7,8 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from mpfl.allocate import Quota, even
@@ -183,6 +185,11 @@ class Experiment:
         ):
             if (value := getattr(self, name)) is not None and type(value) is not int:
                 raise MPFLError(f"{name} is {value!r}; give a whole number")
+        for name in ("recipe", "budget"):  # the run's folder and its record are called by them
+            value = getattr(self, name)
+            plain = isinstance(value, str) and value.isprintable() and Path(value).name == value
+            if not (plain and value):
+                raise MPFLError(f"{name} is {value!r}; give a name that a file may have")
         for name in ("partition", "schedule", "score", "data_noise", "fault", "federated_fault"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, type) or not callable(value)):
@@ -265,10 +272,14 @@ def changes(config: Mapping[str, Any]) -> dict[str, Any]:
     In the words of the first records (:mod:`mpfl.runs.former`). Equal changes mean the same run,
     even if one was written before a field was added or renamed.
     """
-    default = _flat(former.original(config_of(Experiment())))
-    missing = object()
+    default, missing = _defaults(), object()
     own = _flat(former.original(config))
     return {name: value for name, value in own.items() if value != default.get(name, missing)}
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return _flat(former.original(config_of(Experiment())))
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:

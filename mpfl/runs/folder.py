@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,23 @@ from mpfl.types import Mask, MPFLError, Weights, located
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a kill, sees the old one or the new one whole."""
+    """Write a file so that a reader, or a kill, sees the old one or the new one whole.
+
+    Where it cannot be written, nothing of it is left.
+    """
     scratch = path.with_name(path.name + ".part")
-    with open(scratch, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
+    try:
+        with open(scratch, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except OSError as error:
+        with suppress(OSError):
+            scratch.unlink()
+        if error.filename is None:  # as of a full disk
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -42,11 +53,20 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file of a run folder; raises if it is missing or damaged."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(), object_pairs_hook=_once)
     except (FileNotFoundError, NotADirectoryError):
         raise MPFLError(f"{path.parent}: no {path.name}; is it a finished run folder?") from None
     except (ValueError, RecursionError) as error:
         raise MPFLError(f"{path}: damaged ({error}); run it again") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The fields of a JSON object; of one that stands twice, nobody knows which is meant."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return fields
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -245,20 +245,26 @@ _FIELDS = ("recipe", "budget", "method", "seed", "vote")
 _PARTS = ("config", "summary", "rounds", "federated")
 
 
-def keep_record(run: Run, folder: Path) -> Path:
+def keep_record(run: Run, folder: Path, *, over: bool = False) -> Path:
     """Write a run as one small JSON file, without its weights: evidence that fits in git.
 
     Masks of more than :data:`MOST_RECORDED` bits are left out as well; how many bits each layer
-    keeps is in the summary.
+    keeps is in the summary. Raises :class:`~mpfl.types.MPFLError` if there is another record of
+    the same experiment, unless it is to be written ``over``.
     """
-    name = f"{slug_of(run.config)}.json"
-    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{slug_of(run.config)}.json"
     lines = [f'"{part}": {json.dumps(getattr(run, part))}' for part in _PARTS[:2]]
     for part in _PARTS[2:]:
         rows = ",\n".join(json.dumps(_kept(line)) for line in getattr(run, part))
         lines.append(f'"{part}": [\n{rows}\n]')
-    write_atomically(folder / name, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
-    return folder / name
+    content = ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+    if path.exists() and not over and path.read_bytes() != content:
+        raise MPFLError(
+            f"{path}: holds another run of this experiment; remove it, or choose another --to"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content)
+    return path
 
 
 def _kept(line: Mapping[str, Any]) -> Mapping[str, Any]:

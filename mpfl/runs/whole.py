@@ -53,12 +53,16 @@ def require_whole(run: Run) -> Run:
             f"{run.folder}: its configuration is that of {identity}, but its summary that of "
             f"{run.summary.get('identity')}; one of them was changed, so run it again"
         )
-    for name in ("sparsity", "parameters", "parameters_dense"):
+    for name in ("parameters", "parameters_dense"):
         if not _is_number(run.summary.get(name)):
             raise _damaged(run, name)
-    for name in ("accuracy_central", "accuracy_federated"):
+    for name in ("sparsity", "accuracy_central", "accuracy_federated"):
         value = run.summary.get(name, "")
-        if value is not None and not (_is_number(value) and 0 <= value <= 1):
+        trained = name != "sparsity"  # or not: that of a training that was left out is None
+        if not ((value is None and trained) or (_is_number(value) and 0 <= value <= 1)):
+            raise _damaged(run, name)
+    for name, good in (("seconds", _are_seconds), ("provenance", _is_provenance)):
+        if not good(run.summary.get(name)):
             raise _damaged(run, name)
     for part, lines in (("rounds", run.rounds), ("federated", run.federated)):
         for number, line in enumerate(lines, start=1):
@@ -101,6 +105,23 @@ def _check_line(where: str, line: Mapping[str, Any]) -> None:
 def _damaged(run: Run, name: str) -> MPFLError:
     return MPFLError(
         f"{run.folder}: its summary is damaged ({name} is {run.summary.get(name)!r}); run it again"
+    )
+
+
+def _are_seconds(value: Any) -> bool:
+    """How long each phase took; None for one that was left out."""
+    return isinstance(value, dict) and all(
+        each is None or (_is_number(each) and each >= 0) for each in value.values()
+    )
+
+
+def _is_provenance(value: Any) -> bool:
+    """What made a run, and on which machine."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("commit"), str)
+        and isinstance(value.get("machine", {}), dict)
+        and isinstance(value.get("versions", {}), dict)
     )
 
 

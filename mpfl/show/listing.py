@@ -15,7 +15,6 @@ from mpfl.runs.experiment import Experiment
 from mpfl.runs.methods import METHODS
 from mpfl.runs.naming import describe
 from mpfl.runs.recipes import RECIPES
-from mpfl.runs.record import read_run
 from mpfl.runs.text import NAMED
 from mpfl.show.figures import FIGURES
 from mpfl.show.terminal import console, percent, print_line
@@ -39,10 +38,10 @@ def print_recipes() -> None:
 
 def print_cells(cells: Sequence[Cell], results: Path) -> None:
     """Each cell of a table with its command, its row and seed, and its result if it has one."""
-    there = [cell for cell in cells if (results / cell.file).exists()]
+    there = {cell: cell.recorded_in(results) for cell in cells if (results / cell.file).exists()}
     for cell in cells:
         if cell in there:
-            s = read_run(results / cell.file).summary
+            s = there[cell].summary
             central, federated = s["accuracy_central"], s["accuracy_federated"]
             result = f"sparsity {s['sparsity']:.3f}, central {percent(central)}, "
             result += f"federated {percent(federated)}"

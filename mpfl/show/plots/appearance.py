@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mpfl.runs.folder import write_atomically
 from mpfl.types import MPFLError
 
 
@@ -59,13 +61,16 @@ def bare(axes: Axes, width: float, height: float, square: bool = True) -> None:
 
 
 def save_figure(figure: Figure, to: Path) -> None:
-    """Write a figure to the file named, in the format that its ending says.
+    """Write a figure to the file named, in the format that its ending says, whole or not at all.
 
     Raises :class:`~mpfl.types.MPFLError` if the ending says none that can be drawn.
     """
     formats = figure.canvas.get_supported_filetypes()
-    if to.suffix[1:].lower() not in formats:
+    kind = to.suffix[1:].lower()
+    if kind not in formats:
         raise MPFLError(
             f"{to}: its ending says no format; let it end in one of {', '.join(formats)}"
         )
-    figure.savefig(to, bbox_inches="tight")
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=kind, bbox_inches="tight")
+    write_atomically(to, drawn.getvalue())
