@@ -157,9 +157,10 @@ class weighted(LayerRule):
         if not isinstance(self.weights, tuple | list):
             raise MPFLError(f"vote rule weighted: weights are {self.weights!r}; give one per node")
         finite = all(is_number(weight) and 0 <= weight < math.inf for weight in self.weights)
-        if not (finite and sum(self.weights) > 0):
+        if not (finite and 0 < sum(self.weights) < math.inf):
             raise MPFLError(
-                f"vote rule weighted: weights {self.weights} must be finite, at least 0, not all 0"
+                f"vote rule weighted: weights {self.weights} must be finite, at least 0, not all "
+                "0, and of a finite sum"
             )
 
     def __call__(self, tally: Tally) -> Bool[np.ndarray, " filters"]:

@@ -334,6 +334,7 @@ def counted(votes) -> Tally:
         (lambda: weighted(()), "weights () must be finite, at least 0, not all 0"),
         (lambda: weighted((1.0, -1.0, 1.0)), "must be finite, at least 0, not all 0"),
         (lambda: weighted((0.0, 0.0)), "must be finite, at least 0, not all 0"),
+        (lambda: weighted((1e308, 1e308)), "and of a finite sum"),
         (
             lambda: most_votes(0),
             "vote rule most_votes: k is 0, but a layer needs at least 1 filter",

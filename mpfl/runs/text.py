@@ -166,6 +166,8 @@ def _build(what: str, tree: ast.expr, known: Mapping[str, Any]) -> Any:
     try:
         arguments = [value_of(argument) for argument in call.args]
         keywords = {str(keyword.arg): value_of(keyword.value) for keyword in call.keywords}
+        if len(keywords) < len(call.keywords):
+            raise MPFLError(f"{make.__name__}: an argument is given twice")
     except MPFLError:
         raise
     except _UNREADABLE:
