@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mpfl.data.catalogue import NAMES
-from mpfl.show.one_line import OneLineParser
-from mpfl.types import MPFLError, extras_named
+from mpfl.show.one_line import UNHEARD, OneLineParser, path, said_whole
+from mpfl.types import MPFLError, extras_named, one_line
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,8 +24,8 @@ def parser() -> argparse.ArgumentParser:
 
     data = commands.add_parser("data", help="get a data set, checked by hash")
     data.add_argument("name", help=", ".join(NAMES))
-    data.add_argument("--from", dest="source", type=Path, help="files you have already")
-    data.add_argument("--root", type=Path, default=Path("data"), help="default: data")
+    data.add_argument("--from", dest="source", type=path, help="files you have already")
+    data.add_argument("--root", type=path, default=Path("data"), help="default: data")
     data.add_argument("--force", action="store_true", help="get it again over a damaged copy")
 
     run = commands.add_parser("run", help="run a recipe into a folder")
@@ -36,9 +36,9 @@ def parser() -> argparse.ArgumentParser:
         "--set", dest="changes", action="append", default=[], metavar="FIELD=VALUE",
         help="change a field of the experiment, e.g. --set 'vote=share(0.5)'; may be repeated",
     )  # fmt: skip
-    run.add_argument("--out", type=Path, help="run folder; default: runs/RECIPE-...")
+    run.add_argument("--out", type=path, help="run folder; default: runs/RECIPE-...")
     run.add_argument("--resume", action="store_true", help="go on with an unfinished run")
-    run.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
+    run.add_argument("--root", type=path, default=Path("data"), help="where data sets are")
     run.add_argument(
         "--workers", type=int, help="nodes side by side; default: one per core, at toy 1"
     )
@@ -46,12 +46,12 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="recipes, budgets and what may be set")
 
     record = commands.add_parser("record", help="keep finished runs as small JSON files")
-    record.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    record.add_argument("--to", type=Path, default=Path("data/results"))
+    record.add_argument("runs", nargs="+", type=path, metavar="RUN")
+    record.add_argument("--to", type=path, default=Path("data/results"))
 
     compare = commands.add_parser("compare", help="runs side by side: table and figure")
-    compare.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    compare.add_argument("--figure", type=Path, help="also draw accuracy, sparsity and bytes")
+    compare.add_argument("runs", nargs="+", type=path, metavar="RUN")
+    compare.add_argument("--figure", type=path, help="also draw accuracy, sparsity and bytes")
 
     again = commands.add_parser(
         "reproduce", help="run what a table or figure of the evidence still misses"
@@ -67,27 +67,31 @@ def parser() -> argparse.ArgumentParser:
     )
     again.add_argument("--seed", type=int, default=0, help="chooses those that --check runs")
     other.add_argument(
-        "--draw", type=Path, metavar="FILE",
+        "--draw", type=path, metavar="FILE",
         help="of a figure: only draw it, from what is recorded, into FILE",
     )  # fmt: skip
-    again.add_argument("--results", type=Path, default=Path("data/results"))
-    again.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are meanwhile")
-    again.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
+    again.add_argument("--results", type=path, default=Path("data/results"))
+    again.add_argument("--runs", type=path, default=Path("runs"), help="where runs are meanwhile")
+    again.add_argument("--root", type=path, default=Path("data"), help="where data sets are")
 
     export = commands.add_parser("export", help="a finished run's small network as one ONNX file")
-    export.add_argument("folder", type=Path, metavar="RUN")
-    export.add_argument("--onnx", type=Path, required=True, metavar="FILE", help="what to write")
+    export.add_argument("folder", type=path, metavar="RUN")
+    export.add_argument("--onnx", type=path, required=True, metavar="FILE", help="what to write")
     export.add_argument(
         "--weights", choices=["federated", "central"], default="federated",
         help="of which final training; default: federated",
     )  # fmt: skip
     export.add_argument("--no-latency", action="store_true", help="leave the timing out")
-    export.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
+    export.add_argument("--root", type=path, default=Path("data"), help="where data sets are")
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it worked, 2 with one line on standard error when it did not."""
+    return said_whole(lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     options = parser().parse_args(arguments)
     commands = {
         "data": _data,
@@ -101,8 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with extras_named(), _memory_named():
             commands[options.command](options)
+    except BrokenPipeError:
+        return UNHEARD
     except (MPFLError, OSError) as error:
-        print(f"mpfl: {error}", file=sys.stderr)
+        print(f"mpfl: {one_line(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         again = {

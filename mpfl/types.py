@@ -23,8 +23,23 @@ CARRIED = "carried/"
 """How the name of a number begins that a node's training hands on to its next one."""
 
 
+def one_line(text: str) -> str:
+    r"""``text`` with what would break its line, or repaint the screen, as Python writes it.
+
+    >>> print(one_line("a\nb"))
+    a\nb
+    """
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 class MPFLError(ValueError):
-    """Bad input, said in one line: what is wrong, where, and what to do."""
+    """Bad input, said in one line: what is wrong, where, and what to do.
+
+    A path or a word in it may hold anything; the line stays one (:func:`one_line`).
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(one_line(text))
 
 
 class BehindError(MPFLError):

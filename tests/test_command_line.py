@@ -127,6 +127,23 @@ def test_an_error_is_one_line_and_no_traceback(tmp_path, words, says):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("shell", "status", "says"),
+    [
+        ("list | true", 141, ""),
+        ("data digits | true", 141, ""),
+        ("data digits >/dev/full", 2, "mpfl: [Errno 28] No space left on device\n"),
+        ("list >/dev/full", 2, "mpfl: [Errno 28] No space left on device\n"),
+        ("data digits >&-", 0, ""),
+        ("data digits --root caf\u00e9", 0, ""),
+    ],
+)
+def test_where_the_output_goes_nowhere(shell, status, says):
+    script = f'PYTHONIOENCODING=ascii "{sys.executable}" -m mpfl {shell}; exit ${{PIPESTATUS[0]}}'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (status, says)
+
+
 def test_a_run_without_out_goes_into_a_folder_of_its_own(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = digits("unused", "--seed", "3", **{"vote": "share(0.5)"})
@@ -321,6 +338,19 @@ def test_compare_draws_a_figure(finished, tmp_path, capsys):
     (tmp_path / "folder.png").mkdir()
     assert main(["compare", str(finished), "--figure", str(tmp_path / "folder.png")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+    assert {each.name for each in tmp_path.iterdir()} == {"figure.png", "folder.png"}
+
+    drawn = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # as if the disk were full
+    try:
+        assert main(["compare", str(finished), "--figure", str(path)]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert capsys.readouterr().err == f"mpfl: [Errno 27] File too large: {str(path)!r}\n"
+    assert path.read_bytes() == drawn, "the figure that was there is gone"
     assert {each.name for each in tmp_path.iterdir()} == {"figure.png", "folder.png"}
     assert main(["compare", str(finished), "--figure", str(tmp_path / "figure.xyz")]) == 2
     error = capsys.readouterr().err

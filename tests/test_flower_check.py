@@ -16,7 +16,7 @@ pytest.importorskip("flwr", reason="the engine is not installed")
 
 from test_flower import CONFIG
 
-from mpfl.flower import check
+from mpfl.flower import check, machines
 from mpfl.flower.__main__ import main as flower
 from mpfl.flower.check import findings
 from mpfl.flower.machines import prepare
@@ -69,10 +69,69 @@ def test_another_server_is_not_ours(keys: Path, tmp_path: Path) -> None:
     assert not port.good and "certificate" in port.seen
 
 
-@pytest.mark.parametrize("server", ["127.0.0.1:1", "127.0.0.1", ":9092", "a:b", "127.0.0.1:99999"])
+SERVERS = ["127.0.0.1:1", "127.0.0.1", ":9092", "a:b", "127.0.0.1:99999", "a\nb:1", "\udcff:1"]
+SERVERS += [f"{'a' * 70}.example:1", "a..b:1", ".a:1", f"127.0.0.1:{'9' * 5000}"]
+
+
+@pytest.mark.parametrize("server", SERVERS)
 def test_where_nobody_answers_is_said(server: str, keys: Path) -> None:
     *_, port = findings(CONFIG, keys, server, today())
     assert (port.what, port.good) == ("port", False)
+    assert "\n" not in str(port)
+
+
+def test_a_certificate_that_is_not_the_servers(keys: Path, tmp_path: Path) -> None:
+    prepare(tmp_path / "others", ["server.example"], 1)
+    for other, says in (
+        (keys / "ca.crt", "names no host"),
+        (tmp_path / "others" / "server.crt", f"was not signed by {keys / 'ca.crt'}"),
+    ):
+        (keys / "server.crt").write_bytes(other.read_bytes())
+        bad = [each for each in findings(CONFIG, keys, None, today()) if not each.good]
+        assert [each.what for each in bad] == ["server.crt"] and says in bad[0].seen
+
+
+@pytest.mark.parametrize("name", ["node0.key", "server.key", "environment", "ca.crt"])
+def test_keys_are_not_written_over(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text("precious")
+    assert flower(["keys", str(tmp_path), "--host", "server.example", "--nodes", "1"]) == 2
+    assert capsys.readouterr().err == f"mpfl: {tmp_path}: is not empty; choose another folder\n"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "precious"}
+
+
+def test_half_a_set_of_keys_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(engine: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(machines, "write_connection", full)
+    with pytest.raises(OSError, match="no space"):
+        prepare(tmp_path / "keys", ["server.example"], 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["keys", "loop", "--host", "server.example", "--nodes", "1"],
+        ["check", "digits", "--root", "loop"],
+        ["simulation", "digits", "--out", "loop"],
+        ["deployment", "digits", "--root", "loop"],
+    ],
+)
+def test_a_link_to_itself_is_refused(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    assert flower(words) == 2
+    told = capsys.readouterr()
+    assert told == ("", "mpfl: loop: is a link that leads back to itself; choose another\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["loop"]
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +19,7 @@ from test_flower import FAULTS, served
 
 from mpfl.flower import server
 from mpfl.flower.__main__ import main as flower
-from mpfl.flower.answers import recorder
+from mpfl.flower.answers import read_answers, recorder
 from mpfl.flower.overview import overview
 from mpfl.runs.folder import read_lines
 from mpfl.runs.runner import LOCK
@@ -87,6 +90,43 @@ def test_a_damaged_configuration_is_named_in_one_line(
     assert not Path("mpfl.prom").exists()
 
 
+@pytest.mark.parametrize("value", [None, "much", "gone"])
+@pytest.mark.parametrize("words", [["status"], ["metrics", "--to", "mpfl.prom"]])
+def test_a_damaged_round_is_named_in_one_line(
+    tmp_path: Path, finished: Path, capsys: pytest.CaptureFixture[str], words: list[str], value: Any
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    path = tmp_path / "run" / "rounds.jsonl"
+    lines = [{**line, "bytes_up": value} for line in read_lines(path)]
+    for line in lines if value == "gone" else ():
+        del line["bytes_up"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert flower([words[0], str(tmp_path / "run"), *words[1:]]) == 2
+    said = capsys.readouterr().err
+    assert said == f"mpfl: {path}: line 1: is damaged (it holds no bytes_up); run it again\n"
+    assert not Path("mpfl.prom").exists()
+
+
+def test_a_damaged_answer_is_left_out(tmp_path: Path, finished: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    good = {"at": 1.0, "group": "masks 1", "node": 0, "length": 5, "why": "a\nb"}
+    damaged = [
+        {**good, key: value}
+        for key, values in {
+            "at": ("now", None, math.nan), "group": (None,), "node": ("0", [0]),
+            "length": ("5", None), "why": (["late"],), "more": (1,),
+        }.items()
+        for value in values
+    ]  # fmt: skip
+    lines = ["null", "[" * 100_000, *map(json.dumps, [*damaged, good])]
+    (folder / "answers.jsonl").write_text("".join(line + "\n" for line in lines))
+    [heard] = read_answers(folder)
+    assert str(heard) == r"masks 1, node 0: a\nb"
+    assert overview(folder, 2.0)[3].startswith("node 0: left out of masks 1, 1 s ago")
+    assert flower(["metrics", str(folder), "--to", str(tmp_path / "mpfl.prom")]) == 0
+
+
 def test_the_metrics_are_those_of_the_status(tmp_path: Path) -> None:
     folder, file = tmp_path / "run", tmp_path / "mpfl.prom"
     grid, context = served(folder)
@@ -105,6 +145,15 @@ def test_the_metrics_are_those_of_the_status(tmp_path: Path) -> None:
     assert [read["mpfl_node_left_out", node] for node in "012"] == [0, 1, 0]
     assert 0 < time.time() - read["mpfl_node_last_counted_seconds", "0"] < 600
     assert [*tmp_path.glob("*.prom*")] == [file]
+
+
+def test_metrics_of_a_folder_whose_name_is_no_text(tmp_path: Path, finished: Path) -> None:
+    folder, file = tmp_path / "caf\u00e9 \udcff", tmp_path / "mpfl.prom"
+    shutil.copytree(finished, folder)
+    assert flower(["metrics", str(folder), "--to", str(file)]) == 0
+    families = text_string_to_metric_families(file.read_text())
+    runs = {each.labels["run"] for family in families for each in family.samples}
+    assert runs == {f"{tmp_path}/café \\udcff"}
 
 
 def test_a_file_that_prometheus_does_not_read_is_refused(

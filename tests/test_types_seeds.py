@@ -2,6 +2,7 @@
 
 import doctest
 import hashlib
+import pickle
 from dataclasses import FrozenInstanceError
 
 import numpy as np
@@ -27,6 +28,12 @@ def test_an_error_says_where_from_the_outside_in():
     assert str(caught.value.__cause__) == "decode: payload is empty"
 
 
+def test_an_error_is_one_line_whatever_it_names():
+    error = MPFLError("folder a\nb\x1b[31m, and caf\u00e9\udcff")
+    assert str(error) == r"folder a\nb\x1b[31m, and café\udcff"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
 def test_only_errors_of_the_user_are_located():
     with pytest.raises(ZeroDivisionError, match=r"^division by zero$"), located("node 3"):
         1 / 0  # noqa: B018
@@ -36,7 +43,7 @@ def test_only_errors_of_the_user_are_located():
 
 
 def test_the_example_in_the_documentation_holds():
-    assert doctest.testmod(types) == (0, 7)
+    assert doctest.testmod(types) == (0, 8)
 
 
 @pytest.mark.parametrize("value", [Update({}), Reply(0, b"")], ids=["Update", "Reply"])

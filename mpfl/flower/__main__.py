@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from mpfl.flower.guard import first_signal_ends
 from mpfl.flower.restart import RESTARTS, restarting, restarts
-from mpfl.show.one_line import OneLineParser
-from mpfl.types import MPFLError, at_least, extras_named
+from mpfl.show.one_line import UNHEARD, OneLineParser, path, said_whole
+from mpfl.types import MPFLError, at_least, extras_named, one_line
 
 if TYPE_CHECKING:
     from mpfl.runs.experiment import Experiment
@@ -40,23 +40,23 @@ def _parser() -> argparse.ArgumentParser:
         run.add_argument("--restart", type=restarts, default=RESTARTS, metavar="N",
                          help=f"how often to start again by itself if parts of it were killed "
                          f"(default {RESTARTS}), or never")  # fmt: skip
-        run.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
-        run.add_argument("--out", type=Path, help="the run folder; one that is there goes on")
+        run.add_argument("--root", type=path, default=Path("data"), help="where data sets are")
+        run.add_argument("--out", type=path, help="the run folder; one that is there goes on")
     check = kinds.add_parser("check", help="whether this machine is ready for a run")
     check.add_argument("recipe", nargs="?", default="cifar10-vgg11")
     check.add_argument("--budget", default="toy", help="toy (default), laptop or paper")
     check.add_argument("--set", action="append", default=[], dest="changes",
                        metavar="FIELD=VALUE", help="change a field of the recipe")  # fmt: skip
-    check.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
-    check.add_argument("--keys", type=Path, help="the folder with ca.crt: look at what is in it")
+    check.add_argument("--root", type=path, default=Path("data"), help="where data sets are")
+    check.add_argument("--keys", type=path, help="the folder with ca.crt: look at what is in it")
     check.add_argument("--server", metavar="HOST:PORT", help="look whether nodes can reach it")
     status = kinds.add_parser("status", help="how a run is: rounds, nodes, bytes, who is left out")
-    status.add_argument("folder", type=Path, help="the run folder")
+    status.add_argument("folder", type=path, help="the run folder")
     metrics = kinds.add_parser("metrics", help="the same as a file that Prometheus can read")
-    metrics.add_argument("folder", type=Path, help="the run folder")
-    metrics.add_argument("--to", type=Path, required=True, help="the file, such as mpfl.prom")
+    metrics.add_argument("folder", type=path, help="the run folder")
+    metrics.add_argument("--to", type=path, required=True, help="the file, such as mpfl.prom")
     keys = kinds.add_parser("keys", help="make certificates and keys for several machines")
-    keys.add_argument("folder", type=Path)
+    keys.add_argument("folder", type=path)
     keys.add_argument("--host", action="append", required=True, dest="hosts",
                       help="a name or IP address by which nodes reach the server")  # fmt: skip
     keys.add_argument("--nodes", type=int, required=True)
@@ -65,6 +65,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; 0 when it worked, 2 with one line on standard error when it did not."""
+    return said_whole(lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     with first_signal_ends("stopped; the same command goes on"):
         try:
@@ -80,29 +84,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     _metrics(options)
                 else:
                     _run(options, words)
+        except BrokenPipeError:
+            return UNHEARD
         except (MPFLError, OSError) as error:
-            print(f"mpfl: {error}", file=sys.stderr)
+            print(f"mpfl: {one_line(str(error))}", file=sys.stderr)
             return 2
     return 0
 
 
 def _keys(options: argparse.Namespace) -> None:
+    from mpfl.flower.launch import resolved
     from mpfl.flower.machines import prepare
 
-    folder = options.folder.resolve()
+    folder = resolved(options.folder)
     prepare(folder, options.hosts, options.nodes)
     print(f"{folder}: certificates, {options.nodes} node keys, settings for the shell")
 
 
 def _check(options: argparse.Namespace) -> None:
     from mpfl.flower.check import findings
+    from mpfl.flower.launch import resolved
 
     config = {
         "recipe": options.recipe,
         "budget": options.budget,
         "seed": 0,
         "set": ";".join(options.changes),
-        "root": str(options.root.resolve()),
+        "root": str(resolved(options.root)),
     }
     bad = []
     for found in findings(config, options.keys, options.server, datetime.now(UTC)):
@@ -130,6 +138,7 @@ def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
     from mpfl.flower import launch
     from mpfl.flower.answers import read_answers
     from mpfl.flower.config import experiment_of
+    from mpfl.flower.superlink import FLOWERS_OWN
     from mpfl.runs.folder import read_json
     from mpfl.runs.record import read_run
     from mpfl.show.terminal import print_summary
@@ -143,8 +152,8 @@ def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
     launch.require_engine()
     at_least("deadline", options.deadline, 1)
     experiment = experiment_of(config)
-    folder = (options.out or Path("runs") / f"{experiment.slug}-{options.kind}").resolve()
-    root = options.root.resolve()
+    folder = options.out or Path("runs") / f"{experiment.slug}-{options.kind}"
+    folder, root = launch.resolved(folder), launch.resolved(options.root)
     config |= {
         "root": str(root),
         "out": str(folder),
@@ -158,7 +167,7 @@ def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
     launch.require_plain(folder, root)
     print(f"Logs and keys: {engine_folder}")
     rounds = _Rounds(folder, experiment, heard=len(read_answers(folder)))  # of earlier runs
-    longest = launch.FLOWERS_OWN if virtual else launch.longest_of(config)
+    longest = FLOWERS_OWN if virtual else launch.longest_of(config)
 
     def attempt() -> None:
         with launch.superlink(engine_folder, simulation=virtual, longest=longest) as engine:

@@ -6,11 +6,14 @@ It says how a run is doing, and why a node did not count. Nothing is computed fr
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from mpfl.types import one_line
 
 FILE = "answers.jsonl"
 
@@ -45,10 +48,16 @@ def recorder(folder: Path) -> Callable[[str, int | None, int, str], None]:
 
 
 def read_answers(folder: Path) -> list[Heard]:
-    """All answers so far; what a kill cut off is left out."""
+    """All answers so far; a line that is damaged, or that a kill cut off, is left out."""
     found = []
     if (folder / FILE).exists():
         for line in (folder / FILE).read_text(encoding="utf-8", errors="replace").splitlines():
-            with suppress(ValueError, TypeError):
-                found.append(Heard(**json.loads(line)))
+            with suppress(ValueError, TypeError, RecursionError):
+                heard = Heard(**json.loads(line))
+                if all(map(isinstance, heard, _KINDS)) and math.isfinite(heard.at):
+                    found.append(heard._replace(why=one_line(heard.why)))
     return found
+
+
+_KINDS = (int | float, str, int | None, int, str)
+"""Of what kind each part of :class:`Heard` is."""

@@ -8,15 +8,17 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
 from mpfl.flower.config import experiment_of
 from mpfl.flower.launch import longest_of
-from mpfl.types import MPFLError
+from mpfl.types import MPFLError, one_line
 
 SOON = 30
 """Days before its end from which a certificate is to be renewed."""
@@ -31,7 +33,8 @@ class Checked(NamedTuple):
 
     def __str__(self) -> str:
         """In one line."""
-        return f"{'ok  ' if self.good else 'MEND'}  {self.what}: {self.seen}"
+        seen = one_line(self.seen)
+        return f"{'ok  ' if self.good else 'MEND'}  {self.what}: {seen}"
 
 
 def findings(
@@ -78,14 +81,32 @@ def _certificates(keys: Path, now: datetime.datetime) -> Iterator[Checked]:
             yield Checked(name, False, f"{path}: cannot be read ({error})")
             continue
         left = (made.not_valid_after_utc - now).days
-        seen = f"until {made.not_valid_after_utc:%Y-%m-%d}, {left} days"
+        good, seen = left >= SOON, f"until {made.not_valid_after_utc:%Y-%m-%d}, {left} days"
         if name == "server.crt":
+            if wrong := _not_the_servers(made, keys):
+                yield Checked(name, False, f"{path}: {wrong}; copy it again from the server's keys")
+                continue
             names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
             seen += f", for {', '.join(str(each.value) for each in names)}"
-        yield Checked(name, left >= SOON, seen)
+        yield Checked(name, good, seen)
         if name == "ca.crt":
             early = now < made.not_valid_before_utc
             yield Checked("clock", not early, f"{clock}{', before the certificate' * early}")
+
+
+def _not_the_servers(made: x509.Certificate, keys: Path) -> str:
+    """Why this is not the certificate with which the server is believed; empty if it is."""
+    try:
+        made.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return "names no host, as a server's does"
+    with suppress(OSError, ValueError):  # an authority that cannot be read was told of before
+        authority = x509.load_pem_x509_certificate((keys / "ca.crt").read_bytes())
+        try:
+            made.verify_directly_issued_by(authority)
+        except (InvalidSignature, TypeError, ValueError):
+            return f"was not signed by {keys / 'ca.crt'}"
+    return ""
 
 
 def _port(server: str, authority: Path | None) -> Checked:
@@ -100,5 +121,5 @@ def _port(server: str, authority: Path | None) -> Checked:
             context.set_alpn_protocols(["h2"])
             with context.wrap_socket(plain, server_hostname=host.strip("[]")):
                 return Checked("port", True, f"{server} is the server of {authority}")
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:  # ValueError: no name, no number
         return Checked("port", False, f"{server}: {error}")

@@ -66,6 +66,7 @@ class Engine:
             env=self.environment,
             capture_output=True,
             text=True,
+            errors="replace",
         )
         try:
             start = done.stdout.index("{")

@@ -22,6 +22,7 @@ from mpfl.flower.engine import Engine, command
 from mpfl.flower.guard import MARK, guarded
 from mpfl.flower.keys import make_certificates, make_node_key
 from mpfl.flower.restart import Broken
+from mpfl.flower.superlink import FLOWERS_OWN
 from mpfl.flower.values import as_toml
 from mpfl.types import MPFLError
 
@@ -30,9 +31,6 @@ APP = Path(__file__).resolve().parents[2]
 
 CONTROL = "127.0.0.1:8000"
 """Where runs are submitted, unless said otherwise; never to be reachable from outside."""
-
-FLOWERS_OWN = 2**31 - 1
-"""The longest message that Flower takes, in bytes."""
 
 STARTED = 60.0
 """Seconds that a server may take to listen."""
@@ -59,6 +57,14 @@ def require_plain(*folders: Path) -> None:
             raise MPFLError(
                 f"{str(folder)!a}: is not UTF-8; choose a folder whose path is"
             ) from None
+
+
+def resolved(path: Path) -> Path:
+    """The absolute path of a file or folder; refuses a link that leads back to itself."""
+    try:
+        return path.resolve()
+    except RuntimeError:  # newer Pythons leave it to whoever opens the path
+        raise MPFLError(f"{path}: is a link that leads back to itself; choose another") from None
 
 
 @contextmanager
@@ -121,7 +127,9 @@ def longest_of(config: Mapping[str, Any]) -> int:
     """
     words = [sys.executable, "-m", "mpfl.flower.longest", json.dumps(dict(config))]
     with guarded() as mark:
-        done = subprocess.run(words, env={**os.environ, MARK: mark}, capture_output=True, text=True)
+        done = subprocess.run(
+            words, env={**os.environ, MARK: mark}, capture_output=True, text=True, errors="replace"
+        )
     if done.returncode:
         raise MPFLError(done.stderr.strip().splitlines()[-1].removeprefix("mpfl: "))
     return int(done.stdout)
@@ -204,6 +212,7 @@ def last_words(engine: Engine, run: str) -> str:
         env=engine.environment,
         capture_output=True,
         text=True,
+        errors="replace",
     )
     (engine.folder / "server.log").write_text(logged.stdout + logged.stderr)
     lines = logged.stdout.splitlines()

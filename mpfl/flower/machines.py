@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,12 +18,21 @@ def prepare(folder: Path, hosts: Sequence[str], nodes: int) -> None:
     """What a deployment on several machines begins with, all in ``folder``.
 
     The server's certificate for these ``hosts``, a key for each of ``nodes``, and a file
-    ``environment`` for the shell. Raises if the folder has certificates already.
+    ``environment`` for the shell. Raises if the folder holds anything: a key that is in use could
+    be lost. If not all of it can be written, none of it stays.
     """
     at_least("nodes", nodes, 1)
     require_plain(folder)
-    if (folder / "ca.crt").exists():
-        raise MPFLError(f"{folder}: holds certificates already; choose another folder")
+    if folder.exists() and any(folder.iterdir()):
+        raise MPFLError(f"{folder}: is not empty; choose another folder")
+    try:
+        _write(folder, hosts, nodes)
+    except (MPFLError, OSError):
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _write(folder: Path, hosts: Sequence[str], nodes: int) -> None:
     make_certificates(folder, [*hosts, "localhost", "127.0.0.1"])
     for node in range(nodes):
         make_node_key(folder, f"node{node}")

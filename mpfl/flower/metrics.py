@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from mpfl.flower.answers import read_answers
 from mpfl.flower.overview import PHASES, RUNNING, config_in, state_of
 from mpfl.runs.folder import read_lines
+from mpfl.types import one_line
 
 
 def metrics_of(folder: Path) -> CollectorRegistry:
@@ -20,7 +21,7 @@ def metrics_of(folder: Path) -> CollectorRegistry:
     """
     config = config_in(folder)
     registry = CollectorRegistry()
-    run = str(folder)
+    run = one_line(str(folder))
 
     def gauge(name: str, what: str, *labels: str) -> Gauge:
         return Gauge(f"mpfl_{name}", what, ["run", *labels], registry=registry)

@@ -9,8 +9,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mpfl.flower.answers import Heard, read_answers
-from mpfl.runs.folder import read_json, read_lines
+from mpfl.runs.folder import read_config, read_lines
 from mpfl.runs.runner import LOCK
+from mpfl.runs.whole import require_readable
 from mpfl.types import MPFLError
 
 PHASES = (
@@ -54,13 +55,14 @@ def overview(folder: Path, now: float) -> list[str]:
 
 
 def config_in(folder: Path) -> dict[str, Any]:
-    """The configuration of the run in ``folder``; refuses a folder in which none has begun."""
+    """The configuration of the run in ``folder``; refuses one that is damaged, or has not begun."""
     file = folder / "config.json"
     if not file.exists():
         raise MPFLError(f"{folder}: no run has begun here; give the folder of a run")
-    config: dict[str, Any] = read_json(file)
+    config = read_config(file)
+    require_readable(folder)
     for field in ("nodes", *(field for _, field, _, _ in PHASES)):
-        if not isinstance(config.get(field), int):
+        if type(config.get(field)) is not int:
             raise MPFLError(f"{file}: damaged (no number of {field}); run it again")
     return config
 

@@ -50,7 +50,9 @@ def _commit() -> str:
 
     def ask(*words: str) -> str:
         git = ["git", "-C", str(PACKAGE), *words]
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            git, capture_output=True, text=True, errors="replace", check=True
+        ).stdout.strip()
 
     try:
         return ask("rev-parse", "--short=12", "HEAD") + ("+" if ask("diff", "HEAD", ".") else "")

@@ -13,7 +13,16 @@ from mpfl.nets.settings import WITHOUT_FILTERS
 from mpfl.runs.experiment import changes
 from mpfl.runs.record import Run
 
-console = Console()
+
+class _Console(Console):
+    """As rich's, but where nobody reads on, its caller says how to end."""
+
+    def on_broken_pipe(self) -> None:
+        """Called while the error is handled, which goes on."""
+        raise
+
+
+console = _Console()
 
 
 def percent(share: float | None) -> str:
