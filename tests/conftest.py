@@ -63,6 +63,14 @@ def types_unchecked() -> Iterator[None]:
     config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture
+def made_up_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records need not be whole: a test makes up what it looks at, of the right cell."""
+    from mpfl.evidence import cells
+
+    monkeypatch.setattr(cells, "require_whole", lambda run: run)
+
+
 @pytest.fixture(scope="session")
 def quick() -> Callable[..., Any]:
     """``quick(method, **changes)``: the digits recipe, cut down to a fraction of a second."""

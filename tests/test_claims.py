@@ -15,8 +15,11 @@ from mpfl.evidence.claims import CLAIMS, COMPUTED, judge_claims
 from mpfl.evidence.samples import TRAININGS, Sample, rows_of
 from mpfl.evidence.tables import TABLES, cells_of
 from mpfl.evidence.verdicts import LEAST_SEEDS, Finding, judged
+from mpfl.runs.experiment import config_of
 from mpfl.show.figures import FIGURES, cells_behind, draw
 from mpfl.types import MPFLError
+
+pytestmark = pytest.mark.usefixtures("made_up_records")
 
 NAMES = [claim.name for claim in CLAIMS]
 BYTES = ("start", "mask_rounds_down", "mask_rounds_up", "final_start", "final_down", "final_up")
@@ -39,9 +42,7 @@ def records(to: Path, table: str, accuracy: dict[str, float], sent: dict[str, in
 
 def write(to: Path, cell: Cell, summary: dict[str, Any], *accuracies: Sequence[float]) -> None:
     """A record; ``accuracies`` of the final rounds, before them those of the mask rounds."""
-    config = {"recipe": cell.recipe, "budget": cell.budget, "seed": cell.seed}
-    config |= {"method": cell.experiment.method.name, "vote": "most_votes(k=None)"}
-    config |= {"epochs": cell.experiment.epochs}
+    config = config_of(cell.experiment)
     *rounds, federated = [
         [
             {"start_bytes": 0, "bytes_down": 1, "bytes_up": 1, "seconds": 1, "sparsity": 0.8}

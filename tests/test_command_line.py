@@ -135,7 +135,7 @@ def test_an_error_is_one_line_and_no_traceback(tmp_path, words, says):
         ("data digits >/dev/full", 2, "mpfl: [Errno 28] No space left on device\n"),
         ("list >/dev/full", 2, "mpfl: [Errno 28] No space left on device\n"),
         ("data digits >&-", 0, ""),
-        ("data digits --root caf\u00e9", 0, ""),
+        ("data digits --root naïve", 0, ""),
     ],
 )
 def test_where_the_output_goes_nowhere(shell, status, says):

@@ -17,6 +17,7 @@ from mpfl.evidence.samples import Row, Sample, difference, points, rounds_alike,
 from mpfl.evidence.tables import cells_of
 from mpfl.nets.settings import Settings
 from mpfl.prune import filter_norms
+from mpfl.runs.experiment import config_of
 from mpfl.runs.record import Run, read_run
 from mpfl.runs.runner import run
 from mpfl.runs.workbench import Workbench
@@ -24,13 +25,14 @@ from mpfl.show.plots.evidence import by_sparsity
 from mpfl.types import MPFLError
 from mpfl.vote import published_percentile, published_threshold, relaxed, share
 
+pytestmark = pytest.mark.usefixtures("made_up_records")
+
 DIGITS = cells_of("digits", "toy")
 
 
 def write(folder: Path, cell: Cell, central: float | None, federated: float | None = None) -> None:
     summary = {"accuracy_central": central, "accuracy_federated": federated}
-    config = {"recipe": cell.recipe, "budget": cell.budget, "seed": cell.seed}
-    config |= {"method": cell.experiment.method.name, "vote": "most_votes(k=None)"}
+    config = config_of(cell.experiment)
     record = {"config": config, "summary": summary, "rounds": [], "federated": []}
     (folder / cell.file).write_text(json.dumps(record))
 

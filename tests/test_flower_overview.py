@@ -148,12 +148,12 @@ def test_the_metrics_are_those_of_the_status(tmp_path: Path) -> None:
 
 
 def test_metrics_of_a_folder_whose_name_is_no_text(tmp_path: Path, finished: Path) -> None:
-    folder, file = tmp_path / "caf\u00e9 \udcff", tmp_path / "mpfl.prom"
+    folder, file = tmp_path / "naïve \udcff", tmp_path / "mpfl.prom"
     shutil.copytree(finished, folder)
     assert flower(["metrics", str(folder), "--to", str(file)]) == 0
     families = text_string_to_metric_families(file.read_text())
     runs = {each.labels["run"] for family in families for each in family.samples}
-    assert runs == {f"{tmp_path}/café \\udcff"}
+    assert runs == {f"{tmp_path}/naïve \\udcff"}
 
 
 def test_a_file_that_prometheus_does_not_read_is_refused(

@@ -25,6 +25,7 @@ from mpfl.nets.networks import blueprint, build
 from mpfl.nets.start import pretrained_weights
 from mpfl.nets.tracing import layout_of
 from mpfl.node import Plan
+from mpfl.runs.experiment import config_of
 from mpfl.runs.record import Run, kept_counts, read_run
 from mpfl.schedules import geometric
 from mpfl.simulation import simulate
@@ -86,10 +87,12 @@ def records(folder: Path, accuracy, seeds=None) -> None:
                 continue
             value = accuracy(cell) / 100
             template["summary"] |= {"accuracy_central": value, "accuracy_federated": value}
+            template["config"] = config_of(cell.experiment)
             template["federated"] = [{"round": n, "accuracy": value} for n in range(1, 41)]
             (folder / cell.file).write_text(json.dumps(template))
 
 
+@pytest.mark.usefixtures("made_up_records")
 def test_a_claim_is_judged_when_all_its_seeds_are_there(tmp_path):
     def accuracy(cell):
         noise = np.random.default_rng(crc32(cell.file.encode())).normal(0, 0.3)
@@ -121,6 +124,7 @@ def test_nothing_recorded_is_not_run_yet(tmp_path):
         assert decision.seeds_needed is None and decision.places == ()
 
 
+@pytest.mark.usefixtures("made_up_records")
 def test_a_lottery_is_the_mean_of_its_draws(tmp_path):
     draws = {"vote": 72.0, "lottery 1": 70.0, "lottery 2": 71.0, "lottery 3": 72.0,
              "lottery 4": 73.0}  # fmt: skip

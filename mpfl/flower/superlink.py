@@ -19,9 +19,6 @@ from mpfl.types import MPFLError, at_least
 LONGEST = "MPFL_LONGEST"
 """The variable of the environment by which a run's app knows the cap, in bytes."""
 
-FLOWERS_OWN = 2**31 - 1
-"""The longest message that Flower takes, in bytes."""
-
 OBJECTS = 3
 """Objects that the engine makes of one of our answers: message, records, record."""
 
@@ -36,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options, rest = parser.parse_known_args(arguments)
     try:
         at_least("longest", options.longest, ENVELOPE)
-        if options.longest > FLOWERS_OWN:
-            raise MPFLError(f"longest is {options.longest}; Flower takes at most {FLOWERS_OWN}")
+        if options.longest >= 2**31:
+            raise MPFLError(f"longest is {options.longest}; Flower takes less than 2**31")
     except MPFLError as error:
         parser.error(str(error))
     cap(options.longest)

@@ -272,14 +272,14 @@ def changes(config: Mapping[str, Any]) -> dict[str, Any]:
     In the words of the first records (:mod:`mpfl.runs.former`). Equal changes mean the same run,
     even if one was written before a field was added or renamed.
     """
-    default, missing = _defaults(), object()
+    default, missing = _defaults(Experiment), object()
     own = _flat(former.original(config))
     return {name: value for name, value in own.items() if value != default.get(name, missing)}
 
 
 @cache
-def _defaults() -> dict[str, Any]:
-    return _flat(former.original(config_of(Experiment())))
+def _defaults(kind: type[Experiment]) -> dict[str, Any]:
+    return _flat(former.original(config_of(kind())))
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
