@@ -20,7 +20,15 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from mpfl import wire
-from mpfl.algorithm import Algorithm, Data, Initialise, LocalTrain, State, require_replies
+from mpfl.algorithm import (
+    Algorithm,
+    Data,
+    Initialise,
+    Local,
+    LocalTrain,
+    State,
+    require_replies,
+)
 from mpfl.filters import Layout, apply, cut, cut_shapes, expand
 from mpfl.seeds import Rng
 from mpfl.types import (
@@ -30,6 +38,7 @@ from mpfl.types import (
     Mask,
     MPFLError,
     Reply,
+    Update,
     Weights,
     carried_in,
     located,
@@ -119,6 +128,14 @@ class Directions:
         """``weights`` with ``way`` added to the numbers that are voted on."""
         return {**weights, **self.full(self.flat(weights, self.voted) + way, self.voted, weights)}
 
+    def remembered(self, weights: Weights, update: Update, round_: int) -> dict[str, np.ndarray]:
+        """What a node keeps of a round: the weights that all hold, and what is its own.
+
+        Its own are the statistics, and whatever its training carries on.
+        """
+        own = {name: update.weights[name] for name in self.averaged(weights)}
+        return {**weights, **own, ROUND: np.array(round_), **update.carry}
+
 
 def statistics_due(round_: int, rounds: int, every: int) -> bool:
     """Whether statistics are sent in a round: each ``every``-th one, and the last.
@@ -200,10 +217,7 @@ def sign_votes(
         if lie:
             signs = signs ^ (rng.random(signs.size) < lie)
         payload = wire.encode_signs(signs[None], layout, round_, mask=mask, statistics=told)
-        # Statistics stay a node's own.
-        own = {name: update.weights[name] for name in others}
-        kept = {**weights, **own, ROUND: np.array(round_), **update.carry}
-        return Answer(payload, kept, update.metrics)
+        return Answer(payload, them.remembered(weights, update, round_), update.metrics)
 
     def aggregate(state: State, round_: int, replies: Sequence[Reply]) -> State:
         signs, told = decode_directions(replies, state.weights, them, round_, averages)
@@ -218,20 +232,47 @@ def sign_votes(
         kept = {MAJORITIES: np.concatenate([past, row])[-CATCH_UP:]}
         return replace(state, weights=weights, kept=kept, testable=averages(round_))
 
-    algorithm = Algorithm.from_w0(
+    return by_steps(
         "sign_votes",
-        layout,
+        them,
         initialise,
-        broadcast=lambda state, round_: catch_up(state, round_, them, since=round_ - 1),
+        local=local,
+        aggregate=aggregate,
+        catch_up=lambda state, round_, since: catch_up(state, round_, them, since),
+        start=start,
+        join=join,
+    )
+
+
+def by_steps(
+    name: str,
+    them: Directions,
+    initialise: Initialise,
+    *,
+    local: Local,
+    aggregate: Callable[[State, int, Sequence[Reply]], State],
+    catch_up: Callable[[State, int, int], bytes],
+    start: Callable[[State], bytes] | None,
+    join: Callable[[bytes], Weights] | None,
+) -> Algorithm:
+    """A training in which all take the same steps, so that nobody is sent weights.
+
+    ``catch_up(state, round_, since)`` is also what those are told who missed nothing.
+    """
+    algorithm = Algorithm.from_w0(
+        name,
+        them.layout,
+        initialise,
+        broadcast=lambda state, round_: catch_up(state, round_, round_ - 1),
         local=local,
         aggregate=aggregate,
     )
     return replace(
         algorithm,
-        init=lambda begin: State(apply(begin.w0, mask, layout), mask, begin.seed),
+        init=lambda begin: State(apply(begin.w0, them.mask, them.layout), them.mask, begin.seed),
         start=start or algorithm.start,
         join=join or algorithm.join,
-        catch_up=lambda state, round_, since: catch_up(state, round_, them, since),
+        catch_up=catch_up,
     )
 
 

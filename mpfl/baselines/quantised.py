@@ -21,9 +21,10 @@ from jaxtyping import Float32, Int8
 
 from mpfl import wire
 from mpfl.algorithm import Algorithm, Data, Initialise, LocalTrain, State, require_replies
-from mpfl.filters import Layout, apply
+from mpfl.baselines.fedavg import average
+from mpfl.filters import Layout
 from mpfl.seeds import Rng
-from mpfl.sign_votes import ROUND, Directions, brought_up
+from mpfl.sign_votes import ROUND, Directions, brought_up, by_steps
 from mpfl.types import CARRIED, Answer, Mask, MPFLError, Reply, Weights, located
 
 LOST, LOST_BEFORE = f"{CARRIED}lost", f"{CARRIED}lost_before"
@@ -78,6 +79,11 @@ def channel_sizes(shapes: Iterable[tuple[int, ...]]) -> list[int]:
     return sizes
 
 
+def sizes_of(them: Directions) -> list[int]:
+    """:func:`channel_sizes` of what is sent of a small network, in its order."""
+    return channel_sizes(them.shapes[name] for name in them.voted)
+
+
 def quantised_average(
     layout: Layout,
     initialise: Initialise,
@@ -98,7 +104,7 @@ def quantised_average(
     :func:`~mpfl.sign_votes.sign_votes`. A node that missed a round is sent the weights.
     """
     them = Directions(layout, mask, tuple(sent))
-    sizes = _sizes(them)
+    sizes = sizes_of(them)
 
     def local(memory: Weights, message: bytes, data: Data, rng: Rng) -> Answer:
         # 1. The weights that all hold: the node's own, after the step that the server sends.
@@ -124,23 +130,22 @@ def quantised_average(
             samples=len(data),
             statistics=them.flat(update.weights, others) if averages(round_) else None,
         )
-        own = {name: update.weights[name] for name in others}
-        kept = {**weights, **own, ROUND: np.array(round_), **update.carry}
+        kept = them.remembered(weights, update, round_)
         if feedback:
             kept |= {LOST: wanted - dequantise(levels, scales, sizes), LOST_BEFORE: before}
         return Answer(payload, kept, update.metrics)
 
     def aggregate(state: State, round_: int, replies: Sequence[Reply]) -> State:
-        ways, told, samples = decode_steps(replies, state.weights, them, round_, bits, averages)
-        way = _weighed(ways, samples)
+        told = decode_steps(replies, state.weights, them, round_, bits, averages)
+        mean = average(*told)
+        way = mean["step"]
         if feedback and "lost" in state.kept:
             way = way + state.kept["lost"]
         levels, scales = quantise(way, sizes, bits)
         step = dequantise(levels, scales, sizes)
         weights = them.moved(state.weights, step)
         if averages(round_):
-            others = them.averaged(weights)
-            weights |= them.full(_weighed(told, samples), others, weights)
+            weights |= them.full(mean["statistics"], them.averaged(weights), weights)
         kept = {"levels": levels, "scales": scales} | ({"lost": way - step} if feedback else {})
         return replace(state, weights=weights, kept=kept, testable=averages(round_))
 
@@ -152,20 +157,15 @@ def quantised_average(
         levels, scales = state.kept["levels"], state.kept["scales"]
         return wire.encode_levels(levels, scales, layout, round_, bits=bits, mask=mask)
 
-    algorithm = Algorithm.from_w0(
+    return by_steps(
         "quantised_average",
-        layout,
+        them,
         initialise,
-        broadcast=lambda state, round_: catch_up(state, round_, round_ - 1),
         local=local,
         aggregate=aggregate,
-    )
-    return replace(
-        algorithm,
-        init=lambda begin: State(apply(begin.w0, mask, layout), mask, begin.seed),
-        start=start or algorithm.start,
-        join=join or algorithm.join,
         catch_up=catch_up,
+        start=start,
+        join=join,
     )
 
 
@@ -173,7 +173,7 @@ def brought_up_by_levels(
     memory: Weights, message: bytes, them: Directions, bits: int
 ) -> dict[str, np.ndarray]:
     """The weights that all hold at the beginning of a message's round, and what a node carries."""
-    sizes = _sizes(them)
+    sizes = sizes_of(them)
 
     def ways(round_: int) -> list[np.ndarray]:
         levels, scales, _, _ = wire.decode_levels(
@@ -191,11 +191,13 @@ def decode_steps(
     round_: int,
     bits: int,
     averages: Callable[[int], bool],
-) -> tuple[list[np.ndarray], list[np.ndarray], list[int]]:
-    """Every node's step, statistics and number of images; names the node whose payload is bad."""
+) -> tuple[list[Weights], list[int]]:
+    """Every node's step and statistics, and number of images; names the node that sent bad ones."""
     require_replies(replies, round_)
-    sizes, ways, told, samples = _sizes(them), [], [], []
+    sizes = sizes_of(them)
     more = them.others(weights) if averages(round_) else 0
+    told: list[Weights] = []
+    samples: list[int] = []
     for reply in replies:
         with located(f"node {reply.node}", f"round {round_}", "decode"):
             levels, scales, count, statistics = wire.decode_levels(
@@ -210,18 +212,6 @@ def decode_steps(
             )
             if count == 0:
                 raise MPFLError("a step came without its number of images")
-            ways.append(dequantise(levels, scales, sizes))
-        told.append(statistics)
+        told.append({"step": dequantise(levels, scales, sizes), "statistics": statistics})
         samples.append(count)
-    return ways, told, samples
-
-
-def _weighed(rows: Sequence[np.ndarray], samples: Sequence[int]) -> Float32[np.ndarray, " n"]:
-    """The mean of rows, each counted by its number of images; summed in float64, in their order."""
-    shares = np.array(samples, np.float64) / sum(samples)
-    total = sum(share * row.astype(np.float64) for share, row in zip(shares, rows, strict=True))
-    return np.asarray(total, np.float32)
-
-
-def _sizes(them: Directions) -> list[int]:
-    return channel_sizes(them.shapes[name] for name in them.voted)
+    return told, samples
