@@ -79,7 +79,7 @@ def channel_sizes(shapes: Iterable[tuple[int, ...]]) -> list[int]:
     return sizes
 
 
-def sizes_of(them: Directions) -> list[int]:
+def sizes_sent(them: Directions) -> list[int]:
     """:func:`channel_sizes` of what is sent of a small network, in its order."""
     return channel_sizes(them.shapes[name] for name in them.voted)
 
@@ -104,7 +104,7 @@ def quantised_average(
     :func:`~mpfl.sign_votes.sign_votes`. A node that missed a round is sent the weights.
     """
     them = Directions(layout, mask, tuple(sent))
-    sizes = sizes_of(them)
+    sizes = sizes_sent(them)
 
     def local(memory: Weights, message: bytes, data: Data, rng: Rng) -> Answer:
         # 1. The weights that all hold: the node's own, after the step that the server sends.
@@ -173,7 +173,7 @@ def brought_up_by_levels(
     memory: Weights, message: bytes, them: Directions, bits: int
 ) -> dict[str, np.ndarray]:
     """The weights that all hold at the beginning of a message's round, and what a node carries."""
-    sizes = sizes_of(them)
+    sizes = sizes_sent(them)
 
     def ways(round_: int) -> list[np.ndarray]:
         levels, scales, _, _ = wire.decode_levels(
@@ -194,7 +194,7 @@ def decode_steps(
 ) -> tuple[list[Weights], list[int]]:
     """Every node's step and statistics, and number of images; names the node that sent bad ones."""
     require_replies(replies, round_)
-    sizes = sizes_of(them)
+    sizes = sizes_sent(them)
     more = them.others(weights) if averages(round_) else 0
     told: list[Weights] = []
     samples: list[int] = []

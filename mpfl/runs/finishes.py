@@ -12,7 +12,7 @@ from mpfl import wire
 from mpfl.algorithm import Algorithm, LocalTrain
 from mpfl.analysis.privacy import chance_true
 from mpfl.baselines.fedavg import decode_replies, fedavg
-from mpfl.baselines.quantised import decode_steps, quantised_average, sizes_of
+from mpfl.baselines.quantised import decode_steps, quantised_average, sizes_sent
 from mpfl.filters import cut_shapes
 from mpfl.runs.final_start import Parts
 from mpfl.sign_votes import Directions, decode_directions, sign_votes, statistics_due
@@ -178,7 +178,7 @@ class by_quantised_average(Finish):
     def longest(self, parts: Parts, mask: Mask) -> int:
         """The levels, with statistics behind them."""
         them = Directions(parts.layout, mask, parts.trained)
-        channels = len(sizes_of(them))
+        channels = len(sizes_sent(them))
         more = them.others(parts.start.w0)
         return wire.levels_length(them.numbers, channels, bits=self.bits, statistics=more)
 
