@@ -255,6 +255,11 @@ def test_the_published_networks_are_billed_without_making_their_weights(model, c
         ({"w0": "pickle"}, "no w0 'pickle'; did you mean 'seed'? (there are seed, weights)"),
         ({"samples": []}, "samples names no node; give the number of images of each"),
         ({"final_rounds": -1}, "final_rounds is -1; give at least 0"),
+        ({"bits": 4}, "bits is 4, but no tensor is voted on; name them in voted"),
+        (
+            {"bits": 9, "voted": [WIDE.layout.layers[0].weight], "final_rounds": 1},
+            "bits is 9; give 2 to 8",
+        ),
         (
             {"plan": dataclasses.replace(WIDE, quota=over_network())},
             "quota: the votes say how many filters each layer keeps",

@@ -97,6 +97,8 @@ def bill(
     _check(way, samples, w0, final_rounds, every)
     for name in voted:
         one_of("tensor", name, plan.layout.shapes)
+    if bits != 1 and not voted:
+        raise MPFLError(f"bits is {bits}, but no tensor is voted on; name them in voted")
     layout, nodes = plan.layout, len(samples)
     seed = len(wire.encode_seed(0, layout))
     start = nodes * (seed if w0 == "seed" else wire.weights_length(layout.shapes))

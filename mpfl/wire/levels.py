@@ -117,6 +117,7 @@ def levels_length(numbers: int, channels: int, *, bits: int, statistics: int = 0
     >>> levels_length(81_000, 1_000, bits=4)
     44520
     """
+    highest_level(bits)  # refuses bits that no level has
     return frame.length(_SAMPLES + 4 * channels + math.ceil(numbers * bits / 8) + 4 * statistics)
 
 
