@@ -113,7 +113,9 @@ def test_an_answer_of_ours_has_as_many_objects_as_are_let_in(tmp_path: Path) -> 
     assert len(list(iterate_object_tree(get_object_tree(answer)))) == superlink.OBJECTS
 
 
-@pytest.mark.parametrize("words", [[], ["--longest", "none"], ["--longest", "10"]])
+@pytest.mark.parametrize(
+    "words", [[], ["--longest", "none"], ["--longest", "10"], ["--longest", str(2**31)]]
+)
 def test_the_cap_is_a_number_of_bytes(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         superlink.main(words)

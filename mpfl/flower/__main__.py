@@ -138,6 +138,7 @@ def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
     from mpfl.flower import launch
     from mpfl.flower.answers import read_answers
     from mpfl.flower.config import experiment_of
+    from mpfl.flower.environment import FLOWERS_OWN
     from mpfl.runs.folder import read_json
     from mpfl.runs.record import read_run
     from mpfl.show.terminal import print_summary
@@ -166,7 +167,7 @@ def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
     launch.require_plain(folder, root)
     print(f"Logs and keys: {engine_folder}")
     rounds = _Rounds(folder, experiment, heard=len(read_answers(folder)))  # of earlier runs
-    longest = launch.FLOWERS_OWN if virtual else launch.longest_of(config)
+    longest = FLOWERS_OWN if virtual else launch.longest_of(config)
 
     def attempt() -> None:
         with launch.superlink(engine_folder, simulation=virtual, longest=longest) as engine:

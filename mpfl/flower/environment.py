@@ -17,6 +17,10 @@ DIRECT = ("127.0.0.1", "localhost", "::1")
 """Hosts that are reached without a proxy, whatever the shell has set."""
 
 
+FLOWERS_OWN = 2**31 - 1
+"""The longest message that Flower takes, in bytes, if it is told no other cap."""
+
+
 def short_sockets() -> dict[str, str]:
     """Where Ray puts its sockets: a path may have 107 bytes, and its own part has 70."""
     if "RAY_TMPDIR" in os.environ or len(os.fsencode(tempfile.gettempdir())) <= 32:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mpfl.flower.engine import Engine, command
+from mpfl.flower.environment import FLOWERS_OWN
 from mpfl.flower.guard import MARK, guarded
 from mpfl.flower.keys import make_certificates, make_node_key
 from mpfl.flower.restart import Broken
@@ -30,9 +31,6 @@ APP = Path(__file__).resolve().parents[2]
 
 CONTROL = "127.0.0.1:8000"
 """Where runs are submitted, unless said otherwise; never to be reachable from outside."""
-
-FLOWERS_OWN = 2**31 - 1
-"""The longest message that Flower takes, in bytes."""
 
 STARTED = 60.0
 """Seconds that a server may take to listen."""

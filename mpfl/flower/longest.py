@@ -10,6 +10,7 @@ from pathlib import Path
 from mpfl import masks, wire
 from mpfl.filters import cut_shapes
 from mpfl.flower.config import experiment_of
+from mpfl.flower.environment import FLOWERS_OWN
 from mpfl.flower.superlink import ENVELOPE, LONGEST
 from mpfl.runs.workbench import Workbench
 from mpfl.types import MPFLError
@@ -28,7 +29,7 @@ def longest_message(bench: Workbench) -> int:
 
 def require_room(bench: Workbench) -> None:
     """Refuse to begin if the cap is too low for the run's own messages."""
-    longest, need = int(os.environ.get(LONGEST, 2**31 - 1)), longest_message(bench)
+    longest, need = int(os.environ.get(LONGEST, FLOWERS_OWN)), longest_message(bench)
     if need > longest:
         raise MPFLError(
             f"the server takes messages of up to {longest:,} bytes, and this run's may have "

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from mpfl.flower.environment import FLOWERS_OWN
 from mpfl.show.one_line import OneLineParser
 from mpfl.types import MPFLError, at_least
 
@@ -33,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options, rest = parser.parse_known_args(arguments)
     try:
         at_least("longest", options.longest, ENVELOPE)
-        if options.longest >= 2**31:
-            raise MPFLError(f"longest is {options.longest}; Flower takes less than 2**31")
+        if options.longest > FLOWERS_OWN:
+            raise MPFLError(f"longest is {options.longest}; Flower takes at most {FLOWERS_OWN}")
     except MPFLError as error:
         parser.error(str(error))
     cap(options.longest)
