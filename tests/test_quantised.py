@@ -1,17 +1,25 @@
 """Averages in a few bits per weight: against torch, against loops, and to the byte."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
-from federation import DATA, begin, drift, half, initialise, recorded, run
+from federation import DATA, begin, drift, initialise, recorded
 from hypothesis import given
 from hypothesis import strategies as st
-from toys import chain, draw_weights, same
+from steps import (
+    HALF,
+    NORMED,
+    ROUNDS,
+    TRAINED,
+    averages,
+    check_that_it_goes_on_from_a_file,
+    check_that_it_sends_what_its_bill_says,
+    logs_of,
+    them,
+)
+from toys import draw_weights, same
 
 from mpfl import wire
-from mpfl.analysis.ledger import bill
 from mpfl.baselines.quantised import (
     LOST,
     brought_up_by_levels,
@@ -21,38 +29,18 @@ from mpfl.baselines.quantised import (
     quantised_average,
 )
 from mpfl.filters import apply, cut, expand
-from mpfl.runs.checkpoint import load_checkpoint, save_checkpoint
 from mpfl.runs.experiment import Experiment
 from mpfl.runs.folder import load_tensors
 from mpfl.runs.runner import run as run_experiment
 from mpfl.runs.text import changed
-from mpfl.runs.workbench import Workbench
 from mpfl.seeds import rng_for
-from mpfl.sign_votes import Directions, statistics_due
 from mpfl.simulation import take_turn
 from mpfl.types import BehindError, MPFLError, Reply, Update
 
-NORMED = chain([8, 6, 5])  # with running means, and a counter
-SENT = tuple(n for n in NORMED.shapes if n != "steps" and not n.endswith(".mean"))
-HALF = half(NORMED)
-ROUNDS = 6
-
-
-def averages(round_):
-    return statistics_due(round_, ROUNDS, 4)
-
 
 def method(mask=HALF, train=None, **how):
-    given = {"sent": SENT, "bits": 4, "feedback": False, "averages": averages, **how}
+    given = {"sent": TRAINED, "bits": 4, "feedback": False, "averages": averages, **how}
     return quantised_average(NORMED, initialise(NORMED), train or drift(NORMED), mask=mask, **given)
-
-
-def them(mask=HALF):
-    return Directions(NORMED, mask, SENT)
-
-
-def logs_of(algorithm, rounds=ROUNDS, **how):
-    return run(algorithm, rounds=rounds, layout=NORMED, **how)
 
 
 # --- the quantiser --------------------------------------------------------------------------------
@@ -120,15 +108,15 @@ def slow_quantised_average(bits, feedback, mask=HALF):
     lost = [{}] * (len(DATA) + 1)  # the server's is the last
     shares = np.array([len(data) for data in DATA]) / sum(map(len, DATA))
     for round_ in range(1, ROUNDS + 1):
-        small = cut({name: weights[name] for name in SENT}, mask, NORMED)
+        small = cut({name: weights[name] for name in TRAINED}, mask, NORMED)
         sent, trained = [], []
         for node, data in enumerate(DATA):
             begun = {**weights, **{n: own[node][n] for n in weights if n.endswith(".mean")}}
             ended = drift(NORMED)(begun, mask, data, rng_for(0, "node", round_, node)).weights
-            moved = cut({n: ended[n] for n in SENT}, mask, NORMED)
-            way = {n: moved[n] - small[n] + lost[node].get(n, np.float32(0)) for n in SENT}
+            moved = cut({n: ended[n] for n in TRAINED}, mask, NORMED)
+            way = {n: moved[n] - small[n] + lost[node].get(n, np.float32(0)) for n in TRAINED}
             step = rounded(way)
-            lost[node] = {n: way[n] - step[n] for n in SENT} if feedback else {}
+            lost[node] = {n: way[n] - step[n] for n in TRAINED} if feedback else {}
             sent.append(step)
             trained.append(ended)
         mean = {
@@ -136,11 +124,11 @@ def slow_quantised_average(bits, feedback, mask=HALF):
                 np.float32
             )
             + lost[-1].get(n, np.float32(0))
-            for n in SENT
+            for n in TRAINED
         }
         step = rounded(mean)
-        lost[-1] = {n: mean[n] - step[n] for n in SENT} if feedback else {}
-        stepped = {n: small[n] + step[n] for n in SENT}
+        lost[-1] = {n: mean[n] - step[n] for n in TRAINED} if feedback else {}
+        stepped = {n: small[n] + step[n] for n in TRAINED}
         if averages(round_):
             for name in (n for n in weights if n.endswith(".mean")):
                 rows = [cut(each, mask, NORMED)[name].astype(float) for each in trained]
@@ -163,8 +151,8 @@ def test_with_feedback_what_rounding_lost_comes_back():
     """Two bits send a small number never; what is remembered sends it when it has grown."""
 
     def crawl(weights, mask, data, rng):
-        moved = {n: a + np.float32(0.1) if n in SENT else a for n, a in weights.items()}
-        first = {n: moved[n].copy() for n in SENT}
+        moved = {n: a + np.float32(0.1) if n in TRAINED else a for n, a in weights.items()}
+        first = {n: moved[n].copy() for n in TRAINED}
         for array in first.values():
             array.reshape(-1)[0] += np.float32(0.9)  # the one that sets the scale of its channel
         return Update(apply(moved | first, mask, NORMED))
@@ -183,13 +171,13 @@ def test_every_node_holds_the_servers_weights_after_its_next_message():
         down = algorithm.broadcast(log.state, log.round + 1)
         for memory in log.memories:
             held = brought_up_by_levels(memory, down, them(), 4)
-            assert all(np.array_equal(held[n], log.state.weights[n]) for n in SENT)
+            assert all(np.array_equal(held[n], log.state.weights[n]) for n in TRAINED)
 
 
 def test_what_crosses_is_levels_and_at_times_statistics():
     algorithm, messages = recorded(method())
     logs = logs_of(algorithm)
-    channels = len(channel_sizes(them().shapes[n] for n in SENT))
+    channels = len(channel_sizes(them().shapes[n] for n in TRAINED))
     means = sum(int(bits.sum()) for bits in HALF.values())
     for what, round_, message in messages:
         more = means if what == "up" and averages(round_) else 0
@@ -209,7 +197,7 @@ def test_a_node_that_was_away_is_sent_the_weights(since):
     near = since == ROUNDS
     assert (wire.kind_of(message) == wire.Kind.LEVELS) == near
     held = brought_up_by_levels(memory, message, them(), 4)
-    assert all(np.array_equal(held[n], state.weights[n]) for n in SENT)
+    assert all(np.array_equal(held[n], state.weights[n]) for n in TRAINED)
     if not near:
         with pytest.raises(BehindError, match="ask for those in between"):
             algorithm.local(
@@ -230,12 +218,7 @@ def test_a_node_that_is_asked_twice_answers_the_same():
 
 
 def test_a_run_that_goes_on_from_a_file_equals_one_that_was_never_cut_off(tmp_path):
-    whole, messages = recorded(method(feedback=True))
-    for log in logs_of(whole)[:-1]:
-        save_checkpoint(tmp_path / "at", log)
-        later, rest = recorded(method(feedback=True))
-        logs_of(later, resume=load_checkpoint(tmp_path / "at", NORMED))
-        assert rest == [message for message in messages if message[1] > log.round]
+    check_that_it_goes_on_from_a_file(lambda: method(feedback=True), tmp_path / "at")
 
 
 def test_a_damaged_reply_names_its_node():
@@ -244,7 +227,7 @@ def test_a_damaged_reply_names_its_node():
     down = algorithm.broadcast(state, 1)
     memory = algorithm.join(algorithm.start(state))
     good = algorithm.local(memory, down, DATA[0], rng_for(0, "node")).payload
-    sizes = channel_sizes(them().shapes[n] for n in SENT)
+    sizes = channel_sizes(them().shapes[n] for n in TRAINED)
     how = {"bits": 4, "mask": HALF}
     levels = np.full(sum(sizes), 7, np.int8)
     none = wire.encode_levels(levels, np.ones(len(sizes), np.float32), NORMED, 1, **how)
@@ -269,18 +252,7 @@ SHORT = [
 def test_a_run_sends_what_the_ledger_says(quick, tmp_path):
     for name in ("mpfl", "fedavg"):
         experiment = changed(quick(name, nodes=3, central_epochs=0), SHORT)
-        bench = Workbench(experiment)
-        summary = run_experiment(experiment, tmp_path / name)
-        told = bill(
-            name,
-            bench.plan,
-            [len(shard) for shard in bench.parties.nodes],
-            final_rounds=3,
-            voted=bench.trained,
-            every=2,
-            bits=4,
-        )
-        assert dataclasses.asdict(told) == summary["bytes"]
+        check_that_it_sends_what_its_bill_says(name, experiment, tmp_path / name, every=2, bits=4)
 
 
 def test_workers_change_no_bit_and_eight_bits_are_near_floats(quick, tmp_path):

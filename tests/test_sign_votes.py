@@ -1,19 +1,26 @@
 """Training by votes: by hand, against loops, for nodes that were away, and to the byte."""
 
-import dataclasses
-
 import numpy as np
 import pytest
-from federation import DATA, begin, drift, half, initialise, recorded, run
+from federation import DATA, begin, drift, initialise, recorded
 from hypothesis import given
 from hypothesis import strategies as st
-from toys import chain, draw_weights, same
+from steps import (
+    HALF,
+    NORMED,
+    ROUNDS,
+    TRAINED,
+    averages,
+    check_that_it_goes_on_from_a_file,
+    check_that_it_sends_what_its_bill_says,
+    logs_of,
+    them,
+)
+from toys import draw_weights, same
 
 from mpfl import masks, wire
 from mpfl.algorithm import State
-from mpfl.analysis.ledger import bill
 from mpfl.filters import apply, cut, expand
-from mpfl.runs.checkpoint import load_checkpoint, save_checkpoint
 from mpfl.runs.experiment import Experiment
 from mpfl.runs.finishes import by_sign_votes
 from mpfl.runs.runner import run as run_experiment
@@ -23,43 +30,24 @@ from mpfl.seeds import rng_for
 from mpfl.sign_votes import (
     CATCH_UP,
     ROUND,
-    Directions,
     catch_up,
     caught_up,
     majority,
     sign_votes,
     signs_of,
-    statistics_due,
     undecided,
 )
 from mpfl.simulation import take_turn
 from mpfl.types import MPFLError, Reply, Update
-
-NORMED = chain([8, 6, 5])  # with running means, and a counter
-VOTED = tuple(n for n in NORMED.shapes if n != "steps" and not n.endswith(".mean"))
-HALF = half(NORMED)
-ROUNDS = 6
 
 
 def length(round_):
     return 0.5 / round_
 
 
-def averages(round_):
-    return statistics_due(round_, ROUNDS, 4)
-
-
 def method(mask=HALF, train=None, **how):
-    given = {"voted": VOTED, "length": length, "averages": averages, **how}
+    given = {"voted": TRAINED, "length": length, "averages": averages, **how}
     return sign_votes(NORMED, initialise(NORMED), train or drift(NORMED), mask=mask, **given)
-
-
-def them(mask=HALF):
-    return Directions(NORMED, mask, VOTED)
-
-
-def logs_of(algorithm, rounds=ROUNDS, **how):
-    return run(algorithm, rounds=rounds, layout=NORMED, **how)
 
 
 # --- a vote on directions ----------------------------------------------------------------------
@@ -106,7 +94,7 @@ def slow_sign_votes(mask, rounds=ROUNDS):
         ]
         stepped = {}
         small = cut(weights, mask, NORMED)
-        for name in VOTED:
+        for name in TRAINED:
             flat = small[name].ravel().copy()
             moves = [(cut(t, mask, NORMED)[name] - small[name]).ravel() for t in trained]
             for number in range(flat.size):
@@ -138,7 +126,7 @@ def test_every_node_holds_the_servers_weights_after_its_next_message():
         down = algorithm.broadcast(log.state, log.round + 1)
         for memory in log.memories:
             held = caught_up(memory, down, them(), length)
-            assert all(np.array_equal(held[n], log.state.weights[n]) for n in VOTED)
+            assert all(np.array_equal(held[n], log.state.weights[n]) for n in TRAINED)
             assert held["steps"] == log.state.weights["steps"]
 
 
@@ -172,7 +160,7 @@ def test_a_node_that_was_away_takes_the_steps_it_missed(since):
     rows = max(ROUNDS - max(since, 1) + 1, 1)
     assert len(message) == wire.signs_length(them().numbers, rounds=rows)
     held = caught_up(memory, message, them(), length)
-    assert all(np.array_equal(held[n], state.weights[n]) for n in VOTED)
+    assert all(np.array_equal(held[n], state.weights[n]) for n in TRAINED)
     if since < ROUNDS - 1:
         with pytest.raises(MPFLError, match="ask for those in between"):
             algorithm.local(
@@ -188,7 +176,7 @@ def test_a_node_that_was_away_for_very_long_is_sent_the_weights():
     message = catch_up(state, next_round, them(), since=1)
     assert wire.kind_of(message) == wire.Kind.WEIGHTS
     held = caught_up({"carried/best": np.array(7), **draw_weights(NORMED)}, message, them(), length)
-    assert all(np.array_equal(held[n], state.weights[n]) for n in VOTED)
+    assert all(np.array_equal(held[n], state.weights[n]) for n in TRAINED)
     assert held["carried/best"] == 7
 
 
@@ -199,7 +187,7 @@ def test_a_node_that_is_asked_twice_answers_the_same():
     once = take_turn(algorithm.local, DATA[1], 0, 4, 1, logs[-1].memories[1], down)
     assert int(once.memory[ROUND]) == 4
     again = caught_up(once.memory, down, them(), length)
-    assert all(np.array_equal(again[n], logs[-1].state.weights[n]) for n in VOTED)
+    assert all(np.array_equal(again[n], logs[-1].state.weights[n]) for n in TRAINED)
 
 
 def test_a_message_of_a_round_that_is_over_is_refused():
@@ -212,16 +200,7 @@ def test_a_message_of_a_round_that_is_over_is_refused():
 
 
 def test_a_run_that_goes_on_from_a_file_equals_one_that_was_never_cut_off(tmp_path):
-    whole, messages = recorded(method())
-    logs = logs_of(whole)
-    for log in logs[:-1]:
-        save_checkpoint(tmp_path / "at", log)
-        resume = load_checkpoint(tmp_path / "at", NORMED)
-        later, rest = recorded(method())
-        again = logs_of(later, resume=resume)
-        assert rest == [message for message in messages if message[1] > log.round]
-        ends = [dict(sorted(each[-1].state.weights.items())) for each in (again, logs)]
-        assert same(*ends)
+    check_that_it_goes_on_from_a_file(method, tmp_path / "at")
 
 
 def test_a_damaged_reply_names_its_node():
@@ -246,7 +225,7 @@ def test_a_buffer_that_training_leaves_alone_stays_as_it_was():
     start = apply(draw_weights(NORMED), HALF, NORMED)
     last = logs_of(method(train=still))[-1].state.weights
     for name in NORMED.shapes:
-        assert np.array_equal(last[name], start[name]) == (name not in VOTED)
+        assert np.array_equal(last[name], start[name]) == (name not in TRAINED)
 
 
 @pytest.mark.parametrize("lie", [0.25, 1.0])
@@ -292,17 +271,7 @@ SHORT = ["federated=by_sign_votes(eta=0.02, every=2)", "federated_rounds=3", "fe
 def test_a_run_sends_what_the_ledger_says(quick, tmp_path):
     for name in ("mpfl", "lottery", "fedavg", "pruning-fl"):
         experiment = changed(quick(name, nodes=3, central_epochs=0), SHORT)
-        bench = Workbench(experiment)
-        summary = run_experiment(experiment, tmp_path / name)
-        told = bill(
-            name,
-            bench.plan,
-            [len(shard) for shard in bench.parties.nodes],
-            final_rounds=3,
-            voted=bench.trained,
-            every=2,
-        )
-        assert dataclasses.asdict(told) == summary["bytes"]
+        check_that_it_sends_what_its_bill_says(name, experiment, tmp_path / name, every=2)
 
 
 def test_workers_and_resuming_change_no_bit(quick, tmp_path):
