@@ -33,7 +33,9 @@ document.addEventListener("DOMContentLoaded", () => {
 });
 
 // Paper is white: a page in the dark theme is printed in the light one.
-const theme = document.documentElement.dataset;
-let before;
-addEventListener("beforeprint", () => { before = theme.theme; theme.theme = "light"; });
-addEventListener("afterprint", () => { theme.theme = before; });
+{
+  const page = document.documentElement.dataset;
+  let chosen;
+  addEventListener("beforeprint", () => { chosen = page.theme; page.theme = "light"; });
+  addEventListener("afterprint", () => { page.theme = chosen; });
+}
