@@ -79,6 +79,20 @@ def test_a_channel_that_does_not_move_or_hardly_does_stays_finite():
     assert [len(each) for each in quantise(np.zeros(0, np.float32), [], 8)] == [0, 0]
 
 
+@pytest.mark.parametrize(
+    ("numbers", "sizes", "message"),
+    [
+        ([1, 2, 3], [2], "channels of 2 numbers, each of at least one, for 3"),
+        ([1, 2, 3], [2, 0, 1], "channels of 3 numbers, each of at least one, for 3"),
+        ([1, np.nan], [2], "NaN or infinite"),
+        ([1, -np.inf], [1, 1], "NaN or infinite"),
+    ],
+)
+def test_what_has_no_levels_is_refused(numbers, sizes, message):
+    with pytest.raises(MPFLError, match=message):
+        quantise(np.array(numbers, np.float32), sizes, 4)
+
+
 def test_a_channel_is_a_row_and_a_vector_is_one():
     assert channel_sizes([(3, 2, 2), (5,), (), (0, 4)]) == [4, 4, 4, 5, 1]
 

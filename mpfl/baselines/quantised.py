@@ -37,12 +37,20 @@ def quantise(
     """The nearest level of each number, and how long a level is in each channel.
 
     ``sizes`` are how many numbers each channel has, one after the other. The largest of a channel
-    is the highest level of it. A tie goes to the even level.
+    is the highest level of it. A tie goes to the even level. Raises
+    :class:`~mpfl.types.MPFLError` for sizes that are not those of ``numbers``, and for NaN.
 
     >>> levels, scales = quantise(np.array([1, -0.4, 0.3, 0, 0, 6], np.float32), [4, 2], bits=2)
     >>> levels, scales
     (array([1, 0, 0, 0, 0, 1], dtype=int8), array([1., 6.], dtype=float32))
     """
+    if min(sizes, default=1) < 1 or sum(sizes) != numbers.size:
+        raise MPFLError(
+            f"quantise: channels of {sum(sizes)} numbers, each of at least one, for {numbers.size}; "
+            "give how many numbers each channel has"
+        )
+    if not np.isfinite(numbers).all():
+        raise MPFLError("quantise: a number is NaN or infinite; did the training diverge?")
     top = np.float32(wire.highest_level(bits))
     begins = np.cumsum([0, *sizes], dtype=np.int64)[:-1]
     largest = np.maximum.reduceat(np.abs(numbers), begins) if len(sizes) else numbers[:0]
