@@ -46,8 +46,8 @@ def quantise(
     """
     if min(sizes, default=1) < 1 or sum(sizes) != numbers.size:
         raise MPFLError(
-            f"quantise: channels of {sum(sizes)} numbers, each of at least one, for {numbers.size}; "
-            "give how many numbers each channel has"
+            f"quantise: channels of {sum(sizes)} numbers, each of at least one, for "
+            f"{numbers.size}; give how many numbers each channel has"
         )
     if not np.isfinite(numbers).all():
         raise MPFLError("quantise: a number is NaN or infinite; did the training diverge?")
