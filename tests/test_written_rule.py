@@ -71,7 +71,7 @@ def test_a_written_rule_keeps(text, kept):
         ("votes = 1", 'place 7: "=" is not part of a rule'),
         ("votes > 1 && N", 'place 11: "&" is not part of a rule'),
         ("votes > 1 🙂", 'place 11: "🙂" is not part of a rule'),
-        ("votes\n> 1", 'place 6: "\n" is not part of a rule'),
+        ("votes\n> 1", r'place 6: "\n" is not part of a rule'),
         ("votes > 1e5", 'place 10: "e5" is one too many here'),
         ("votes or N > 1", 'place 1: a number stands here, but "or" takes conditions'),
         ("N > 1 and 3", 'place 11: a number stands here, but "and" takes conditions'),
