@@ -83,7 +83,7 @@ def test_an_undecided_finding_asks_for_more_seeds_than_it_has(drawn):
         assert finding.decided_by is None and finding.in_words == finding.verdict
     elif finding.decided_by is None:
         assert abs(sample.mean - bar) < 0.03 * sample.deviation
-        assert finding.in_words == "undecided; no n up to 10,000 would decide it"
+        assert finding.in_words == "undecided; not even n = 10,000 would decide it"
     else:
         assert finding.decided_by > sample.n
         assert finding.in_words == f"undecided; n = {finding.decided_by:,} would decide it"

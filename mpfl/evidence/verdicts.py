@@ -31,6 +31,7 @@ Tables: TypeAlias = Callable[[str], Rows]
 
 MARGIN = 2.0
 LEAST_SEEDS = 3
+NOTHING = "not run yet"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,16 @@ class Finding:
     votes: Sample = Sample(())
 
     @property
+    def low(self) -> float:
+        """The lower end of the interval that the verdict is about, ``resolution`` included."""
+        return self.sample.low - self.resolution
+
+    @property
+    def high(self) -> float:
+        """Its upper end, in the same way."""
+        return self.sample.high + self.resolution
+
+    @property
     def decided_by(self) -> int | None:
         """How many seeds in all would decide it, four times in five, if mean and spread stay.
 
@@ -68,7 +79,7 @@ class Finding:
         if self.verdict != "undecided":
             return self.verdict
         if self.decided_by is None:
-            return f"undecided; no n up to {MOST_SEEDS:,} would decide it"
+            return f"undecided; not even n = {MOST_SEEDS:,} would decide it"
         return f"undecided; n = {self.decided_by:,} would decide it"
 
 
@@ -86,6 +97,11 @@ def judged(sample: Sample, holds_from: float, resolution: float = 0.0) -> Verdic
     return "refuted here" if sample.high + resolution < holds_from else "undecided"
 
 
+def _known(sample: Sample, said: str) -> str:
+    """What is said of a sample that has an interval; of a smaller one, how much of it there is."""
+    return said if sample.n > 1 else "one seed, no interval" if sample.n else NOTHING
+
+
 def points_apart(
     table: str, one: str, other: str, training: Training, holds_from: float, beside: str = ""
 ) -> Callable[[Tables], Finding]:
@@ -94,8 +110,8 @@ def points_apart(
     def test(tables: Tables) -> Finding:
         second = tables(beside or table)[other]
         sample = difference(tables(table)[one], second, points(training))
-        said = f"{sample.mean:+.1f} ± {sample.half:.1f} points {training}" if sample.n > 1 else "-"
-        return Finding(said, sample, judged(sample, holds_from), holds_from)
+        said = f"{sample.mean:+.1f} ± {sample.half:.1f} points {training}"
+        return Finding(_known(sample, said), sample, judged(sample, holds_from), holds_from)
 
     return test
 
@@ -111,8 +127,8 @@ def less_lost(method: str, noise: str, against: str) -> Callable[[Tables], Findi
             for name in (method, against)
         )
         sample = Sample(tuple(paired(more, less).values()))
-        said = f"{sample.mean:+.1f} ± {sample.half:.1f} points less lost" if sample.n > 1 else "-"
-        return Finding(said, sample, judged(sample, 0.0), 0.0)
+        said = f"loss smaller by {sample.mean:+.1f} ± {sample.half:.1f} points"
+        return Finding(_known(sample, said), sample, judged(sample, 0.0), 0.0)
 
     return test
 
@@ -134,16 +150,16 @@ def epochs_sooner(table: str, one: str, other: str) -> Callable[[Tables], Findin
             assert mine is not None and theirs is not None  # both end there or above
             values.append(float(theirs.epochs - mine.epochs))
         sample = Sample(tuple(values))
-        half = sample.half + resolution
-        said = f"{sample.mean:+.1f} ± {half:.1f} epochs sooner" if sample.n > 1 else "-"
-        return Finding(said, sample, judged(sample, 0.0, resolution), 0.0, "epochs", resolution)
+        said = f"{sample.mean:+.1f} ± {sample.half + resolution:.1f} epochs sooner"
+        verdict = judged(sample, 0.0, resolution)
+        return Finding(_known(sample, said), sample, verdict, 0.0, "epochs", resolution)
 
     return test
 
 
 def no_common_measure(tables: Tables) -> Finding:
     """A hand-written verdict: of training in one place a run records the end, not the way."""
-    said = "the ticket has no rounds between nodes; of central training the end alone is recorded"
+    said = "no rounds between nodes; for central training only the final accuracy is recorded"
     return Finding(said, Sample(()), "untestable here", 0.0, "epochs")
 
 
@@ -153,7 +169,7 @@ def _shares(votes: Sample, everything: Sample, limit: float, seeds: int = LEAST_
     *Partly* if only the votes are. What is computed needs no ``seeds``.
     """
     if votes.n < seeds:
-        return Finding("-", everything, "not run yet", limit, "per cent")
+        return Finding(NOTHING, everything, "not run yet", limit, "per cent")
     within = [sample.mean < limit for sample in (votes, everything)]
     verdict: Verdict = "partly" if any(within) else "refuted here"
     if all(within):

@@ -54,7 +54,7 @@ def verdicts(findings: Mapping[str, Finding]) -> Figure:
         for place, (_, finding) in enumerate(reversed(decided)):
             colour, marker = _VERDICTS[finding.verdict]
             sample = finding.sample
-            axes.plot([sample.low, sample.high], [place, place], color=colour, linewidth=2)
+            axes.plot([finding.low, finding.high], [place, place], color=colour, linewidth=2)
             axes.plot(sample.values, [place] * sample.n, "|", color=colour, markersize=11)
             axes.plot([sample.mean], [place], marker, color=colour, markersize=8)
             axes.plot([finding.holds_from] * 2, [place - 0.4, place + 0.4], ":", color="black")

@@ -13,7 +13,7 @@ _WIDE, _HIGH = 240, 44
 def shared_scale(findings: Sequence[Finding]) -> Callable[[float], float]:
     """Where a value stands in a drawing: one scale for all claims of a unit."""
     drawn = [finding for finding in findings if finding.sample.n > 1]
-    ends = [end for f in drawn for end in (f.sample.low, f.sample.high, f.holds_from)] or [0.0]
+    ends = [end for f in drawn for end in (f.low, f.high, f.holds_from)] or [0.0]
     low, high = min(ends) - 1, max(ends) + 1
     return lambda value: 6 + (_WIDE - 12) * (value - low) / (high - low)
 
@@ -23,9 +23,9 @@ def drawn_interval(finding: Finding, x: Callable[[float], float]) -> str:
     sample = finding.sample
     if sample.n < 2:
         return ""
-    low, high = (x(end) for end in (sample.low, sample.high))
+    low, high = (x(end) for end in (finding.low, finding.high))
     said = (
-        f"Mean {sample.mean:+.1f}, interval {sample.low:+.1f} to {sample.high:+.1f} "
+        f"Mean {sample.mean:+.1f}, interval {finding.low:+.1f} to {finding.high:+.1f} "
         f"{finding.unit}, bar {finding.holds_from:+g}"
     )
     ticks = [value for value in range(-30, 31, 5) if 4 <= x(value) <= _WIDE - 4]
