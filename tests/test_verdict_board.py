@@ -7,11 +7,12 @@ import re
 import pytest
 from widget_pages import state_in
 
-from mpfl.evidence.claims import CLAIMS
+from mpfl.evidence.claims import CLAIMS, judge_claims
 from mpfl.evidence.power import seeds_needed
 from mpfl.evidence.samples import Sample
 from mpfl.evidence.verdicts import Finding, judged
 from mpfl.show.widgets.board import VerdictBoard
+from mpfl.show.widgets.intervals import drawn_interval
 from mpfl.show.widgets.playable import module
 from mpfl.types import MPFLError
 
@@ -72,7 +73,7 @@ def test_every_row_has_an_anchor_and_says_all():
             claim.source,
             claim.reported,
             finding.figure,
-            f"(n = {finding.sample.n}, {claim.table})",
+            f"(n = {finding.sample.n}, {claim.table})" if finding.sample.n else f"({claim.table})",
             f"holds if {'<' if traffic else '≥'} {finding.holds_from:g}",
             *finding.in_words.split("; "),
             claim.change,
@@ -87,9 +88,9 @@ def test_what_would_decide_is_computed():
         said = words(found[f"claim-{name}"])
         seen.add(finding.verdict)
         if finding.verdict == "undecided":
-            assert f"n = {finding.decided_by:,} decides it four times in five" in said
+            assert f"n = {finding.decided_by:,} would decide it four times in five" in said
         if finding.unit == "points" and finding.sample.n:
-            assert f"n = {seeds_needed(finding.sample, 1, 'better')} tells it" in said
+            assert f"n = {seeds_needed(finding.sample, 1, 'better')} would detect it" in said
     assert "python -m mpfl reproduce cifar10" in words(found[f"claim-{CLAIMS[2].name}"])
     assert seen == {"partly", "untestable here", "not run yet", "reproduced", "refuted here",
                     "undecided"}  # fmt: skip
@@ -110,6 +111,28 @@ def test_intervals_share_a_scale():
         assert drawn == pytest.approx(scale * points, abs=0.2)
     bar, votes = place.search(found["claim-traffic"]).groups()
     assert float(votes) < float(bar)
+
+
+def test_an_interval_is_drawn_as_wide_as_its_text_says():
+    """Epochs come in steps of one, which widens the interval of the verdict: so does the line."""
+    drawn = []
+    for resolution in (0.0, 1.0):
+        sample = Sample((1.0, 2.0, 4.0))
+        finding = Finding("", sample, judged(sample, 0.0, resolution), 0.0, "epochs", resolution)
+        picture = drawn_interval(finding, lambda value: 10 * value + 120)
+        low, high = map(float, re.search(r'whisker" d="M([\d.]+) 17H([\d.]+)', picture).groups())
+        assert f"interval {finding.low:+.1f} to {finding.high:+.1f} epochs" in picture
+        drawn.append(high - low)
+    assert drawn[1] - drawn[0] == pytest.approx(2 * 10, abs=0.2)
+    assert drawn[0] == pytest.approx(20 * sample.half, abs=0.2)
+
+
+def test_what_is_not_run_says_so_and_counts_no_seeds(tmp_path):
+    """Judged on an empty folder of records: no dash, no n = 0."""
+    for said in rows(VerdictBoard(judge_claims(tmp_path))).values():
+        assert "n = 0" not in said
+        assert ">- " not in said
+        assert 'data-verdict="not run yet"' not in said or "<p>not run yet " in said
 
 
 def test_the_board_refuses():

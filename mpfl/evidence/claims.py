@@ -28,7 +28,7 @@ Whose: TypeAlias = Literal["paper", "taken for granted", "ours"]
 
 PAPER = "Gez & Cohen 2023"
 ABSTRACT = (
-    "Gez & Cohen 2023, of which the abstract alone was at hand; the third curve of the released "
+    "Gez & Cohen 2023, of which only the abstract was at hand; the third curve of the released "
     "code is a network pruned centrally, not a whole one"
 )
 GRANTED = "taken for granted by the paper"
@@ -87,7 +87,7 @@ CLAIMS: tuple[Claim, ...] = (
         PAPER,
         "cifar10",
         traffic_share(1.0),
-        "An accounting that leaves the final weights out, with a reason to.",
+        "A good reason to leave the weights of the final training out of the count.",
         reported="less than 1 %",
     ),
     Claim(
@@ -96,7 +96,7 @@ CLAIMS: tuple[Claim, ...] = (
         PAPER,
         COMPUTED,
         lambda tables: traffic_at_full_size("imagenet100-resnet18", 100, 130_000, 1e-3),
-        "An accounting that leaves the final weights out, with a reason to.",
+        "A good reason to leave the weights of the final training out of the count.",
         reported="less than 0.001 %",
     ),
     Claim(
@@ -105,7 +105,7 @@ CLAIMS: tuple[Claim, ...] = (
         PAPER,
         "cifar10",
         points_apart("cifar10", "vote", "LTH", "central", -MARGIN),
-        f"More seeds or longer training: an interval that lies on one side of -{MARGIN:g}.",
+        f"More seeds or longer training, if the interval then lies on one side of -{MARGIN:g}.",
     ),
     *_after_both(
         "accuracy-pruning-fl",
@@ -114,17 +114,19 @@ CLAIMS: tuple[Claim, ...] = (
         "cifar10",
         ("vote", "pruning-FL"),
         -MARGIN,
-        "A final training long enough for both to level out: pruning-FL carries its weights on.",
+        "A final training long enough for both to level out, as pruning-FL starts it from weights "
+        "that are already trained.",
     ),
     *(
         Claim(
             f"published-{other.lower()}",
-            f"The vote by the rule as released: accuracy comparable to {words}, both trained "
-            "centrally in the end, as the released code does.",
+            f"The vote by the rule of the released code: accuracy comparable to {words}, if both "
+            "are trained centrally in the end, as that code does.",
             PAPER,
             "cifar10",
             points_apart("cifar10", "published threshold", other, "central", -MARGIN),
-            "The same at equal counts: this rule takes more filters than it is asked to.",
+            "The same comparison at equal counts: this rule removes more filters than it is asked "
+            "to.",
         )
         for other, words in (("LTH", "the lottery ticket"), ("pruning-FL", "pruning-FL"))
     ),
@@ -134,7 +136,7 @@ CLAIMS: tuple[Claim, ...] = (
         ABSTRACT,
         "cifar10",
         points_apart("cifar10", "vote", "dense, central", "central", -MARGIN),
-        "A sparsity at which the gap closes; the table sparsity looks for it.",
+        "A sparsity at which the gap closes. The table sparsity looks for one.",
     ),
     Claim(
         "lottery",
@@ -142,7 +144,7 @@ CLAIMS: tuple[Claim, ...] = (
         GRANTED,
         "cifar10",
         points_apart("cifar10", "vote", "lottery", "central", 1.0),
-        "A score or a local training after which the interval lies above one point.",
+        "Another score or local training, if the interval then lies above one point.",
     ),
     Claim(
         "lottery-federated",
@@ -151,15 +153,15 @@ CLAIMS: tuple[Claim, ...] = (
         GRANTED,
         "cifar10",
         points_apart("cifar10", "vote", "lottery", "federated", 1.0),
-        "A score or a local training after which the interval lies above one point.",
+        "Another score or local training, if the interval then lies above one point.",
     ),
     Claim(
         "lottery-sparse",
-        "The vote is worth a point over a lottery if 95 % of the filters go (random w0).",
+        "The vote is worth a point over a lottery if 95 % of the filters are removed (random w0).",
         GRANTED,
         "sparsity",
         points_apart("sparsity", "vote, 19 rounds", "lottery, 19 rounds", "central", 1.0),
-        "A score or a local training after which the interval lies above one point.",
+        "Another score or local training, if the interval then lies above one point.",
     ),
     Claim(
         "lottery-network",
@@ -168,7 +170,7 @@ CLAIMS: tuple[Claim, ...] = (
         GRANTED,
         "network",
         points_apart("network", "vote over the network", "lottery, its counts", "central", 1.0),
-        "A score or a local training after which the interval lies above one point.",
+        "Another score or local training, if the interval then lies above one point.",
     ),
     Claim(
         "lottery-trained",
@@ -176,7 +178,7 @@ CLAIMS: tuple[Claim, ...] = (
         GRANTED,
         "pretrained",
         points_apart("pretrained", "vote, l2", "lottery", "central", 1.0),
-        "A score or a local training after which the interval lies above one point.",
+        "Another score or local training, if the interval then lies above one point.",
     ),
     Claim(
         "messages",
@@ -184,19 +186,19 @@ CLAIMS: tuple[Claim, ...] = (
         GRANTED,
         "pretrained",
         points_apart("pretrained", "vote, l2", "w0 norms", "central", 1.0),
-        "Nodes whose data differ so much that their votes do.",
+        "Nodes whose data differ so much that their votes differ, too.",
     ),
     *(
         Claim(
             f"robust-{noise.split()[-1]}-{against.split()[-1].lower()}",
-            f"A node with {noise} costs MPFL less than it costs {against}.",
+            f"A node with {noise} costs MPFL less accuracy than it costs {words}.",
             PAPER,
             "robustness",
             less_lost("vote", noise, against),
             "More bad nodes, or a final training that leaves the bad node out.",
         )
         for noise in ("permuted labels", "shuffled pixels")
-        for against in ("pruning-FL", "lottery")
+        for against, words in (("pruning-FL", "pruning-FL"), ("lottery", "a lottery"))
     ),
     Claim(
         "little-by-little",
@@ -204,7 +206,7 @@ CLAIMS: tuple[Claim, ...] = (
         PAPER,
         "schedules",
         points_apart("cifar10", "vote", "one shot", "central", 0.0, beside="schedules"),
-        "A schedule under which the interval lies on one side.",
+        "A schedule under which the interval lies on one side of zero.",
     ),
     *_after_both(
         "imagenet100",
@@ -213,7 +215,7 @@ CLAIMS: tuple[Claim, ...] = (
         "imagenet100",
         ("vote", "pruning-FL"),
         -MARGIN,
-        "The full-size set at the paper budget.",
+        "Runs on the full-size data set, at budget paper.",
     ),
     Claim(
         "imagenet100-lth",
@@ -221,7 +223,7 @@ CLAIMS: tuple[Claim, ...] = (
         PAPER,
         "imagenet100",
         points_apart("imagenet100", "vote", "LTH", "central", -MARGIN),
-        "The full-size set at the paper budget.",
+        "Runs on the full-size data set, at budget paper.",
     ),
     *_after_both(
         "imagenet100-lottery",
@@ -230,16 +232,16 @@ CLAIMS: tuple[Claim, ...] = (
         "imagenet100",
         ("vote", "lottery"),
         1.0,
-        "The full-size set at the paper budget.",
+        "Runs on the full-size data set, at budget paper.",
     ),
     Claim(
         "imagenet100-convergence",
-        "On ImageNet100 and ResNet18, it takes no more local epochs than pruning-FL does to the "
-        "accuracy that both reach.",
+        "On ImageNet100 and ResNet18, it takes no more local epochs than pruning-FL to get to "
+        "the accuracy that both reach.",
         PAPER,
         "imagenet100",
         epochs_sooner("imagenet100", "vote", "pruning-FL"),
-        "Nodes that send weights seldom, or a start that is trained.",
+        "Nodes that seldom send weights, or a w0 that is trained.",
     ),
     Claim(
         "imagenet100-convergence-lth",
@@ -247,22 +249,22 @@ CLAIMS: tuple[Claim, ...] = (
         PAPER,
         "imagenet100",
         no_common_measure,
-        "A log of central training, an accuracy an epoch, in every recorded run.",
+        "A log of the central training in every recorded run, with the accuracy after each epoch.",
     ),
     *_ours(
         "ours",
-        "Ours: with fewer parameters and bytes, from one trained w0, counts by the root of "
+        "Ours: from the same trained w0, with fewer parameters and bytes, counts by the root of "
         "a layer's width and a Taylor vote gain five points over the published method",
         "published",
         5.0,
-        "Another network or data set, where equal shares are the better allocation.",
+        "A network or a data set for which equal shares are the better allocation.",
     ),
     *_ours(
         "ours-macs",
         "Ours: it beats the published counts at equal multiply-accumulates, too",
         "published counts, equal MACs",
         0.0,
-        "Another network or data set, where equal shares are the better allocation.",
+        "A network or a data set for which equal shares are the better allocation.",
     ),
     *_ours(
         "ours-lottery",

@@ -133,7 +133,8 @@ def _board(rows: Sequence[tuple[int, Claim, Finding]], explorer: str) -> str:
             )
     return "\n".join(parts) + (
         '<p class="mpfl-notes">n seeds at budget laptop, and the table of runs; ± is half of the '
-        "95 % interval, which the line shows with its seeds. The dashed line is the bar: a claim "
+        "95 % interval, which the line shows with its seeds; for epochs plus one, as a run has one "
+        "accuracy per epoch. The dashed line is the bar: a claim "
         f"holds to its right, one about traffic to its left. comparable: at most {MARGIN:g} points "
         "worse; better filters: worth a point or more.</p>"
     )
@@ -150,6 +151,7 @@ def _row(
     drawing = drawn_traffic(finding) if traffic else drawn_interval(finding, scales[finding.unit])
     at = explorer.replace("{table}", claim.table.replace("_", "-"))
     runs = "" if claim.table == COMPUTED else f' <a href="{at}">the runs ({claim.table})</a>'
+    seeds = f"n = {finding.sample.n}, " if finding.sample.n else ""
     more = f"<p>{more}</p>" if more else ""
     decide = "".join(f"<p>{line}</p>" for line in _what_would_decide(claim, finding))
     return (
@@ -158,7 +160,7 @@ def _row(
         f'{number}</a><div class="mpfl-claim-text"><p>{escape(claim.text)}</p>'
         f'<p class="mpfl-claim-source">{source}</p></div>'
         f'<div class="mpfl-claim-found">{drawing}<p>{escape(finding.figure)} '
-        f"<span>(n = {finding.sample.n}, {claim.table})</span><br>holds if {bar}</p></div>"
+        f"<span>({seeds}{claim.table})</span><br>holds if {bar}</p></div>"
         f'<div class="mpfl-claim-verdict"><p class="mpfl-badge" data-verdict="{verdict}">'
         f'<span aria-hidden="true">{_SIGNS[finding.verdict]}</span> {verdict}</p>{more}</div>'
         f"<details><summary>What would change our mind</summary><p>{escape(claim.change)}</p>"
@@ -180,9 +182,11 @@ def _what_would_decide(claim: Claim, finding: Finding) -> list[str]:
     )
     if finding.verdict == "undecided":
         decided = finding.decided_by
-        many = f"n = {decided:,} decides" if decided else f"no n up to {MOST_SEEDS:,} decides"
-        lines.append(f"If both stay as they are, {many} it four times in five.")
+        many = f"n = {decided:,}" if decided else f"not even n = {MOST_SEEDS:,}"
+        lines.append(f"If both stay as they are, {many} would decide it four times in five.")
     needed = seeds_needed(sample, 1, "better")
-    told = f"n = {needed:,} tells" if needed else f"no n up to {MOST_SEEDS:,} tells"
-    lines.append(f"Were the truth one point from the bar, {told} it, four times in five.")
+    many = f"n = {needed:,}" if needed else f"not even n = {MOST_SEEDS:,}"
+    lines.append(
+        f"If the true value were one point from the bar, {many} would detect it four times in five."
+    )
     return lines
