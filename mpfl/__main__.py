@@ -240,6 +240,11 @@ def _reproduce(options: argparse.Namespace) -> None:
         repeats = []
         if not (drawn := chosen(cells, options.check, options.seed, options.results)):
             raise MPFLError(f"--check: no run of {options.what!r} is recorded in {options.results}")
+        if (count := len(drawn)) < options.check:
+            raise MPFLError(
+                f"--check: of {options.what!r} {options.results} records {count}, not "
+                f"{options.check}; ask for at most {count}"
+            )
         for cell in drawn:
             repeats.append(repeat(cell, **where))
             print_repeat(repeats[-1])

@@ -47,6 +47,11 @@ class Plan:
         if not isinstance(self.quota, Quota):
             raise MPFLError(f"quota is {self.quota!r}; give a value, such as even()")
         one_of("coding", self.coding, get_args(wire.Coding))
+        if (warmup := getattr(self.schedule, "warmup", 0)) > self.rounds:
+            raise MPFLError(
+                f"schedule: warmup is {warmup} rounds, but the run has {self.rounds}, so nothing "
+                "would be pruned; give fewer"
+            )
         everything, before = masks.full(self.layout), 0.0
         for round_ in range(1, self.rounds + 1):  # refuse now what would be refused late
             now = self.sparsity(round_)

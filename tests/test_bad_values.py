@@ -12,7 +12,7 @@ import pytest
 from mpfl import filters, masks, prune
 from mpfl.algorithm import Start
 from mpfl.allocate import over_network
-from mpfl.analysis import ledger, replay
+from mpfl.analysis import ledger, privacy, replay
 from mpfl.filters import Layer, Layout
 from mpfl.node import Plan
 from mpfl.schedules import geometric, one_shot
@@ -101,6 +101,14 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "an amount in words": (lambda: geometric("a"), "amount='a' is no share of the filters"),
     "no amount": (lambda: one_shot(None), "is no share of the filters"),
     "half a warm-up": (lambda: geometric(0.1, warmup=0.5), "warmup=0.5 is negative, or not whole"),
+    "a warm-up beyond the end": (
+        lambda: Plan(LAYOUT, geometric(0.1, warmup=4), 3),
+        "warmup is 4 rounds, but the run has 3, so nothing would be pruned; give fewer",
+    ),
+    "bits of more filters than there are": (
+        lambda: privacy.bits_told({"a": 4}, {"a": 5}),
+        "layer 'a' has 4 filters alive and cannot keep 5; give 0 to 4",
+    ),
     "half a round": (lambda: geometric(0.1)(1.5, 3), "1.5 is no round; give whole numbers"),
     "a round in words": (lambda: geometric(0.1)("1", 3), "'1' is no round"),
     "a floor between": (lambda: over_network(1.5), "floor is 1.5"),

@@ -206,6 +206,9 @@ def test_all_pictures_are_used_where_no_number_is_given(quick):
     bench = Workbench(quick(images=None))
     assert len(bench.parties.pooled) == len(bench.dataset.train_labels)
     assert len(bench.parties.test) == len(bench.dataset.test_labels)
+    assert len(Workbench(quick(images=1438)).parties.pooled) == 1438
+    with pytest.raises(MPFLError, match="images is 1439, but 'digits' has 1438 training images"):
+        Workbench(quick(images=1439))
 
 
 def test_the_seed_decides_which_pictures_and_who_gets_them(quick):

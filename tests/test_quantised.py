@@ -260,6 +260,7 @@ SHORT = [
     "federated=by_quantised_average(bits=4, feedback=True, every=2)",
     "federated_rounds=3",
     "federated_steps=2",
+    "local.batch=16",
 ]
 
 

@@ -173,6 +173,13 @@ def test_which_cells_are_checked_follows_from_the_seed(tmp_path):
     assert set(chosen(cells, 99, 0, tmp_path)) == set(cells[:5])
 
 
+def test_more_checks_than_records_are_refused(capsys):
+    there = sum((RECORDED / cell.file).exists() for cell in cells_of("cifar10", "laptop"))
+    assert main(["reproduce", "cifar10", "--check", str(there + 1)]) == 2
+    says = f"data/results records {there}, not {there + 1}; ask for at most {there}"
+    assert capsys.readouterr().err == f"mpfl: --check: of 'cifar10' {says}\n"
+
+
 def test_the_list_shows_what_is_there_and_what_is_not(capsys):
     assert main(["reproduce", "cifar10", "--list"]) == 0
     shown = capsys.readouterr().out

@@ -265,7 +265,12 @@ def test_the_signs_of_masked_sums_are_the_majority():
 
 # --- an experiment ------------------------------------------------------------------------------
 
-SHORT = ["federated=by_sign_votes(eta=0.02, every=2)", "federated_rounds=3", "federated_steps=2"]
+SHORT = [
+    "federated=by_sign_votes(eta=0.02, every=2)",
+    "federated_rounds=3",
+    "federated_steps=2",
+    "local.batch=16",
+]
 
 
 def test_a_run_sends_what_the_ledger_says(quick, tmp_path):
@@ -317,7 +322,7 @@ def test_where_nothing_is_trained_between_nodes_there_is_no_way_to():
 @pytest.mark.parametrize("way", ["by_average()", "by_sign_votes(eta=0.02, every=2)"])
 def test_a_bad_node_sends_what_it_pretends_and_honest_ones_what_they_did(quick, tmp_path, way):
     """By either way to finish; statistics stay honest, and workers change no bit."""
-    finish = [f"federated={way}", "federated_rounds=2", "federated_steps=2"]
+    finish = [f"federated={way}", "federated_rounds=2", "federated_steps=2", "local.batch=16"]
     honest = changed(quick("lottery", nodes=3, central_epochs=0), finish)
     bad = changed(honest, ["federated_fault=inverted_update()", "noisy_nodes=1"])
     one, other = Workbench(honest), Workbench(bad)

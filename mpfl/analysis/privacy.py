@@ -173,6 +173,12 @@ def bits_told(alive: Mapping[str, int], keep: Mapping[str, int] | None = None) -
     """
     if keep is None:
         return sum(alive.values())
+    for name, count in alive.items():
+        if not 0 <= keep[name] <= count:
+            raise MPFLError(
+                f"bits_told: layer {name!r} has {count} filters alive and cannot keep "
+                f"{keep[name]}; give 0 to {count}"
+            )
     return sum(2 * min(keep[name], count - keep[name]) for name, count in alive.items())
 
 

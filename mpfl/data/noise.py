@@ -183,7 +183,8 @@ class first_classes:
     [0, 1, 1, 1, 1]
 
     In place of each other picture stands one of the first classes, drawn with repetition, so that
-    there are as many as before. Raises if the node has none of those classes.
+    there are as many as before. Raises if the node has none of those classes, and for more
+    classes than there are.
     """
 
     count: int
@@ -194,6 +195,10 @@ class first_classes:
 
     def __call__(self, images: Array, labels: Array, classes: int, rng: Rng) -> Pair:
         _check_data("first_classes", images, labels, classes)
+        if self.count > classes:
+            raise MPFLError(
+                f"first_classes: count is {self.count}, but there are {classes} classes; give fewer"
+            )
         met = np.flatnonzero(labels < self.count)
         if not labels.size:
             return images, labels

@@ -60,8 +60,9 @@ class Experiment:
     runs, begins again with those of the mask rounds. ``federated_decay="cosine"`` lets its learning
     rate fall from round to round, by a cosine from its first towards 0. ``federated`` is
     how it trains (:mod:`mpfl.runs.finishes`): weights are averaged, or directions voted on.
-    ``federated_steps`` is how many steps a node takes in such a round, and ``federated_lr`` its
-    learning rate at first; None: ``epochs`` passes, and that of ``local``. ``federated_fault`` is
+    ``federated_steps`` is how many steps a node takes at most in each of the ``epochs`` passes of
+    such a round, and ``federated_lr`` its learning rate at first; None: whole passes, and that of
+    ``local``. ``federated_fault`` is
     what the first ``noisy_nodes`` pretend that their training came to.
 
     ``granularity`` is what a bit of a mask stands for (:mod:`mpfl.granularity`). A mask of kernels

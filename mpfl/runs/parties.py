@@ -24,6 +24,12 @@ class Parties:
 
     def __init__(self, experiment: Experiment, dataset: Dataset) -> None:
         self.experiment, self.dataset = experiment, dataset
+        there = len(dataset.train_labels)
+        if (experiment.images or 0) > there:
+            raise MPFLError(
+                f"images is {experiment.images}, but {dataset.name!r} has {there} training images; "
+                "ask for fewer, or leave images at None"
+            )
 
     @cached_property
     def whole(self) -> Shard:

@@ -157,7 +157,17 @@ def _rehearse(bench: Workbench, *, remote: bool) -> None:
     """Build every part and score w0 once, so that bad fields are refused before a long wait."""
     experiment, w0 = bench.experiment, bench.start.w0
     if experiment.method.wire and not remote:
-        _ = bench.parties.nodes
+        _require_steps(experiment, max(map(len, bench.parties.nodes)))
     if experiment.method.has_mask_rounds:
         bench.algorithm()
         score_layers(experiment.score, Update(w0, w0), bench.layout, rng_for(experiment.seed))
+
+
+def _require_steps(experiment: Experiment, images: int) -> None:
+    """Refuse more steps than a pass over ``images``, those of the largest node, can have."""
+    steps, batch = experiment.federated_steps or 0, experiment.local.batch
+    if steps > (most := -(-images // batch)):
+        raise MPFLError(
+            f"federated_steps is {steps}, but no node has more than {most} in a pass over its "
+            f"{images} images, {batch} at a time; give at most {most}, or a smaller local.batch"
+        )
