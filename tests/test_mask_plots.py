@@ -26,7 +26,7 @@ def test_a_line_a_seed_and_a_label_once():
         "a lottery",
         "vote",
         "w0 norms",
-        "lth",
+        "LTH",
     ]
     drawn = {
         (float(x), float(line.get_ydata()[0])) for line in axes.lines for x in line.get_xdata()

@@ -55,13 +55,13 @@ def test_a_node_shows_its_first_pictures_line_by_line():
     one, two = pictures_held([pictures, pictures[:12]]).axes
     drawn = one.images[0].get_array()
     assert drawn.shape == (12, 16) and drawn[1::4, 1::4].ravel().tolist() == list(range(12))
-    assert one.get_title() == "node 0: 13 pictures" and two.get_title() == "node 1: 12 pictures"
+    assert one.get_title() == "node 0:\n13 pictures" and two.get_title() == "node 1:\n12 pictures"
 
 
 def test_a_circle_grows_with_its_count_and_none_is_drawn_for_none():
     one, two = held({"even": np.array([[4, 4]]), "uneven": np.array([[8, 0]])}).axes
     sizes = [[float(mark.get_sizes()[0]) for mark in axes.collections] for axes in (one, two)]
-    assert sizes == [[115, 115], [230]] and two.get_title() == "uneven"
+    assert sizes == [[45, 45], [90]] and two.get_title() == "uneven"
 
 
 def test_an_arrow_points_where_the_vote_does():

@@ -46,7 +46,8 @@ def look_of(method: Method) -> tuple[str, str]:
 def spoken(method: str) -> str:
     """A method's name as a legend has it.
 
-    >>> spoken("mpfl"), spoken("iterated-norms")
-    ('vote', 'iterated norms')
+    >>> spoken("mpfl"), spoken("iterated-norms"), spoken("lth")
+    ('vote', 'iterated norms', 'LTH')
     """
-    return method.replace("mpfl", "vote").replace("-", " ")
+    names = {"mpfl": "vote", "lth": "LTH", "pruning-fl": "pruning-FL", "fedavg": "FedAvg"}
+    return names.get(method, method.replace("-", " "))

@@ -1,4 +1,7 @@
-"""The style of every figure: white paper, a thin grid, readable sizes, legends below."""
+"""The style of every figure: white paper, a thin grid, readable sizes, legends below.
+
+A figure is at most ``WIDE`` and has no type below ``SMALL``: so it is read on a telephone as it is.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,13 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, NullFormatter
 
 from mpfl.runs.folder import write_atomically
 from mpfl.types import MPFLError
+
+WIDE = 5.1  # inches: on a page of 340 pixels, type of 10 points is 9 pixels high
+SMALL = 10  # points
 
 
 @contextmanager
@@ -28,19 +35,46 @@ def style() -> Iterator[None]:
         "axes.spines.top": False,
         "axes.spines.right": False,
         "font.size": 11,
+        "axes.titlesize": 11.5,
+        "xtick.labelsize": SMALL,
+        "ytick.labelsize": SMALL,
+        "legend.fontsize": 10.5,
     }
     with plt.rc_context(look):
         yield
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
-    """One legend for all panels, under them: the entries of one of them, ``axes``."""
-    figure.legend(
-        *axes.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=columns,
-        frameon=False,
-    )
+def legend_below(figure: Figure, *panels: Axes, title: str | None = None) -> None:
+    """One legend under all panels: the entries of ``panels``, each name once.
+
+    It has as many columns as the figure has room for, and no more lines than they need.
+    """
+    each: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            each.setdefault(label, handle)
+    for columns in range(len(each), 0, -1):
+        lines = -(-len(each) // columns)
+        legend = figure.legend(
+            each.values(),
+            each.keys(),
+            loc="outside lower center",
+            ncols=-(-len(each) // lines),
+            frameon=False,
+            title=title,
+            columnspacing=1.4,
+            handletextpad=0.5,
+        )
+        if legend.get_window_extent().width <= figure.bbox.width or columns == 1:
+            return
+        legend.remove()
+
+
+def decades(axes: Axes, unit: str = "") -> None:
+    """A log scale along x, with numbers that are read at their size: 10 kB, not a power of ten."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(EngFormatter(unit) if unit else "{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def mean_and_range(axes: Axes, x: Any, values: np.ndarray, **look: Any) -> None:

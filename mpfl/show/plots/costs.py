@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from mpfl.analysis.ledger import Bill, Way
 from mpfl.show.looks import BLUE, LOOKS, ORANGE
-from mpfl.show.plots.appearance import style
+from mpfl.show.plots.appearance import SMALL, WIDE, decades, legend_below, style
 from mpfl.show.terminal import size
 
 
@@ -19,7 +19,7 @@ def scaling(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """How the seconds of a run grow: rows ``{axis, value, seconds: [one per run]}``."""
     labels = {"nodes": "nodes", "width": "share of full width", "rounds": "rounds"}
     with style():
-        figure, panels = plt.subplots(1, 3, figsize=(8.4, 3.0), layout="constrained")
+        figure, panels = plt.subplots(1, 3, figsize=(WIDE, 2.5), layout="constrained")
         for axes, (axis, label) in zip(panels, labels.items(), strict=True):
             mine = [row for row in rows if row["axis"] == axis]
             x = np.array([row["value"] for row in mine])
@@ -29,7 +29,9 @@ def scaling(rows: Sequence[Mapping[str, Any]]) -> Figure:
             axes.plot(x, middle, color=BLUE)
             expected = middle[0] * (x / x[0] if axis != "nodes" else np.ones_like(x))
             axes.plot(x, expected, "--", color="#999999")
-            axes.set(xlabel=label, xticks=x, xlim=(0, None), ylim=(0, None))
+            axes.set(xlabel=label, xlim=(0, None), ylim=(0, None))
+            shown = x[::-2]
+            axes.set_xticks(shown, [f"{each:g}" for each in shown])
             if axis == "nodes":
                 axes.set_xscale("log")
                 axes.set(xlim=(0.8, 125), xticks=x, xticklabels=x)
@@ -41,14 +43,14 @@ def scaling(rows: Sequence[Mapping[str, Any]]) -> Figure:
 def traffic(bills: Mapping[str, Mapping[Way, Bill]]) -> Figure:
     """What each way to learn a model sends, by phase: a panel per network, bytes on a log scale.
 
-    The marks are w0, the method's rounds and the final training; beside them the total.
+    The marks are w0, the method's rounds and the final training; the total stands on the right.
     """
     rows = max(len(each) for each in bills.values())
     with style():
         figure, panels = plt.subplots(
             len(bills),
             1,
-            figsize=(8.0, 0.9 + 0.42 * rows * len(bills)),
+            figsize=(WIDE, 1.3 + 0.4 * rows * len(bills)),
             layout="constrained",
             sharex=True,
             squeeze=False,
@@ -62,19 +64,27 @@ def traffic(bills: Mapping[str, Mapping[Way, Bill]]) -> Figure:
                 axes.plot(ends, [row, row], color="#BBBBBB", linewidth=1, zorder=1)
                 for phase, count in some.items():
                     axes.plot(count, row, color=LOOKS[way][0], markeredgewidth=2, **_PHASES[phase])
-                    if row == 0:
-                        where = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center"}
-                        axes.annotate(phase, (count, row), size=9, color="#333333", **where)
                 beside = axes.get_yaxis_transform()
                 axes.text(
-                    1.13, row, size(sent.total), transform=beside, va="center", ha="right", size=10
+                    1.24,
+                    row,
+                    size(sent.total),
+                    transform=beside,
+                    va="center",
+                    ha="right",
+                    size=SMALL,
                 )
             axes.set_yticks(range(len(each)), [_WAYS[way] for way in each])
-            axes.set(xscale="log", ylim=(len(each) - 0.5, -0.9))
+            decades(axes, "B")
+            axes.set(ylim=(len(each) - 0.5, -0.5))
             axes.grid(visible=False, axis="y")
             axes.set_title(title, size=11, loc="left")
-        panels[0, 0].text(1.13, 1.04, "total", transform=panels[0, 0].transAxes, ha="right")
+        panels[0, 0].text(1.24, 1.04, "total", transform=panels[0, 0].transAxes, ha="right")
+        for phase, look in _PHASES.items():
+            plain: Any = {"linestyle": "", "color": "#555555", "markeredgewidth": 2, **look}
+            panels[0, 0].plot([], [], label=phase, **plain)
         panels[-1, 0].set_xlabel("bytes, all nodes, both ways")
+        legend_below(figure, panels[0, 0])
     plt.close(figure)
     return figure
 
@@ -82,7 +92,9 @@ def traffic(bills: Mapping[str, Mapping[Way, Bill]]) -> Figure:
 def on_the_wire(exchanges: Mapping[str, tuple[float, float]]) -> Figure:
     """For each kind of exchange the payload and all bytes on the wire, on a log scale."""
     with style():
-        figure, axes = plt.subplots(figsize=(8.0, 0.9 + 0.5 * len(exchanges)), layout="constrained")
+        figure, axes = plt.subplots(
+            figsize=(WIDE, 0.9 + 0.5 * len(exchanges)), layout="constrained"
+        )
         marks = {"payload": (BLUE, "o"), "on the wire": (ORANGE, "s")}
         for row, ends in enumerate(exchanges.values()):
             axes.plot(ends, [row, row], color="#BBBBBB", linewidth=2, zorder=1)
@@ -100,7 +112,8 @@ def on_the_wire(exchanges: Mapping[str, tuple[float, float]]) -> Figure:
                     where: Any = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center"}
                     axes.annotate(what, (count, row), size=10, **where)
         axes.set_yticks(range(len(exchanges)), exchanges)
-        axes.set(xscale="log", xlabel="bytes, both ways", ylim=(len(exchanges) - 0.5, -0.8))
+        decades(axes, "B")
+        axes.set(xlabel="bytes, both ways", ylim=(len(exchanges) - 0.5, -0.8))
         axes.grid(visible=False, axis="y")
     plt.close(figure)
     return figure

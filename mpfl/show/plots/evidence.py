@@ -18,7 +18,7 @@ from mpfl.evidence.verdicts import Finding, Verdict
 from mpfl.prune import needs_gradients
 from mpfl.runs.record import Run
 from mpfl.show.looks import GREEN, SKY_BLUE, VERMILLION, look_of
-from mpfl.show.plots.appearance import legend_below, style
+from mpfl.show.plots.appearance import SMALL, WIDE, legend_below, style
 
 # Those of a difference in points; the marker says the same as the colour.
 _VERDICTS: Mapping[Verdict, tuple[str, str]] = {
@@ -50,7 +50,7 @@ def verdicts(findings: Mapping[str, Finding]) -> Figure:
         if (finding := findings[claim.name]).verdict in _VERDICTS and finding.unit == "points"
     ]
     with style():
-        figure, axes = plt.subplots(figsize=(7.6, 0.9 + 0.42 * len(decided)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(WIDE, 1.2 + 0.42 * len(decided)), layout="constrained")
         for place, (_, finding) in enumerate(reversed(decided)):
             colour, marker = _VERDICTS[finding.verdict]
             sample = finding.sample
@@ -66,7 +66,7 @@ def verdicts(findings: Mapping[str, Finding]) -> Figure:
             if any(finding.verdict == verdict for _, finding in decided):
                 axes.plot([], [], marker, color=colour, label=verdict)
         axes.plot([], [], ":", color="black", label="the claim holds to the right")
-        figure.legend(loc="outside lower center", ncols=4, frameon=False)
+        legend_below(figure, axes)
     plt.close(figure)
     return figure
 
@@ -103,7 +103,7 @@ def sparsity_curves(series: Mapping[str, Sequence[Row]]) -> Figure:
                     _counts(axes)
                 axes.set(xlabel=label)
             line[0].set(ylabel=f"test accuracy, %\n{training} training")
-        legend_below(figure, panels[0, 0], len(series))
+        legend_below(figure, panels[0, 0])
     plt.close(figure)
     return figure
 
@@ -126,7 +126,7 @@ def accuracies(rows: Sequence[Row]) -> Figure:
     """
     with style():
         figure, panels = plt.subplots(
-            1, len(TRAININGS), figsize=(8.4, 1.0 + 0.34 * len(rows)), layout="constrained",
+            1, len(TRAININGS), figsize=(WIDE, 1.0 + 0.34 * len(rows)), layout="constrained",
             sharey=True,
         )  # fmt: skip
         for training, axes in zip(TRAININGS, panels, strict=True):
@@ -151,11 +151,11 @@ def trade_off(rows: Sequence[Row]) -> Figure:
     The colour says who chose the filters, the shape how many each layer keeps. A mark has its name
     in the panel on the left, and the same height in the one on the right.
     """
-    sizes = {"parameters": (1e3, "thousand parameters"), "macs": (1e6, "million MACs per picture")}
+    sizes = {"parameters": (1e3, "thousand parameters"), "macs": (1e6, "million MACs\nper picture")}
     with style():
         figure, panels = plt.subplots(
-            len(TRAININGS), 2, figsize=(8.4, 6.6), layout="constrained", sharey="row", sharex="col",
-            width_ratios=[1.4, 1],
+            len(TRAININGS), 2, figsize=(WIDE, 6.6), layout="constrained", sharey="row",
+            sharex="col", width_ratios=[2.3, 1],
         )  # fmt: skip
         for training, line in zip(TRAININGS, panels, strict=True):
             samples = [row.accuracy(training) for row in rows]
@@ -183,18 +183,21 @@ def trade_off(rows: Sequence[Row]) -> Figure:
 def _name_marks(axes: Axes, marks: Mapping[str, tuple[float, float]]) -> None:
     """Each mark's name beside it, on the side with more room; names never overlap."""
     low, high = axes.get_ylim()
-    height, last = 0.075 * (high - low), -np.inf
+    height, last, before = 0.075 * (high - low), -np.inf, 0.0
     for name, (x, y) in sorted(marks.items(), key=lambda mark: mark[1][1]):
-        last = max(y, last + height)
+        lines = name.replace(", ", ",\n") if len(name) > 16 else name  # two, if it is long
+        room = height * (1.5 if "\n" in lines else 1)
+        last = max(y, last + (before + room) / 2)
+        before = room
         right = x > 0.6 * axes.get_xlim()[1]
         axes.annotate(
-            name,
+            lines,
             (x, y),
             xytext=(-16 if right else 16, last),
             textcoords=("offset points", "data"),
             ha="right" if right else "left",
             va="center",
-            size=10,
+            size=SMALL,
             arrowprops={"arrowstyle": "-", "color": "#999999"},
         )
     axes.set_ylim(low, max(high, last + height))

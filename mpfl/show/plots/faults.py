@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from mpfl.analysis.theory import chance_pruned, chance_pruned_of, votes_needed
 from mpfl.show.looks import BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILLION
-from mpfl.show.plots.appearance import style
+from mpfl.show.plots.appearance import WIDE, legend_below, style
 
 
 def chances(nodes: int, faulty: Sequence[int], taus: Sequence[float], q: float = 0.0) -> Figure:
@@ -20,15 +20,15 @@ def chances(nodes: int, faulty: Sequence[int], taus: Sequence[float], q: float =
     p = np.linspace(0, 1, 201)
     with style():
         figure, panels = plt.subplots(
-            1, len(taus), figsize=(8.4, 3.4), layout="constrained", sharey=True, squeeze=False
+            1, len(taus), figsize=(WIDE, 3.4), layout="constrained", sharey=True, squeeze=False
         )
         for axes, tau in zip(panels[0], taus, strict=True):
             for colour, f in zip(_steps(len(faulty)), faulty, strict=True):
                 axes.plot(p, chance_pruned(p, q, nodes, f, tau), color=colour, label=str(f))
             axes.set_title(f"{votes_needed(tau, nodes)} of {nodes} votes needed")
-            axes.set_xlabel("an honest node keeps the filter, p")
+            axes.set(xticks=[0, 0.5, 1], xlabel="p: an honest node\nkeeps the filter")
         panels[0, 0].set_ylabel("chance that it is pruned")
-        panels[0, -1].legend(title="faulty", frameon=False, loc="lower left")
+        legend_below(figure, panels[0, 0], title="faulty nodes")
     plt.close(figure)
     return figure
 
@@ -49,7 +49,7 @@ def measured_chances(
         figure, panels = plt.subplots(
             len(shares),
             len(taus),
-            figsize=(8.4, 0.7 + 2.6 * len(shares)),
+            figsize=(WIDE, 1.1 + 2.6 * len(shares)),
             layout="constrained",
             sharex=True,
             sharey=True,
@@ -70,13 +70,15 @@ def measured_chances(
                     axes.errorbar(
                         at, share, bar, color=colour, capsize=3, elinewidth=1, label=str(f), **dots
                     )
-                axes.set_title(f"{fault}, {votes_needed(tau, nodes)} of {nodes} needed", size=11)
-                axes.set_xticks(votes)
+                axes.set_title(
+                    f"{fault},\n{votes_needed(tau, nodes)} of {nodes} votes needed", size=11
+                )
+                axes.set_xticks(votes[::2])
         for axes in panels[-1]:
-            axes.set_xlabel(f"votes when all {nodes} are honest")
+            axes.set_xlabel(f"votes when all {nodes}\nare honest")
         for axes in panels[:, 0]:
             axes.set_ylabel("share pruned")
-        panels[0, 0].legend(title="faulty", frameon=False, loc="lower left")
+        legend_below(figure, panels[0, 0], title="faulty nodes")
     plt.close(figure)
     return figure
 
@@ -91,7 +93,7 @@ def contamination(rows: Sequence[Mapping[str, Any]], random: float) -> Figure:
     faults = list(dict.fromkeys(row["fault"] for row in rows))
     with style():
         figure, panels = plt.subplots(
-            2, len(rules), figsize=(9.2, 5.6), layout="constrained", sharex=True, sharey="row"
+            2, len(rules), figsize=(WIDE, 5.4), layout="constrained", sharex=True, sharey="row"
         )
         for column, rule in enumerate(rules):
             for fault in faults:
@@ -112,8 +114,7 @@ def contamination(rows: Sequence[Mapping[str, Any]], random: float) -> Figure:
             panels[1, column].set_xticks(sorted({row["faulty"] for row in rows}))
         panels[0, 0].set(ylim=(-0.03, 1.03), ylabel="Jaccard distance")
         panels[1, 0].set(ylim=(-0.03, 1.03), ylabel="sparsity")
-        handles, labels = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+        legend_below(figure, panels[0, 0])
     plt.close(figure)
     return figure
 

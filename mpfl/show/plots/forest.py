@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from mpfl.evidence.samples import Sample
 from mpfl.show.looks import BLUE, GREEN
-from mpfl.show.plots.appearance import legend_below, style
+from mpfl.show.plots.appearance import WIDE, legend_below, style
 
 # The marker says the same as the colour.
 _MARKS: Mapping[str, tuple[str, str]] = {
@@ -46,7 +46,7 @@ def forest(groups: Mapping[str, Sequence[ForestLine]]) -> Figure:
     for group, lines in groups.items():
         places += [(group, None), *((line.name, line) for line in lines)]
     with style():
-        figure, axes = plt.subplots(figsize=(7.4, 1.1 + 0.3 * len(places)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(WIDE, 1.2 + 0.3 * len(places)), layout="constrained")
         for place, (_, line) in enumerate(reversed(places)):
             if line is None:
                 continue
@@ -80,6 +80,6 @@ def forest(groups: Mapping[str, Sequence[ForestLine]]) -> Figure:
         for text, (_, line) in zip(axes.get_yticklabels(), reversed(places), strict=True):
             text.set_fontweight("normal" if line else "bold")
         axes.grid(axis="y", visible=False)
-        legend_below(figure, axes, 4)
+        legend_below(figure, axes)
     plt.close(figure)
     return figure

@@ -10,7 +10,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from mpfl.show.looks import BLUE, LOOKS, spoken
-from mpfl.show.plots.appearance import legend_below, style
+from mpfl.show.plots.appearance import WIDE, decades, legend_below, style
 
 
 def weights_kept(panels: Mapping[str, np.ndarray]) -> Figure:
@@ -19,8 +19,13 @@ def weights_kept(panels: Mapping[str, np.ndarray]) -> Figure:
     ``panels[title]`` is ``bool [outputs, inputs, height, width]``; a row of kernels is a filter.
     """
     with style():
+        wide = min(2.5, WIDE / len(panels))
         figure, axes = plt.subplots(
-            1, len(panels), figsize=(2.9 * len(panels), 3.3), layout="constrained", squeeze=False
+            1,
+            len(panels),
+            figsize=(wide * len(panels), 0.8 + wide),
+            layout="constrained",
+            squeeze=False,
         )
         for place, (title, kept) in zip(axes[0], panels.items(), strict=True):
             outputs, _, height, _ = kept.shape
@@ -30,7 +35,7 @@ def weights_kept(panels: Mapping[str, np.ndarray]) -> Figure:
             image = np.ma.masked_less(grid, 0)
             colours = ListedColormap(["#dddddd", BLUE])
             place.imshow(image, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
-            place.set(title=title, xticks=[], yticks=[], xlabel="inputs")
+            place.set(title=title.replace(": ", ":\n"), xticks=[], yticks=[], xlabel="inputs")
             for side in place.spines.values():
                 side.set_visible(False)
         axes[0][0].set_ylabel("outputs: a row is a filter")
@@ -45,7 +50,7 @@ def accuracy_by_ballot(points: Mapping[str, Sequence[tuple[float, float, str]]])
     stands above that of the vote with its counts.
     """
     with style():
-        figure, axes = plt.subplots(figsize=(6.4, 3.9), layout="constrained")
+        figure, axes = plt.subplots(figsize=(WIDE, 3.9), layout="constrained")
         for method, rows in points.items():
             colour, marker = LOOKS[method]
             label = spoken(method)
@@ -61,8 +66,9 @@ def accuracy_by_ballot(points: Mapping[str, Sequence[tuple[float, float, str]]])
             )
         for x, bit in sorted({(x, bit) for rows in points.values() for x, _, bit in rows}):
             axes.annotate(bit, (x, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom")
-        axes.set(xscale="log", xlabel="bytes per ballot", ylabel="test accuracy, %")
+        decades(axes)
+        axes.set(xlabel="bytes per ballot", ylabel="test accuracy, %")
         axes.margins(x=0.15)
-        legend_below(figure, axes, 3)
+        legend_below(figure, axes)
     plt.close(figure)
     return figure

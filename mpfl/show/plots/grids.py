@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from mpfl.show.plots.appearance import style
+from mpfl.show.plots.appearance import SMALL, WIDE, style
 
 
 def grids_of_shares(
@@ -24,7 +24,7 @@ def grids_of_shares(
         figure, drawn = plt.subplots(
             1,
             len(panels),
-            figsize=(1.6 + 3.3 * len(panels), 1.1 + 0.42 * len(rows)),
+            figsize=(WIDE, 1.4 + 0.42 * len(rows)),
             layout="constrained",
             sharey=True,
             squeeze=False,
@@ -32,10 +32,12 @@ def grids_of_shares(
         for axes, (title, values) in zip(drawn[0], panels.items(), strict=True):
             axes.imshow(values, cmap="Blues", vmin=0, vmax=largest, aspect="auto")
             for (row, column), share in np.ndenumerate(values):
-                text: Any = {"ha": "center", "va": "center", "size": 9.5}
+                text: Any = {"ha": "center", "va": "center", "size": SMALL}
                 text["color"] = "white" if share > 0.6 * largest else "black"
                 axes.text(column, row, f"{100 * share:.1f}", **text)
-            axes.set_xticks(range(len(columns)), columns, rotation=20, ha="right")
+            axes.set_xticks(
+                range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor"
+            )
             axes.set_yticks(range(len(rows)), rows)
             axes.set_title(title, size=11)
             axes.grid(visible=False)

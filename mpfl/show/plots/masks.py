@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mpfl.show.looks import LOOKS, spoken
-from mpfl.show.plots.appearance import legend_below, mean_and_range, style
+from mpfl.show.plots.appearance import WIDE, legend_below, mean_and_range, style
 
 
 def shared_by_round(panels: Mapping[str, Mapping[str, np.ndarray]], chance: np.ndarray) -> Figure:
@@ -20,7 +20,7 @@ def shared_by_round(panels: Mapping[str, Mapping[str, np.ndarray]], chance: np.n
     """
     with style():
         figure, axes = plt.subplots(
-            1, len(panels), figsize=(3.9 * len(panels), 3.5), sharey=True, layout="constrained",
+            1, len(panels), figsize=(WIDE, 3.5), sharey=True, layout="constrained",
             squeeze=False,
         )  # fmt: skip
         rounds = np.arange(1, len(chance) + 1)
@@ -29,12 +29,12 @@ def shared_by_round(panels: Mapping[str, Mapping[str, np.ndarray]], chance: np.n
                 colour, marker = LOOKS[name]
                 mean_and_range(
                     place, rounds, 100 * shares, color=colour, marker=marker, markersize=5,
-                    label=name.replace("-", " "),
+                    label=spoken(name),
                 )  # fmt: skip
             place.plot(rounds, 100 * chance, ":", color="black", label="a lottery, on average")
             place.set(title=start, xlabel="round", ylim=(0, 103), xticks=rounds)
         axes[0][0].set_ylabel("of the vote's filters, %")
-        legend_below(figure, axes[0][0], 3)
+        legend_below(figure, axes[0][0])
     plt.close(figure)
     return figure
 
@@ -45,7 +45,7 @@ def among_lotteries(rows: Sequence[tuple[str, Mapping[str, float], Sequence[floa
     A row is its name, the chosen masks' figures by method, and the lotteries'.
     """
     with style():
-        figure, axes = plt.subplots(figsize=(7.4, 1.2 + 0.38 * len(rows)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(WIDE, 1.3 + 0.38 * len(rows)), layout="constrained")
         for place, (_, chosen, lotteries) in enumerate(reversed(rows)):
             colour, _ = LOOKS["lottery"]
             line = [place] * len(lotteries)
@@ -57,10 +57,6 @@ def among_lotteries(rows: Sequence[tuple[str, Mapping[str, float], Sequence[floa
         axes.set(yticks=range(len(rows)), xlabel="test accuracy, %")
         axes.set_yticklabels([name for name, _, _ in reversed(rows)])
         axes.grid(axis="y", visible=False)
-        handles, labels = axes.get_legend_handles_labels()
-        each = dict(zip(labels, handles, strict=True))  # once, though a line per seed has it
-        figure.legend(
-            each.values(), each.keys(), loc="outside lower center", ncols=5, frameon=False
-        )
+        legend_below(figure, axes)
     plt.close(figure)
     return figure

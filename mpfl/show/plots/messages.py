@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from mpfl.show.plots.appearance import style
+from mpfl.show.plots.appearance import SMALL, WIDE, legend_below, style
 from mpfl.wire import frame
 
 
@@ -29,7 +29,9 @@ def bytes_of_message(message: bytes, across: int = 16) -> Figure:
     owners = [field for field in fields for _ in range(field[0])]
     lines = -(-len(message) // across)
     with style():
-        figure, axes = plt.subplots(figsize=(7.4, 1.0 + 0.44 * lines), layout="constrained")
+        figure, axes = plt.subplots(
+            figsize=(WIDE, 0.3 + 0.22 * len(fields) + 0.32 * lines), layout="constrained"
+        )
         for place, (byte, (_, says, colour)) in enumerate(zip(message, owners, strict=True)):
             line, column = divmod(place, across)
             first = place == 0 or owners[place - 1][1] != says
@@ -44,9 +46,10 @@ def bytes_of_message(message: bytes, across: int = 16) -> Figure:
             axes.add_patch(square)
             middle = (column + 0.5, line + 0.5)
             text = f"{byte:02x}"
-            axes.text(*middle, text, ha="center", va="center", family="monospace", color="black")
+            axes.text(*middle, text, ha="center", va="center", family="monospace", color="black",
+                      size=SMALL)  # fmt: skip
         axes.set(xlim=(0, across), ylim=(lines, 0), aspect="equal")
         axes.axis("off")
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
+        legend_below(figure, axes)
     plt.close(figure)
     return figure

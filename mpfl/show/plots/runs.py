@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from mpfl.evidence.curves import learning_curve
 from mpfl.runs.record import Run
 from mpfl.show.looks import BLUE, GREEN, LOOKS, ORANGE, VERMILLION, look
-from mpfl.show.plots.appearance import mean_and_range, style
+from mpfl.show.plots.appearance import WIDE, decades, legend_below, mean_and_range, style
 from mpfl.simulation import RoundLog, agreement_table
 
 
@@ -25,7 +25,7 @@ def histogram(log: RoundLog, nodes: int, layer: str) -> Figure:
     votes, kept = state.outcome.votes[layer], state.mask[layer]
     steps = np.arange(nodes + 1)
     with style():
-        figure, axes = plt.subplots(figsize=(6.4, 3.0), layout="constrained")
+        figure, axes = plt.subplots(figsize=(WIDE, 3.0), layout="constrained")
         stay = np.array([int((kept & (votes == step)).sum()) for step in steps])
         drop = np.array([int((~kept & (votes == step)).sum()) for step in steps])
         axes.bar(steps, stay, color=BLUE, label="stays")
@@ -42,7 +42,9 @@ def rounds(logs: Sequence[RoundLog]) -> Figure:
     numbers = [log.round for log in logs]
     agreement = agreement_table(logs)
     with style():
-        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(8.4, 2.9), layout="constrained")
+        figure, (left, middle, right) = plt.subplots(
+            1, 3, figsize=(WIDE, 2.3), layout="constrained"
+        )
         left.plot(numbers, [log.sparsity for log in logs], "o-", color=BLUE)
         left.set(title="sparsity", ylim=(0, 1))
         middle.plot(numbers, agreement, color="#999999", linewidth=1)
@@ -52,7 +54,8 @@ def rounds(logs: Sequence[RoundLog]) -> Figure:
         right.plot(numbers, [np.mean(log.payloads) for log in logs], "o-", color=GREEN)
         right.set(title="a mask, bytes", ylim=(0, None))
         for axes in (left, middle, right):
-            axes.set(xlabel="round", xticks=numbers)
+            axes.set(xlabel="round")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     plt.close(figure)
     return figure
 
@@ -64,7 +67,7 @@ def comparison(runs: Sequence[Run]) -> Figure:
     """
     with style():
         figure, (central, federated) = plt.subplots(
-            1, 2, figsize=(8.0, 4.4), layout="constrained", sharey=True
+            1, 2, figsize=(WIDE, 4.4), layout="constrained", sharey=True
         )
         for run in runs:
             s = run.summary
@@ -75,12 +78,8 @@ def comparison(runs: Sequence[Run]) -> Figure:
         central.set_title("trained centrally")
         federated.set(xlabel="all traffic, MB", title="trained between the nodes")
         if federated.collections:
-            federated.set_xscale("log")
-        seen = [axes.get_legend_handles_labels() for axes in (central, federated)]
-        marks = {t: m for marks, texts in seen for m, t in zip(marks, texts, strict=True)}
-        figure.legend(
-            handles=list(marks.values()), loc="outside lower center", ncols=3, frameon=False
-        )
+            decades(federated)
+        legend_below(figure, central, federated)
     plt.close(figure)
     return figure
 
@@ -95,7 +94,7 @@ def convergence(rows: Mapping[str, Sequence[Run]]) -> Figure:
     ways = {name: [learning_curve(run) for run in runs] for name, runs in rows.items()}
     with style():
         figure, panels = plt.subplots(
-            1, len(sizes), figsize=(8.0, 4.0), layout="constrained", sharey=True
+            1, len(sizes), figsize=(WIDE, 4.0), layout="constrained", sharey=True
         )
         for axes, (label, (unit, size)) in zip(panels, sizes.items(), strict=True):
             for name, mine in ways.items():
@@ -109,7 +108,7 @@ def convergence(rows: Mapping[str, Sequence[Run]]) -> Figure:
             axes.set(xlabel=label)
         panels[0].set(ylabel="test accuracy, %", xlim=(0, None), ylim=(0, None))
         panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
-        panels[1].set_xscale("log")
+        decades(panels[1])
     plt.close(figure)
     return figure
 
@@ -117,7 +116,7 @@ def convergence(rows: Mapping[str, Sequence[Run]]) -> Figure:
 def progress(runs: Mapping[str, Run]) -> Figure:
     """Runs side by side: accuracy in the final training, agreement in the mask rounds."""
     with style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(8.0, 3.2), layout="constrained")
+        figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 3.4), layout="constrained")
         for (name, run), (colour, marker) in zip(runs.items(), LOOKS.values(), strict=False):
             look: Any = {"color": colour, "marker": marker, "label": name}
             lines = run.federated
@@ -132,7 +131,7 @@ def progress(runs: Mapping[str, Run]) -> Figure:
         right.set(xlabel="mask round", ylabel="agreement, mean", ylim=(0, 1.03))
         for axes in (left, right):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        left.legend(frameon=False)
+        legend_below(figure, left)
     plt.close(figure)
     return figure
 

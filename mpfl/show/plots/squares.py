@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mpfl.show.looks import BLUE, ORANGE, VERMILLION
-from mpfl.show.plots.appearance import bare, style
+from mpfl.show.plots.appearance import SMALL, WIDE, bare, style
 from mpfl.types import Mask
 
 _GONE = "#b8b8b8"
@@ -55,14 +55,14 @@ def thinning(masks: Mapping[str, Mask]) -> Figure:
     sizes = {name: bits.size for name, bits in next(iter(masks.values())).items()}
     with style():
         figure, panels = plt.subplots(
-            len(sizes), 1, figsize=(8.0, len(sizes) * (0.45 + 0.2 * len(masks))),
+            len(sizes), 1, figsize=(WIDE, len(sizes) * (0.45 + 0.2 * len(masks))),
             layout="constrained", sharex=True, squeeze=False,
         )  # fmt: skip
         for axes, (name, size) in zip(panels[:, 0], sizes.items(), strict=True):
             for line, mask in enumerate(masks.values()):
                 _row(axes, mask[name], line, BLUE)
-            axes.set_title(f"{name}, {size} filters", size=10, loc="left")
-            axes.set_yticks(np.arange(len(masks)) + 0.5, list(masks), size=9)
+            axes.set_title(f"{name}, {size} filters", size=SMALL, loc="left")
+            axes.set_yticks(np.arange(len(masks)) + 0.5, list(masks), size=SMALL)
             axes.set_xticks([])
             bare(axes, max(sizes.values()), len(masks), square=False)
     plt.close(figure)
@@ -75,7 +75,7 @@ def to_a_mask(filters: np.ndarray, scores: np.ndarray, mask: np.ndarray) -> Figu
     centres = np.arange(rows) + 0.5
     with style():
         figure, (left, middle, right) = plt.subplots(
-            1, 3, figsize=(7.4, 0.8 + 0.4 * rows), layout="constrained", sharey=True,
+            1, 3, figsize=(WIDE, 0.8 + 0.4 * rows), layout="constrained", sharey=True,
             width_ratios=[columns, 5, 1.6],
         )  # fmt: skip
         for (row, column), weight in np.ndenumerate(filters):
@@ -104,7 +104,7 @@ def pictures_held(nodes: Sequence[np.ndarray], rows: int = 3, columns: int = 4) 
     """The first pictures of each node, grey, ``[pictures, height, width]``."""
     with style():
         figure, panels = plt.subplots(
-            1, len(nodes), figsize=(8.0, 0.4 + 8.0 / len(nodes) * rows / columns),
+            1, len(nodes), figsize=(WIDE, 0.5 + WIDE / len(nodes) * rows / columns),
             layout="constrained", squeeze=False,
         )  # fmt: skip
         for node, (axes, pictures) in enumerate(zip(panels[0], nodes, strict=True)):
@@ -114,7 +114,7 @@ def pictures_held(nodes: Sequence[np.ndarray], rows: int = 3, columns: int = 4) 
             axes.imshow(
                 np.hstack([np.vstack(list(line)) for line in some.swapaxes(0, 1)]), cmap="Greys"
             )
-            axes.set_title(f"node {node}: {len(pictures)} pictures", size=10)
+            axes.set_title(f"node {node}:\n{len(pictures)} pictures", size=SMALL)
             axes.axis("off")
     plt.close(figure)
     return figure
@@ -126,17 +126,16 @@ def held(deals: Mapping[str, np.ndarray]) -> Figure:
     largest = max(int(counts.max()) for counts in deals.values())
     with style():
         figure, panels = plt.subplots(
-            1, len(deals), figsize=(8.4, 0.9 + 0.42 * nodes), layout="constrained", sharey=True,
+            1, len(deals), figsize=(WIDE, 0.9 + 0.42 * nodes), layout="constrained", sharey=True,
             squeeze=False,
         )  # fmt: skip
         for axes, (name, counts) in zip(panels[0], deals.items(), strict=True):
             for (node, label), count in np.ndenumerate(counts):
                 if count:
-                    axes.scatter(label, node, s=230 * count / largest, color=BLUE)
+                    axes.scatter(label, node, s=90 * count / largest, color=BLUE)
             axes.set_title(name, size=11)
-            axes.set(xticks=range(classes), xlabel="class", xlim=(-0.7, classes - 0.3))
+            axes.set(xticks=range(0, classes, 3), xlabel="class", xlim=(-0.7, classes - 0.3))
             axes.set(ylim=(nodes - 0.4, -0.6))
-            axes.tick_params(labelsize=9)
         panels[0][0].set_yticks(range(nodes), [f"node {node}" for node in range(nodes)])
     plt.close(figure)
     return figure
@@ -147,7 +146,7 @@ def directions(said: np.ndarray, up: np.ndarray) -> Figure:
     nodes, weights = said.shape
     with style():
         figure, axes = plt.subplots(
-            figsize=(2.4 + 0.6 * weights, 0.7 + 0.36 * nodes), layout="constrained"
+            figsize=(min(WIDE, 2.4 + 0.6 * weights), 0.7 + 0.36 * nodes), layout="constrained"
         )
         for line, row in enumerate([*said, up]):
             height = line + 0.5 if line < nodes else nodes + 0.9

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch, Rectangle
 from mpfl.filters import Layout, apply
 from mpfl.masks import full
 from mpfl.show.looks import BLUE, ORANGE
-from mpfl.show.plots.appearance import style
+from mpfl.show.plots.appearance import SMALL, WIDE, style
 
 _COLOURS = ("#e4e4e4", BLUE, ORANGE)
 _MEANING = ("stays", "the unit's own", "reads the unit")
@@ -38,28 +38,41 @@ def taken_by(layout: Layout, layer: str, unit: int) -> dict[str, np.ndarray]:
 
 def slices_of_a_unit(panels: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     """A panel for each kind of unit: its weights from top to bottom, as :func:`taken_by` gives."""
+    across = min(len(panels), 3)
+    lines = [list(panels)[start : start + across] for start in range(0, len(panels), across)]
+    widest = max(8, *(array.shape[1] for each in panels.values() for array in each.values()))
+    wide = WIDE / across - 0.15  # inches, as is a square
+    square = min(0.12, wide / widest)
+    name_room = 0.24 / square
+    tallest = [max(_height(panels[title], name_room) for title in line) for line in lines]
     with style():
-        figure, axes = plt.subplots(
-            1, len(panels), figsize=(1.9 * len(panels), 5.4), layout="constrained", squeeze=False
-        )
-        tallest = max(_height(weights) for weights in panels.values())
-        for place, (title, weights) in zip(axes[0], panels.items(), strict=True):
-            top, widest = 0.0, max(array.shape[1] for array in weights.values())
-            for name, array in weights.items():
-                place.text(0, top + 1.6, name, fontsize=8)
-                top += 2.1
-                for (row, column), kind in np.ndenumerate(array):
-                    corner = (float(column), top + row)
-                    place.add_patch(Rectangle(corner, 0.9, 0.9, color=_COLOURS[kind], linewidth=0))
-                top += len(array)
-            place.set(xlim=(-0.2, max(widest, 8)), ylim=(tallest + 0.2, 0), aspect="equal")
-            place.set_title(title, fontsize=10, loc="left")
+        figure, places = plt.subplots(
+            len(lines), across, figsize=(WIDE, 0.5 + sum(square * each + 0.45 for each in tallest)),
+            layout="constrained", squeeze=False, height_ratios=tallest,
+        )  # fmt: skip
+        for place in places.flat:
             place.axis("off")
+        for row, line in enumerate(lines):
+            for place, title in zip(places[row], line, strict=False):
+                top = 0.0
+                for name, array in panels[title].items():
+                    top += name_room
+                    place.text(0, top - 0.05 / square, name, fontsize=SMALL)
+                    for (output, read), kind in np.ndenumerate(array):
+                        place.add_patch(
+                            Rectangle(
+                                (float(read), top + output), 0.9, 0.9,
+                                color=_COLOURS[kind], linewidth=0,
+                            )
+                        )  # fmt: skip
+                    top += len(array)
+                place.set(xlim=(-0.2, wide / square), ylim=(tallest[row] + 0.2, 0), aspect="equal")
+                place.set_title(title, fontsize=SMALL, loc="left")
         handles = [Patch(color=c, label=m) for c, m in zip(_COLOURS, _MEANING, strict=True)]
         figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     plt.close(figure)
     return figure
 
 
-def _height(weights: Mapping[str, np.ndarray]) -> float:
-    return sum(len(array) + 2.1 for array in weights.values())
+def _height(weights: Mapping[str, np.ndarray], name_room: float) -> float:
+    return sum(len(array) + name_room for array in weights.values())
