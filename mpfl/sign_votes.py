@@ -47,6 +47,10 @@ from mpfl.types import (
 ROUND = f"{CARRIED}round"
 """Under what name a node remembers up to which round it has taken all steps."""
 
+LOST, LOST_BEFORE = f"{CARRIED}lost", f"{CARRIED}lost_before"
+"""Under what names a node remembers what its message could not say, in its last round and in the
+one before (error feedback)."""
+
 MAJORITIES = "majorities"
 """Under what name the server keeps the last directions, packed, a row per round."""
 
@@ -348,6 +352,12 @@ def brought_up(
         if taken >= known:
             weights = them.moved(weights, way)
     return {**weights, **carried}
+
+
+def lost_in(memory: Weights, round_: int, numbers: int) -> Float32[np.ndarray, " numbers"]:
+    """What a node's messages before ``round_`` could not say; asked again, it is the same."""
+    asked_again = int(memory.get(ROUND, 0)) == round_
+    return memory.get(LOST_BEFORE if asked_again else LOST, np.zeros(numbers, np.float32))
 
 
 def decode_directions(

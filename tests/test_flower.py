@@ -173,6 +173,7 @@ def test_messages_carry_the_simulation_bit_for_bit(plain: Path, tmp_path: Path) 
         {"data_noise": "permuted_labels()"},
         {"local.keep": "best-ever", "validation": 0.2, "epochs": 2, "stop_above": 0.2},
         {"federated": "by_sign_votes(eta=0.02, every=2)", "federated_rounds": 3},
+        {"federated": "by_scaled_votes(every=2)", "federated_rounds": 3},
         {"federated": "by_quantised_average(bits=4, feedback=True)", "federated_rounds": 3},
         {"federated_fault": "inverted_update()"},
     ],
@@ -687,6 +688,23 @@ def test_a_folder_whose_name_is_no_text_is_refused(
     assert flower(["simulation", "digits", "--out", str(folder)]) == 2
     assert "is not UTF-8" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("w0=a;nodes=1", "--set w0=a;nodes=1: a ';' parts one setting from the next"),
+        ("nodes=3;", "--set nodes=3;: a ';' parts"),
+        (" ", "--set ' ': write it as field=value"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["simulation", "deployment", "check"])
+def test_one_set_is_one_setting(
+    kind: str, change: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert flower([kind, "digits", "--set", "rounds=2", "--set", change]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.startswith(f"mpfl: {says}") and told.err.count("\n") == 1
 
 
 def test_sockets_have_short_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
-from functools import partial
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -72,6 +71,7 @@ def bill(
     voted: Sequence[str] = (),
     every: int = 10,
     bits: int = 1,
+    lengths: bool = False,
 ) -> Bill:
     """The bytes of a run with ``samples[i]`` images on node ``i``; weights are float32.
 
@@ -81,7 +81,8 @@ def bill(
     At the end ``final_rounds`` of federated averaging train the network that is left (0: none). If
     tensors are ``voted`` on, the training is by votes on their directions instead, with statistics
     in each ``every``-th round (:mod:`mpfl.sign_votes`). With ``bits`` above 1 their steps are
-    averaged in so many bits per number, both ways (:mod:`mpfl.baselines.quantised`).
+    averaged in so many bits per number, both ways (:mod:`mpfl.baselines.quantised`). ``lengths``
+    go with the directions in :mod:`mpfl.scaled_votes`, one per tensor.
     ``fedavg`` and ``one-bit`` have these rounds only, of the dense network. Where ``fedavg``
     sends a float, ``one-bit`` sends a bit, down and up: as signSGD with majority vote does
     (Bernstein et al., arXiv 1802.04434). FedPM (Isik et al., arXiv 2209.15328) sends the bit
@@ -97,6 +98,8 @@ def bill(
     _check(way, samples, w0, final_rounds, every)
     for name in voted:
         one_of("tensor", name, plan.layout.shapes)
+    if lengths and (bits != 1 or not voted):
+        raise MPFLError("lengths go with votes on tensors; name them in voted, and leave bits at 1")
     if bits != 1 and not voted:
         raise MPFLError(f"bits is {bits}, but no tensor is voted on; name them in voted")
     layout, nodes = plan.layout, len(samples)
@@ -106,7 +109,7 @@ def bill(
 
     def trained(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
         if voted:
-            return _by_steps(final_rounds, shapes, nodes, voted, every, bits)
+            return _by_steps(final_rounds, shapes, nodes, voted, every, bits, lengths)
         return _averaging(final_rounds, shapes, samples)
 
     if way == "fedavg":
@@ -152,19 +155,22 @@ def _by_steps(
     voted: Sequence[str],
     every: int,
     bits: int,
+    lengths: bool,
 ) -> tuple[int, int]:
     """Bytes down and up of training by votes on tensors of these shapes, or by quantised steps."""
     numbers = sum(math.prod(shapes[name]) for name in voted)
     statistics = sum(math.prod(shape) for name, shape in shapes.items() if name not in voted)
-    if bits == 1:
-        length = partial(wire.signs_length, numbers)
-    else:
-        channels = len(channel_sizes(shapes[name] for name in voted))
-        length = partial(wire.levels_length, numbers, channels, bits=bits)
+    channels = len(channel_sizes(shapes[name] for name in voted))
+    told = len(voted) if lengths else 0
+
+    def message(more: int) -> int:
+        if bits == 1:
+            return wire.signs_length(numbers, statistics=told + more)
+        return wire.levels_length(numbers, channels, bits=bits, statistics=more)
+
     due = sum(statistics_due(round_, rounds, every) for round_ in range(1, rounds + 1))
-    down, up = _exchange(rounds, length(), [length()] * nodes)
-    more = length(statistics=statistics) - length()
-    return down, up + nodes * due * more
+    down, up = _exchange(rounds, message(0), [message(0)] * nodes)
+    return down, up + nodes * due * (message(statistics) - message(0))
 
 
 def _votes(plan: Plan, consensuses: Sequence[Mask], nodes: int) -> tuple[int, int]:

@@ -24,11 +24,8 @@ from mpfl.algorithm import Algorithm, Data, Initialise, LocalTrain, State, requi
 from mpfl.baselines.fedavg import average
 from mpfl.filters import Layout
 from mpfl.seeds import Rng
-from mpfl.sign_votes import ROUND, Directions, brought_up, by_steps
-from mpfl.types import CARRIED, Answer, Mask, MPFLError, Reply, Weights, located
-
-LOST, LOST_BEFORE = f"{CARRIED}lost", f"{CARRIED}lost_before"
-"""Under what names a node remembers what rounding lost, up to its last round and before that."""
+from mpfl.sign_votes import LOST, LOST_BEFORE, Directions, brought_up, by_steps, lost_in
+from mpfl.types import Answer, Mask, MPFLError, Reply, Weights, located
 
 
 def quantise(
@@ -121,9 +118,7 @@ def quantised_average(
         # 2. How far this node would go.
         update = local_train(weights, mask, data, rng)
         way = them.flat(update.weights, them.voted) - them.flat(weights, them.voted)
-        # What rounding lost before; a node that is asked again answers as it did.
-        asked_again = int(memory.get(ROUND, 0)) == round_
-        before = memory.get(LOST_BEFORE if asked_again else LOST, np.zeros_like(way))
+        before = lost_in(memory, round_, them.numbers)
         wanted = way + before if feedback else way
         levels, scales = quantise(wanted, sizes, bits)
         # 3. That in a few bits, and the statistics if they are due.

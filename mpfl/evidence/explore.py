@@ -253,7 +253,11 @@ BY_DIRECTIONS = ("schedule=one_shot(0.8)", "rounds=1", "central_epochs=0", "fede
                  "final_draws=own")  # fmt: skip
 """One vote on four fifths of the filters, then 60 rounds in which a node takes 32 steps."""
 
-_FINISHES = {"averages": (), "votes": ("federated=by_sign_votes()",)}
+_FINISHES = {
+    "averages": (),
+    "votes": ("federated=by_sign_votes()",),
+    "votes and lengths": ("federated=by_scaled_votes()",),
+}
 _BY_TAYLOR = (*TRAINED, "score=taylor")
 
 

@@ -15,6 +15,7 @@ from mpfl.baselines.fedavg import decode_replies, fedavg
 from mpfl.baselines.quantised import decode_steps, quantised_average, sizes_sent
 from mpfl.filters import cut_shapes
 from mpfl.runs.final_start import Parts
+from mpfl.scaled_votes import decode_lengths, scaled_votes
 from mpfl.sign_votes import Directions, decode_directions, sign_votes, statistics_due
 from mpfl.types import Mask, MPFLError, Reply, at_least
 
@@ -139,6 +140,47 @@ class by_private_sign_votes(by_sign_votes):
 
 
 @dataclass(frozen=True)
+class by_scaled_votes(Finish):
+    """One bit per weight, and a length per tensor, both ways (:mod:`mpfl.scaled_votes`).
+
+    A step is as long as the median node says. With ``feedback`` a node adds to a round what the
+    round before could not say. Running statistics are averaged as in :class:`by_sign_votes`.
+    """
+
+    feedback: bool = True
+    every: int = 10
+
+    def __post_init__(self) -> None:
+        at_least("every", self.every, 1)
+
+    def algorithm(
+        self, parts: Parts, mask: Mask, local_train: LocalTrain, messages: Messages
+    ) -> Algorithm:
+        """:func:`~mpfl.scaled_votes.scaled_votes` on every weight that training changes."""
+        return scaled_votes(
+            parts.layout,
+            parts.initialise,
+            local_train,
+            mask=mask,
+            voted=parts.trained,
+            feedback=self.feedback,
+            averages=_averages(parts, self.every),
+            **messages,
+        )
+
+    def read(self, parts: Parts, mask: Mask, round_: int, reply: Reply) -> None:
+        """A bit for each weight, a length for each tensor, and statistics if they are due."""
+        them = Directions(parts.layout, mask, parts.trained)
+        decode_lengths([reply], parts.start.w0, them, round_, _averages(parts, self.every))
+
+    def longest(self, parts: Parts, mask: Mask) -> int:
+        """The bits and lengths, with statistics behind them."""
+        them = Directions(parts.layout, mask, parts.trained)
+        more = len(them.voted) + them.others(parts.start.w0)
+        return wire.signs_length(them.numbers, statistics=more)
+
+
+@dataclass(frozen=True)
 class by_quantised_average(Finish):
     """The nodes' steps are averaged in a few bits per weight, both ways.
 
@@ -193,5 +235,6 @@ FINISHES = {
     "by_average": by_average,
     "by_sign_votes": by_sign_votes,
     "by_private_sign_votes": by_private_sign_votes,
+    "by_scaled_votes": by_scaled_votes,
     "by_quantised_average": by_quantised_average,
 }

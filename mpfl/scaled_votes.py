@@ -1,0 +1,192 @@
+"""Votes on directions in which the nodes also say how far: a length per tensor, four bytes each.
+
+In :mod:`mpfl.sign_votes` every weight moves as far as every other. Here a node sends with its
+directions how far it went on average in each tensor, and the server takes the median of what the
+nodes say. So steps are long where training is, and get shorter as it ends, with no schedule; and
+fewer than half of the nodes cannot make a step longer than an honest node says.
+
+With *error feedback* (Seide et al. 2014; Karimireddy et al., arXiv 1901.09847) a node remembers
+what a bit and a length could not say, and adds it to what it says in the next round.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from mpfl import wire
+from mpfl.algorithm import Algorithm, Data, Initialise, LocalTrain, State, require_replies
+from mpfl.filters import Layout
+from mpfl.seeds import Rng
+from mpfl.sign_votes import (
+    LOST,
+    LOST_BEFORE,
+    Directions,
+    brought_up,
+    by_steps,
+    lost_in,
+    majority,
+    signs_of,
+)
+from mpfl.types import Answer, Mask, MPFLError, Reply, Weights, located
+
+
+def mean_lengths(
+    moved: Float32[np.ndarray, " numbers"], sizes: Sequence[int]
+) -> Float32[np.ndarray, " tensors"]:
+    """How far the numbers of each tensor moved on average, whichever way.
+
+    ``sizes`` are how many numbers each tensor has, one after the other.
+
+    >>> mean_lengths(np.array([1, -3, 0.5], np.float32), [2, 1])
+    array([2. , 0.5], dtype=float32)
+    """
+    parts = np.split(np.abs(moved), np.cumsum(sizes)[:-1])
+    return np.array([part.mean(dtype=np.float64) if part.size else 0 for part in parts], np.float32)
+
+
+def scaled_step(
+    up: Bool[np.ndarray, " numbers"],
+    lengths: Float32[np.ndarray, " tensors"],
+    sizes: Sequence[int],
+) -> Float32[np.ndarray, " numbers"]:
+    """The step in these directions, as long in each tensor as ``lengths`` say.
+
+    >>> scaled_step(np.array([True, False, False]), np.array([2, 0.5], np.float32), [2, 1])
+    array([ 2. , -2. , -0.5], dtype=float32)
+    """
+    far = np.repeat(lengths, sizes)
+    return np.where(up, far, -far)
+
+
+def sizes_voted(them: Directions) -> list[int]:
+    """How many numbers of each tensor are voted on, in their order."""
+    return [math.prod(them.shapes[name]) for name in them.voted]
+
+
+def scaled_votes(
+    layout: Layout,
+    initialise: Initialise,
+    local_train: LocalTrain,
+    *,
+    mask: Mask,
+    voted: Sequence[str],
+    feedback: bool,
+    averages: Callable[[int], bool],
+    start: Callable[[State], bytes] | None = None,
+    join: Callable[[bytes], Weights] | None = None,
+) -> Algorithm:
+    """Train what ``mask`` leaves by votes on the direction of every weight of ``voted``.
+
+    The step in a tensor is the median of the lengths that the nodes send. ``feedback`` adds to a
+    round what the round before could not say. ``averages``, ``start`` and ``join`` are as in
+    :func:`~mpfl.sign_votes.sign_votes`. A node that missed a round is sent the weights.
+    """
+    them = Directions(layout, mask, tuple(voted))
+    sizes = sizes_voted(them)
+
+    def local(memory: Weights, message: bytes, data: Data, rng: Rng) -> Answer:
+        # 1. The weights that all hold: the node's own, after the step that the server sends.
+        weights = brought_up_by_lengths(memory, message, them)
+        round_ = wire.round_of(message)
+        # 2. Where this node would go, and what it could not say before.
+        update = local_train(weights, mask, data, rng)
+        wanted = them.flat(update.weights, them.voted) - them.flat(weights, them.voted)
+        before = lost_in(memory, round_, them.numbers)
+        if feedback:
+            wanted = wanted + before
+        # 3. Which way and how far, and the statistics if they are due.
+        signs, lengths = signs_of(wanted, round_), mean_lengths(wanted, sizes)
+        others = them.averaged(weights)
+        more = them.flat(update.weights, others) if averages(round_) else lengths[:0]
+        told = np.concatenate([lengths, more])
+        payload = wire.encode_signs(signs[None], layout, round_, mask=mask, statistics=told)
+        kept = them.remembered(weights, update, round_)
+        if feedback:
+            kept |= {LOST: wanted - scaled_step(signs, lengths, sizes), LOST_BEFORE: before}
+        return Answer(payload, kept, update.metrics)
+
+    def aggregate(state: State, round_: int, replies: Sequence[Reply]) -> State:
+        signs, lengths, told = decode_lengths(replies, state.weights, them, round_, averages)
+        up, far = majority(signs, round_), np.median(lengths, axis=0).astype(np.float32)
+        weights = them.moved(state.weights, scaled_step(up, far, sizes))
+        if averages(round_):
+            mean = told.mean(axis=0, dtype=np.float64).astype(np.float32)
+            weights |= them.full(mean, them.averaged(weights), weights)
+        kept = {"up": up, "lengths": far}
+        return replace(state, weights=weights, kept=kept, testable=averages(round_))
+
+    def catch_up(state: State, round_: int, since: int) -> bytes:
+        if round_ == 1:
+            return wire.encode_empty(layout, round_)
+        if max(since, 1) < round_ - 1:
+            return wire.encode_weights(state.weights, layout, round_, mask=mask)
+        up, far = state.kept["up"], state.kept["lengths"]
+        return wire.encode_signs(up[None], layout, round_, mask=mask, statistics=far)
+
+    return by_steps(
+        "scaled_votes",
+        them,
+        initialise,
+        local=local,
+        aggregate=aggregate,
+        catch_up=catch_up,
+        start=start,
+        join=join,
+    )
+
+
+def brought_up_by_lengths(
+    memory: Weights, message: bytes, them: Directions
+) -> dict[str, np.ndarray]:
+    """The weights that all hold at the beginning of a message's round, and what a node carries."""
+    sizes = sizes_voted(them)
+
+    def ways(round_: int) -> list[np.ndarray]:
+        signs, lengths = wire.decode_signs(
+            message, them.numbers, them.layout, round_, mask=them.mask, statistics=len(sizes)
+        )
+        return [scaled_step(signs[0], _checked(lengths), sizes)]
+
+    return brought_up(memory, message, them, ways)
+
+
+def decode_lengths(
+    replies: Sequence[Reply],
+    weights: Weights,
+    them: Directions,
+    round_: int,
+    averages: Callable[[int], bool],
+) -> tuple[
+    Bool[np.ndarray, "nodes numbers"],
+    Float32[np.ndarray, "nodes tensors"],
+    Float32[np.ndarray, "nodes more"],
+]:
+    """Every node's directions, lengths and statistics; raises naming a node that sent bad ones."""
+    require_replies(replies, round_)
+    tensors, more = len(them.voted), them.others(weights) if averages(round_) else 0
+    signs, lengths, told = [], [], []
+    for reply in replies:
+        with located(f"node {reply.node}", f"round {round_}", "decode"):
+            rows, numbers = wire.decode_signs(
+                reply.payload,
+                them.numbers,
+                them.layout,
+                round_,
+                mask=them.mask,
+                statistics=tensors + more,
+            )
+            lengths.append(_checked(numbers[:tensors]))
+        signs.append(rows[0])
+        told.append(numbers[tensors:])
+    return np.stack(signs), np.stack(lengths), np.stack(told)
+
+
+def _checked(lengths: Float32[np.ndarray, " tensors"]) -> Float32[np.ndarray, " tensors"]:
+    if (lengths < 0).any():
+        raise MPFLError("a length is negative; give how far the numbers moved on average")
+    return lengths
