@@ -103,13 +103,14 @@ def _keys(options: argparse.Namespace) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     from mpfl.flower.check import findings
+    from mpfl.flower.config import as_setting
     from mpfl.flower.launch import resolved
 
     config = {
         "recipe": options.recipe,
         "budget": options.budget,
         "seed": 0,
-        "set": ";".join(options.changes),
+        "set": as_setting(options.changes),
         "root": str(resolved(options.root)),
     }
     bad = []
@@ -137,7 +138,7 @@ def _metrics(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
     from mpfl.flower import launch
     from mpfl.flower.answers import read_answers
-    from mpfl.flower.config import experiment_of
+    from mpfl.flower.config import as_setting, experiment_of
     from mpfl.flower.environment import FLOWERS_OWN
     from mpfl.runs.folder import read_json
     from mpfl.runs.record import read_run
@@ -147,7 +148,7 @@ def _run(options: argparse.Namespace, words: Sequence[str]) -> None:
         "recipe": options.recipe,
         "budget": options.budget,
         "seed": options.seed,
-        "set": ";".join(options.changes),
+        "set": as_setting(options.changes),
     }
     launch.require_engine()
     at_least("deadline", options.deadline, 1)

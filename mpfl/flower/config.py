@@ -5,7 +5,7 @@ The keys and their defaults are in ``pyproject.toml`` under ``tool.flwr.app.conf
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mpfl.runs.experiment import Experiment
@@ -13,6 +13,23 @@ from mpfl.runs.methods import METHODS
 from mpfl.runs.recipes import recipe
 from mpfl.runs.text import changed
 from mpfl.types import MPFLError
+
+
+def as_setting(changes: Sequence[str]) -> str:
+    """What ``--set`` was given, as the setting ``set``; refuses what would be read as two of them.
+
+    >>> as_setting(["nodes=3", "vote=share(0.5)"])
+    'nodes=3;vote=share(0.5)'
+    """
+    for change in changes:
+        if not change.strip():
+            raise MPFLError(f"--set {change!r}: write it as field=value")
+        if ";" in change:
+            raise MPFLError(
+                f"--set {change}: a ';' parts one setting from the next between machines; give "
+                "each by its own --set, and use no path or name that holds one"
+            )
+    return ";".join(changes)
 
 
 def experiment_of(config: Mapping[str, Any]) -> Experiment:
