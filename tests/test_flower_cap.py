@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -48,6 +49,18 @@ def test_a_server_refuses_what_is_too_long_by_its_length_alone(tmp_path: Path) -
                 push(PushObjectRequest(object_content=bytes(MB // 2)))
             assert refused.value.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED, "it was read"
         assert memory(engine.processes["superlink"].pid) < before + 64 * MB
+
+
+def test_what_flower_does_not_take_is_one_line() -> None:
+    words = [sys.executable, "-m", "mpfl.flower.superlink", "--longest", str(MB)]
+    for more, says in (
+        (["--nosuch"], "unrecognized arguments: --nosuch"),
+        (["--port", "many"], "argument --port: invalid"),
+    ):
+        done = subprocess.run([*words, *more], capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert done.stderr.startswith(f"mpfl: {says}") and done.stderr.count("\n") == 1
+        assert done.stderr.endswith("; see flower-superlink --help\n")
 
 
 def test_a_message_of_many_objects_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ before it is read. A run whose own messages are longer says so and does not begi
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import sys
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cap(options.longest)
     os.environ[LONGEST] = str(options.longest)
     sys.argv = ["flower-superlink", *rest]
+    # What Flower refuses of its own is one line, too, in place of all of its usage.
+    argparse.ArgumentParser.error = OneLineParser.error  # type: ignore
     importlib.import_module("flwr.superlink.cli").flower_superlink()
 
 
