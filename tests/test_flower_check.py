@@ -56,7 +56,7 @@ def test_a_machine_that_is_ready(keys: Path) -> None:
     with serving(keys) as server:
         found = list(findings(CONFIG, keys, server, today()))
     assert [each.what for each in found] == [
-        "versions", "data", "ca.crt", "clock", "server.crt", "port"
+        "versions", "data", "ca.crt", "clock", "server.crt", "server.key", "private keys", "port"
     ]  # fmt: skip
     assert all(each.good for each in found), "\n".join(map(str, found))
     assert "server.example, localhost, 127.0.0.1" in found[4].seen
@@ -88,7 +88,47 @@ def test_a_certificate_that_is_not_the_servers(keys: Path, tmp_path: Path) -> No
     ):
         (keys / "server.crt").write_bytes(other.read_bytes())
         bad = [each for each in findings(CONFIG, keys, None, today()) if not each.good]
-        assert [each.what for each in bad] == ["server.crt"] and says in bad[0].seen
+        assert [each.what for each in bad] == ["server.crt", "server.key"]
+        assert says in bad[0].seen
+
+
+def bad_ones(keys: Path) -> dict[str, str]:
+    """What is to be mended here, and why."""
+    return {each.what: each.seen for each in findings(CONFIG, keys, None, today()) if not each.good}
+
+
+def test_a_server_key_that_is_not_the_certificates(keys: Path, tmp_path: Path) -> None:
+    prepare(tmp_path / "others", ["server.example"], 1)
+    key, whole = keys / "server.key", (keys / "server.key").read_bytes()
+    key.write_bytes((tmp_path / "others" / "server.key").read_bytes())
+    assert bad_ones(keys) == {
+        "server.key": f"{key}: is not the key of {keys / 'server.crt'}; copy both from one folder"
+    }
+    for damaged in (whole[:100], b"", b"\xff"):
+        key.write_bytes(damaged)
+        assert bad_ones(keys)["server.key"].startswith(f"{key}: cannot be read (")
+    key.unlink()
+    assert list(bad_ones(keys)) == ["server.key"]
+    key.write_bytes(whole)
+    key.chmod(0o600)
+    assert bad_ones(keys) == {}
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o602])
+def test_a_private_key_that_others_can_read(mode: int, keys: Path) -> None:
+    (keys / "node0.key").chmod(mode)
+    says = f"{keys / 'node0.key'}: others can read it or write to it (mode {mode:04o})"
+    assert bad_ones(keys) == {"private keys": f"{says}; chmod 600 {keys}/*.key"}
+    (keys / "server.key").chmod(mode)
+    assert ", and 1 more; chmod 600" in bad_ones(keys)["private keys"]
+
+
+def test_a_node_has_no_key_of_the_server(keys: Path) -> None:
+    for name in ("server.crt", "server.key"):
+        (keys / name).unlink()
+    found = list(findings(CONFIG, keys, None, today()))
+    assert [each.what for each in found][-2:] == ["clock", "private keys"]
+    assert found[-1].seen == "1, for their owner alone" and all(each.good for each in found)
 
 
 @pytest.mark.parametrize("name", ["node0.key", "server.key", "environment", "ca.crt"])
@@ -154,7 +194,7 @@ def test_the_command_says_it_a_line_each(
 ) -> None:
     words = ["check", "digits", "--keys", str(keys)]
     assert flower(words) == 0
-    assert [line[:4] for line in capsys.readouterr().out.splitlines()] == ["ok  "] * 5
+    assert [line[:4] for line in capsys.readouterr().out.splitlines()] == ["ok  "] * 7
 
     def missing(config: object) -> int:
         raise MPFLError("data: no data set cifar10; get it")

@@ -1,12 +1,14 @@
-"""Whether a machine is ready for a run: versions, data, certificate, clock, port; one line each."""
+"""Whether a machine is ready for a run: versions, data, certificates, keys, port; one line each."""
 
 from __future__ import annotations
 
 import datetime
+import os
 import platform
 import re
 import socket
 import ssl
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib.metadata import requires, version
@@ -14,7 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 
 from mpfl.flower.config import experiment_of
 from mpfl.flower.launch import longest_of
@@ -42,13 +45,14 @@ def findings(
 ) -> Iterator[Checked]:
     """What a run with ``config`` needs here, one after the other.
 
-    With ``keys``, a folder that holds ``ca.crt``, its certificates and the clock too; with
+    With ``keys``, a folder that holds ``ca.crt``, its certificates and keys and the clock too; with
     ``server``, as HOST:PORT, whether that server answers and is the one that they name.
     """
     yield _versions()
     yield _data(config)
     if keys is not None:
         yield from _certificates(keys, now)
+        yield from _private_keys(keys)
     if server is not None:
         yield _port(server, None if keys is None else keys / "ca.crt")
 
@@ -106,6 +110,34 @@ def _not_the_servers(made: x509.Certificate, keys: Path) -> str:
             made.verify_directly_issued_by(authority)
         except (InvalidSignature, TypeError, ValueError):
             return f"was not signed by {keys / 'ca.crt'}"
+    return ""
+
+
+def _private_keys(keys: Path) -> Iterator[Checked]:
+    """The server's key, if its certificate is there, and who can read each key."""
+    if (keys / "server.crt").exists():
+        wrong = _not_the_certificates(keys / "server.key", keys / "server.crt")
+        yield Checked("server.key", not wrong, wrong or "belongs to server.crt")
+    found = sorted(keys.glob("*.key"))
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in found if path.exists()}
+    if open_ := [path for path, mode in modes.items() if mode & 0o077 and os.name == "posix"]:
+        seen = f"{open_[0]}: others can read it or write to it (mode {modes[open_[0]]:04o})"
+        others = f", and {len(open_) - 1} more" if open_[1:] else ""
+        yield Checked("private keys", False, f"{seen}{others}; chmod 600 {keys}/*.key")
+    elif modes:
+        yield Checked("private keys", True, f"{len(modes)}, for their owner alone")
+
+
+def _not_the_certificates(path: Path, certificate: Path) -> str:
+    """Why the server could not start with this key; empty if it can."""
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, TypeError, ValueError, UnsupportedAlgorithm) as error:
+        return f"{path}: cannot be read ({error}); copy it again from where the keys were made"
+    with suppress(OSError, ValueError):  # a certificate that cannot be read was told of before
+        due = x509.load_pem_x509_certificate(certificate.read_bytes()).public_key()
+        if due != key.public_key():
+            return f"{path}: is not the key of {certificate}; copy both from one folder"
     return ""
 
 
