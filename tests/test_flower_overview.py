@@ -70,6 +70,26 @@ def test_the_round_that_is_open_is_told_while_the_run_is_there(tmp_path: Path) -
     assert not any(line.startswith("open:") for line in stopped)
 
 
+def test_a_run_that_claims_millions_of_nodes_is_told_at_once(tmp_path: Path) -> None:
+    """And those that answered are all there."""
+    begun = {"rounds": 3, "federated_rounds": 0, "nodes": 10_000_000}
+    (tmp_path / "config.json").write_text(json.dumps(begun))
+    tell, began = recorder(tmp_path), time.time()
+    for node in (5_000_000, 0, 10_000_000):  # the last one is no node of this run
+        tell("masks 1", node, 300, "")
+    said = overview(tmp_path, began)
+    assert [line for line in said if "300 bytes" in line] == [
+        "node 0: 300 bytes for masks 1, 0 s ago",
+        "node 5000000: 300 bytes for masks 1, 0 s ago",
+    ]
+    assert said[-1] == "the other 9,998,999 nodes: no answer yet" and len(said) < 1010
+    file = tmp_path / "mpfl.prom"
+    assert flower(["metrics", str(tmp_path), "--to", str(file)]) == 0
+    counted = [line for line in file.read_text().splitlines() if "mpfl_node_last_counted" in line]
+    assert sum('node="5000000"' in line for line in counted) == 1 and len(counted) < 1010
+    assert time.time() - began < 10
+
+
 def test_a_folder_without_a_run_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from mpfl.flower.answers import read_answers
-from mpfl.flower.overview import PHASES, RUNNING, config_in, state_of
+from mpfl.flower.overview import PHASES, RUNNING, by_node, config_in, state_of
 from mpfl.runs.folder import read_lines
 from mpfl.types import one_line
 
@@ -45,12 +44,9 @@ def metrics_of(folder: Path) -> CollectorRegistry:
 
     last = gauge("node_last_counted_seconds", "when it last counted, since 1970", "node")
     left = gauge("node_left_out", "answers of it that did not count", "node")
-    answers = read_answers(folder)
-    refused = Counter(each.node for each in answers if each.why)
-    for node in range(config["nodes"]):
-        counted = [each.at for each in answers if each.node == node and not each.why]
-        last.labels(run, str(node)).set(max(counted, default=0))
-        left.labels(run, str(node)).set(refused[node])
+    for node, own in by_node(config["nodes"], read_answers(folder)).items():
+        last.labels(run, str(node)).set(max((each.at for each in own if not each.why), default=0))
+        left.labels(run, str(node)).set(sum(bool(each.why) for each in own))
     return registry
 
 

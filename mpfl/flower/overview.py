@@ -23,6 +23,9 @@ in words."""
 
 RUNNING = "running"
 
+LISTED = 1000
+"""How many nodes are listed that have not answered: a damaged configuration may claim millions."""
+
 
 def overview(folder: Path, now: float) -> list[str]:
     """The run in ``folder`` in a few lines; ``now`` is in seconds since 1970.
@@ -47,11 +50,22 @@ def overview(folder: Path, now: float) -> list[str]:
             f"open: {last.group}, asked {_ago(last, now)}, "
             f"{len(counting)} of {config['nodes']} nodes count"
         )
-    for node in [*range(config["nodes"]), -1]:
-        own = [each for each in answers if each.node == node]
-        if own or node >= 0:
-            said.append(f"node {'?' if node < 0 else node}: {_last_heard(own, now)}")
+    heard = by_node(config["nodes"], answers)
+    said += [f"node {node}: {_last_heard(own, now)}" for node, own in heard.items()]
+    if silent := config["nodes"] - len(heard):
+        said.append(f"the other {silent:,} nodes: no answer yet")
+    if strange := [each for each in answers if each.node == -1]:
+        said.append(f"node ?: {_last_heard(strange, now)}")
     return said
+
+
+def by_node(nodes: int, answers: Sequence[Heard]) -> dict[int, list[Heard]]:
+    """The answers of each of ``nodes``; of those beyond :data:`LISTED` only if there are any."""
+    found: dict[int, list[Heard]] = {node: [] for node in range(min(nodes, LISTED))}
+    for each in answers:
+        if each.node is not None and 0 <= each.node < nodes:
+            found.setdefault(each.node, []).append(each)
+    return dict(sorted(found.items()))
 
 
 def config_in(folder: Path) -> dict[str, Any]:
