@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mpfl.data.catalogue import NAMES
-from mpfl.show.one_line import UNHEARD, OneLineParser, path, said_whole
-from mpfl.types import MPFLError, extras_named, one_line
+from mpfl.show.one_line import UNHEARD, OneLineParser, mended, path, said_whole
+from mpfl.types import MPFLError, extras_named
 
 
 def parser() -> argparse.ArgumentParser:
@@ -108,7 +108,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         return UNHEARD
     except (MPFLError, OSError) as error:
-        print(f"mpfl: {one_line(str(error))}", file=sys.stderr)
+        print(f"mpfl: {mended(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         again = {

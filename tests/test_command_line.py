@@ -1,10 +1,13 @@
 """The command line as a user meets it: tables, one line an error, nothing half done."""
 
 import dataclasses
+import errno
 import io
+import os
 import re
 import resource
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -41,6 +44,7 @@ from mpfl.runs.record import read_run
 from mpfl.runs.text import changed
 from mpfl.schedules import SCHEDULES, arithmetic, cubic, geometric, linear, one_shot
 from mpfl.show import live, terminal
+from mpfl.show.one_line import REMEDIES, mended
 from mpfl.types import MPFLError
 from mpfl.vote import (
     RULES,
@@ -127,13 +131,19 @@ def test_an_error_is_one_line_and_no_traceback(tmp_path, words, says):
     assert list(tmp_path.iterdir()) == []
 
 
+FULL = (
+    "mpfl: no space left on device; free some space or raise its limit, or choose a place that "
+    "has more\n"
+)
+
+
 @pytest.mark.parametrize(
     ("shell", "status", "says"),
     [
         ("list | true", 141, ""),
         ("data digits | true", 141, ""),
-        ("data digits >/dev/full", 2, "mpfl: [Errno 28] No space left on device\n"),
-        ("list >/dev/full", 2, "mpfl: [Errno 28] No space left on device\n"),
+        ("data digits >/dev/full", 2, FULL),
+        ("list >/dev/full", 2, FULL),
         ("data digits >&-", 0, ""),
         ("data digits --root naïve", 0, ""),
     ],
@@ -142,6 +152,36 @@ def test_where_the_output_goes_nowhere(shell, status, says):
     script = f'PYTHONIOENCODING=ascii "{sys.executable}" -m mpfl {shell}; exit ${{PIPESTATUS[0]}}'
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (status, says)
+
+
+@pytest.mark.parametrize(
+    ("out", "says"),
+    [
+        ("n" * 300, "file name too long; choose a shorter name"),
+        ("file/run", "not a directory; choose another name, as a file stands where a folder is"),
+    ],
+)
+def test_what_the_system_refuses_is_said_with_a_remedy(out, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    assert main(digits(out)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"mpfl: {out}") and f": {says}" in error and error.count("\n") == 1
+
+
+def test_every_remedy_is_of_an_error_that_there_is():
+    assert mended(PermissionError(errno.EACCES, "Permission denied", "/a")) == (
+        "/a: permission denied; choose another place, or have its permissions changed"
+    )
+    assert mended(OSError(errno.ENOSPC, "No space left", "a", None, "b")).startswith("b: no space")
+    for names in REMEDIES:
+        for name in names.split():
+            code = getattr(errno, name)
+            assert mended(OSError(code, os.strerror(code))).endswith(f"; {REMEDIES[names]}")
+    assert mended(ssl.SSLError(errno.EPERM, "certificate")) == "certificate"
+    assert mended(OSError("it ended too soon")) == "it ended too soon"
+    assert mended(OSError(errno.EPIPE, "Broken pipe")) == "[Errno 32] Broken pipe"
+    assert mended(MPFLError("a\nb")) == r"a\nb"
 
 
 def test_a_run_without_out_goes_into_a_folder_of_its_own(tmp_path, monkeypatch, capsys):
@@ -196,7 +236,9 @@ def test_no_command_and_an_unknown_one(capsys):
 def test_a_place_that_cannot_be_written_to(tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     assert "choose another --out" in refused(capsys, *digits(tmp_path / "file"))
-    assert "Not a directory" in refused(capsys, *digits(tmp_path / "file" / "run"))
+    assert "not a directory; choose another name" in refused(
+        capsys, *digits(tmp_path / "file" / "run")
+    )
 
 
 def test_another_configuration_in_one_folder(finished, capsys):
@@ -337,7 +379,8 @@ def test_compare_draws_a_figure(finished, tmp_path, capsys):
         assert "let it end in one of" in capsys.readouterr().err
     (tmp_path / "folder.png").mkdir()
     assert main(["compare", str(finished), "--figure", str(tmp_path / "folder.png")]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    says = f"mpfl: {tmp_path / 'folder.png'}: is a directory; give a file\n"
+    assert capsys.readouterr().err == says
     assert {each.name for each in tmp_path.iterdir()} == {"figure.png", "folder.png"}
 
     drawn = path.read_bytes()
@@ -349,7 +392,8 @@ def test_compare_draws_a_figure(finished, tmp_path, capsys):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
-    assert capsys.readouterr().err == f"mpfl: [Errno 27] File too large: {str(path)!r}\n"
+    says = f"mpfl: {path}: file too large; free some space or raise its limit, or choose a place"
+    assert capsys.readouterr().err == f"{says} that has more\n"
     assert path.read_bytes() == drawn, "the figure that was there is gone"
     assert {each.name for each in tmp_path.iterdir()} == {"figure.png", "folder.png"}
     assert main(["compare", str(finished), "--figure", str(tmp_path / "figure.xyz")]) == 2

@@ -78,6 +78,9 @@ def test_where_nobody_answers_is_said(server: str, keys: Path) -> None:
     *_, port = findings(CONFIG, keys, server, today())
     assert (port.what, port.good) == ("port", False)
     assert "\n" not in str(port)
+    if server == "127.0.0.1:1":
+        says = "connection refused; start the server there and open its port"
+        assert port.seen == f"{server}: {says}"
 
 
 def test_a_certificate_that_is_not_the_servers(keys: Path, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from mpfl.flower.guard import first_signal_ends
 from mpfl.flower.restart import RESTARTS, restarting, restarts
-from mpfl.show.one_line import UNHEARD, OneLineParser, path, said_whole
-from mpfl.types import MPFLError, at_least, extras_named, one_line
+from mpfl.show.one_line import UNHEARD, OneLineParser, mended, path, said_whole
+from mpfl.types import MPFLError, at_least, extras_named
 
 if TYPE_CHECKING:
     from mpfl.runs.experiment import Experiment
@@ -87,7 +87,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         except BrokenPipeError:
             return UNHEARD
         except (MPFLError, OSError) as error:
-            print(f"mpfl: {one_line(str(error))}", file=sys.stderr)
+            print(f"mpfl: {mended(error)}", file=sys.stderr)
             return 2
     return 0
 

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import serialization
 
 from mpfl.flower.config import experiment_of
 from mpfl.flower.launch import longest_of
+from mpfl.show.one_line import mended
 from mpfl.types import MPFLError, one_line
 
 SOON = 30
@@ -153,5 +154,7 @@ def _port(server: str, authority: Path | None) -> Checked:
             context.set_alpn_protocols(["h2"])
             with context.wrap_socket(plain, server_hostname=host.strip("[]")):
                 return Checked("port", True, f"{server} is the server of {authority}")
-    except (OSError, OverflowError, ValueError) as error:  # ValueError: no name, no number
+    except OSError as error:
+        return Checked("port", False, f"{server}: {mended(error)}")
+    except (OverflowError, ValueError) as error:  # no name, no number
         return Checked("port", False, f"{server}: {error}")

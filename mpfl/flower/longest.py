@@ -13,6 +13,7 @@ from mpfl.flower.config import experiment_of
 from mpfl.flower.environment import FLOWERS_OWN
 from mpfl.flower.superlink import ENVELOPE, LONGEST
 from mpfl.runs.workbench import Workbench
+from mpfl.show.one_line import mended
 from mpfl.types import MPFLError
 
 
@@ -42,8 +43,8 @@ def main(text: str) -> int:
     config = json.loads(text)
     try:
         print(longest_message(Workbench(experiment_of(config), Path(config["root"]))))
-    except MPFLError as error:
-        print(f"mpfl: {error}", file=sys.stderr)
+    except (MPFLError, OSError) as error:
+        print(f"mpfl: {mended(error)}", file=sys.stderr)
         return 2
     return 0
 
