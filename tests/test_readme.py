@@ -246,7 +246,11 @@ HEADLINES = [  # what the book's first page says, and the claims that say whethe
     ("The votes' traffic is: about a thousandth of a per cent", "traffic", ["partly"]),
     ("With the weights of the final training it is {:.0f} % on CIFAR-10", "traffic", ["partly"]),
     ("and {:.0f} % at full size", "traffic-large", ["partly"]),
-    ("Ten votes choose better than a lottery | Undecided", "lottery", ["undecided"]),
+    (
+        "Ten votes choose better than a lottery (*taken for granted*) | Undecided",
+        "lottery",
+        ["undecided"],
+    ),
     ("three seeds leave two points open on either side", "lottery-federated", ["undecided"]),
     (
         "Federated: no, {:.1f} points below",
@@ -260,7 +264,7 @@ HEADLINES = [  # what the book's first page says, and the claims that say whethe
         ["refuted here"],
     ),
     ("photographs of 100 classes it is {:.1f} points", "imagenet100-federated", ["refuted here"]),
-    ("Many small steps beat one large one | Not shown", "little-by-little", NOT_SHOWN),
+    ("Many small steps beat one large one (*the paper*) | Not shown", "little-by-little", NOT_SHOWN),
     ("That shows nothing about voting", "robust-labels-lottery", NOT_SHOWN),
     ("That shows nothing about voting", "robust-pixels-lottery", NOT_SHOWN),
     ("Yes: +{:.1f} points central", "ours-central", ["reproduced"]),
