@@ -59,7 +59,13 @@ NARROW = """async () => {
         return [...svg.querySelectorAll("text")]
             .map((text) => [parseFloat(getComputedStyle(text).fontSize) * scale, text.textContent]);
     });
+    const wide = [...document.querySelectorAll(".plot, .bd-article caption")]
+        .filter((each) => each.checkVisibility() && (each.matches("caption")
+            ? each.getBoundingClientRect().right > document.documentElement.clientWidth
+            : each.scrollWidth > each.clientWidth + 1));
     return {cut: cut.map((each) => each.textContent.trim().slice(0, 60)),
+            wide: wide.map((each) => (each.querySelector("svg")?.getAttribute("aria-label")
+                ?? each.textContent).trim().slice(0, 60)),
             small: sizes.filter(([size]) => size < SMALLEST)};
 }""".replace("SMALLEST", str(SMALLEST_TEXT))
 
@@ -108,6 +114,7 @@ def test_page_is_well_made(tab: Any, page: str) -> None:
     tab.set_viewport_size({"width": 390, "height": 800})
     narrow = tab.evaluate(NARROW)
     faults += [f"a table is cut off at 390: {text}" for text in narrow["cut"]]
+    faults += [f"a figure or a caption is wider than 390: {text}" for text in narrow["wide"]]
     faults += [f"text of {size:.1f} pixels at 390: {text}" for size, text in narrow["small"]]
     assert not faults, "\n" + "\n".join(faults)
 
@@ -142,6 +149,33 @@ def test_a_word_of_the_glossary_says_what_it_means(tab: Any) -> None:
         tab.mouse.move(0, 0)
         link.hover()
         assert tip.is_visible()
+
+
+def test_a_touch_on_a_word_shows_what_it_means_and_covers_no_neighbour(browser: Any) -> None:
+    page = next((p for p in PAGES if 'class="term"' in (SITE / p).read_text()), None)
+    if page is None:
+        pytest.skip("no page links a word with {term}")
+    tab = browser.new_page(viewport={"width": 390, "height": 800}, has_touch=True)
+    tab.goto((SITE / page).as_uri())
+    link = tab.locator(".bd-article .term > a").first
+    tip = tab.locator(".bd-article .term .tip").first
+    link.tap()
+    assert tip.is_visible() and tab.url.endswith(page)
+    box, word = tip.bounding_box(), link.bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+    assert box["y"] >= 0 and box["y"] + box["height"] <= 800
+    gap = max(word["y"] - box["y"] - box["height"], box["y"] - word["y"] - word["height"])
+    assert gap > 100  # pixels: the lines above and below are to be seen
+    assert tip.locator("a").get_attribute("href") == link.get_attribute("href")
+    link.tap()
+    assert not tip.is_visible()
+    link.tap()
+    tab.touchscreen.tap(195, max(100, word["y"] - 40))
+    assert not tip.is_visible()
+    link.tap()
+    tab.keyboard.press("Escape")
+    assert not tip.is_visible()
+    tab.close()
 
 
 def test_on_paper_code_is_whole_and_the_contents_stay_away(tab: Any) -> None:
