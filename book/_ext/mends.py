@@ -1,8 +1,9 @@
-"""Five mends to the built site.
+"""Seven mends to the built site.
 
 No page raises an error: sphinx-thebe adds its constants once
 a builder, which a browser refuses the second time. Dataclass signatures read well. The index
-of modules lists those whose source is there. A page says all it has to say to those who
+of modules lists those whose source is there, and a field of a named tuple has no line that only
+counts it. The names of tables break on a telephone. A page says all it has to say to those who
 hear it, or have no mouse. And where a browser lets no page keep anything, search and the choice
 of light or dark work all the same.
 """
@@ -10,6 +11,7 @@ of light or dark work all the same.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,7 @@ STORE = """<script>for (const name of ["localStorage", "sessionStorage"]) {
   }
 }</script>"""
 
-MENDS = [
+MENDS: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"<head>(?!<script>for)", f"<head>{STORE}"),
     # The arrow that unfolds a part of the contents says which.
     (r"(>([^<]+)</a><details[^>]*><summary)>", r'\1 aria-label="Pages under \2">'),
@@ -44,6 +46,11 @@ MENDS = [
     (r'role="doc-biblioentry"', 'role="listitem"'),
     # What is to be downloaded is saved, not shown; a page opened from disk may only show it.
     (r'(href="[^"]*_sources/[^"]*")(?! download)', r"\1 download"),
+    # The name of a table breaks after a dash below, so that a column of them is narrow.
+    (
+        r'(href="#table-[^"]*">)([^<]*_[^<]*)(?=</a>)',
+        lambda found: found[1] + found[2].replace("_", "_<wbr>"),
+    ),
 ]
 
 
@@ -88,6 +95,14 @@ def plain_signature(
     return (re.sub(DEFAULT, lambda found: found[1] or "...", args) if args else args), out
 
 
+def no_alias(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Leave out what Python writes for a field of a named tuple, "Alias for field number 0"."""
+    if lines and lines[0].startswith("Alias for field number"):
+        lines.clear()
+
+
 def only_modules_with_source(app: Sphinx, env: BuildEnvironment) -> list[str]:
     """Take a module without a source, as ``builtins``, off the index that viewcode writes.
 
@@ -102,6 +117,7 @@ def only_modules_with_source(app: Sphinx, env: BuildEnvironment) -> list[str]:
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", drop_repeated_scripts, priority=900)
     app.connect("autodoc-process-signature", plain_signature)
+    app.connect("autodoc-process-docstring", no_alias)
     app.connect("env-updated", only_modules_with_source)
     app.connect("build-finished", mend_pages)
     app.add_js_file(None, body=ASK_AGAIN)
