@@ -228,7 +228,8 @@ def dose_table(budget: str) -> Iterator[Cell]:
     for seed in FIVE[:3]:
         for epochs in (1, 3, 10, 30):
             changes = (*ONE_SHOT, f"epochs={epochs}")
-            yield Cell(f"vote, {epochs} epochs", "cifar10-vgg11", seed, changes, budget)
+            label = f"vote, {epochs} epoch{'s' if epochs > 1 else ''}"
+            yield Cell(label, "cifar10-vgg11", seed, changes, budget)
         if budget == "paper":  # whose local training this is already
             continue
         for start, first in (("random", ()), ("trained", (TRAINED[0],))):
