@@ -264,7 +264,11 @@ HEADLINES = [  # what the book's first page says, and the claims that say whethe
         ["refuted here"],
     ),
     ("photographs of 100 classes it is {:.1f} points", "imagenet100-federated", ["refuted here"]),
-    ("Many small steps beat one large one (*the paper*) | Not shown", "little-by-little", NOT_SHOWN),
+    (
+        "Many small steps beat one large one (*the paper*) | Not shown",
+        "little-by-little",
+        NOT_SHOWN,
+    ),
     ("That shows nothing about voting", "robust-labels-lottery", NOT_SHOWN),
     ("That shows nothing about voting", "robust-pixels-lottery", NOT_SHOWN),
     ("Yes: +{:.1f} points central", "ours-central", ["reproduced"]),
