@@ -32,10 +32,10 @@ ROUNDS = 30
 SEED = 0
 STEPS = (32, 8)
 WAYS = (
-    "by_average()",
     "by_scaled_votes(feedback=True)",
-    "by_scaled_votes(feedback=False)",
+    "by_average()",
     "by_sign_votes(eta=0.004)",
+    "by_scaled_votes(feedback=False)",
     "by_sign_votes(eta=0.008)",
     "by_sign_votes(eta=0.002)",
 )
@@ -73,30 +73,32 @@ def main(root: Path, to: Path) -> None:
         voting.algorithm(), voting.parties.trainers, voting.start, voting.experiment.rounds, SEED
     )
     mask = last.state.mask
-    start = Start(apply(voting.start.w0, mask, voting.layout), SEED)
+    start = Start(apply(voting.start.w0, mask, voting.layout), voting.start.seed)
     for steps in STEPS:
         for way in WAYS:
             if (steps, way) in done:
                 continue
-            began, bench = time.process_time(), workbench(
-                root, f"federated_rounds={ROUNDS}", f"federated_steps={steps}", f"federated={way}"
-            )  # fmt: skip
-            logs = list(
-                simulate(
-                    bench.final_algorithm(mask),
-                    bench.parties.nodes,
-                    start,
-                    ROUNDS,
-                    bench.seed_of(mask),
-                    evaluate=lambda state, bench=bench: bench.accuracy(state.weights, mask),
-                )
-            )
+            began = time.process_time()
+            finish = (f"federated_rounds={ROUNDS}", f"federated_steps={steps}", f"federated={way}")
+            bench = workbench(root, *finish)
+            accuracies, sent = {}, 0
+            for log in simulate(
+                bench.final_algorithm(mask),
+                bench.parties.nodes,
+                start,
+                ROUNDS,
+                bench.seed_of(mask),
+                evaluate=lambda state, bench=bench: bench.accuracy(state.weights, mask),
+            ):
+                sent += log.bytes_down + log.bytes_up
+                if log.accuracy is not None:
+                    accuracies[str(log.round)] = log.accuracy
             rows.append(
                 {
                     "steps": steps,
                     "federated": way,
-                    "accuracy": {str(log.round): log.accuracy for log in logs if log.accuracy},
-                    "bytes": sum(log.bytes_down + log.bytes_up for log in logs),
+                    "accuracy": accuracies,
+                    "bytes": sent,
                     "cpu_seconds": round(time.process_time() - began),
                 }
             )
