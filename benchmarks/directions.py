@@ -12,12 +12,13 @@ import json
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mpfl.algorithm import Start
+from mpfl.algorithm import Start, State
 from mpfl.data import Dataset
 from mpfl.evidence.tables import cells_of
 from mpfl.filters import apply
@@ -64,6 +65,11 @@ def workbench(root: Path, *changes: str) -> Workbench:
     return bench
 
 
+def accuracy_of(bench: Workbench, state: State) -> float:
+    """On what is held out."""
+    return bench.accuracy(state.weights, state.mask)
+
+
 def main(root: Path, to: Path) -> None:
     """Train in every way, and write each result as it comes; what is there is not repeated."""
     rows: list[dict[str, Any]] = json.loads(to.read_text())["rows"] if to.exists() else []
@@ -81,14 +87,15 @@ def main(root: Path, to: Path) -> None:
             began = time.process_time()
             finish = (f"federated_rounds={ROUNDS}", f"federated_steps={steps}", f"federated={way}")
             bench = workbench(root, *finish)
-            accuracies, sent = {}, 0
+            accuracies: dict[str, float] = {}
+            sent = 0
             for log in simulate(
                 bench.final_algorithm(mask),
                 bench.parties.nodes,
                 start,
                 ROUNDS,
                 bench.seed_of(mask),
-                evaluate=lambda state, bench=bench: bench.accuracy(state.weights, mask),
+                evaluate=partial(accuracy_of, bench),
             ):
                 sent += log.bytes_down + log.bytes_up
                 if log.accuracy is not None:
