@@ -1,14 +1,16 @@
 """Two values of one name are two experiments; one value is one, wherever it is written."""
 
+import json
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import pytest
 
-from mpfl.analysis.privacy import debiased
+from mpfl.analysis.privacy import debiased, randomised_response
+from mpfl.nets.settings import Settings
 from mpfl.prune import SCORES
-from mpfl.runs.experiment import Experiment, identity
+from mpfl.runs.experiment import Experiment, config_of, identity
 from mpfl.runs.methods import METHODS
 from mpfl.runs.naming import describe
 from mpfl.types import MPFLError
@@ -218,3 +220,18 @@ def test_a_long_array_counts_to_its_end():
     tables = [np.zeros(5000), np.zeros(5000)]
     tables[1][2500] = 0.5
     assert len(names(*map(table, tables), field="schedule")) == 2
+
+
+def test_a_number_of_numpy_is_the_same_experiment():
+    half = np.float64(0.5)
+    for ours, theirs in (
+        ({"vote": share(0.5)}, {"vote": share(half)}),
+        ({"vote": debiased(share(0.5), 2.0)}, {"vote": debiased(share(half), np.float64(2))}),
+        ({"width": 0.5}, {"width": half}),
+        ({"local": Settings(lr=0.5)}, {"local": Settings(lr=half)}),
+    ):
+        if isinstance(ours.get("vote"), debiased):
+            ours |= {"fault": randomised_response(2.0), "noisy_nodes": 10}
+        one, numpys = Experiment(**ours), Experiment(**(ours | theirs))
+        assert one == numpys and identity(one) == identity(numpys)
+        assert json.dumps(config_of(one)) == json.dumps(config_of(numpys))

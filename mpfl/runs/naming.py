@@ -40,17 +40,22 @@ def describe(value: Any) -> Any:
     >>> describe(l2), describe(share(0.5)), describe(3)
     ('l2', 'share(tau=0.5)', 3)
     """
+    if isinstance(value, np.generic):  # equal to Python's own number, but printed otherwise
+        value = value.item()
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, Settings):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {
+            field.name: describe(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
     reading = _Reading()
     text = reading.of(value)
     foreign = reading.foreign
     if isinstance(value, Method):  # its repr is its name alone
         foreign = METHODS.get(value.name) != value
     if not foreign:
-        return getattr(value, "__name__", None) or repr(value)
+        with np.printoptions(legacy="1.25"):  # its fields are alike
+            return getattr(value, "__name__", None) or repr(value)
     digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
     return f"{_short(value)}@{digest}"
 
