@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from mpfl.types import Mask, MPFLError, Weights
+from mpfl.types import Mask, MPFLError, Weights, is_number
 
 
 def rounded_up(share: float, count: int) -> int:
@@ -182,7 +182,7 @@ class Layout:
         Raises :class:`MPFLError` if a layer would be left empty.
         """
         counts = {}
-        if not 0 <= sparsity <= 1:
+        if not (is_number(sparsity) and 0 <= sparsity <= 1):
             raise MPFLError(f"a sparsity of {sparsity!r} is no share; give 0 to below 1")
         for layer in self.layers:
             removed = rounded_up(sparsity, layer.filters)
@@ -221,9 +221,17 @@ def _kept_indices(layout: Layout, mask: Mask) -> dict[str, list[np.ndarray]]:
         axes = kept.setdefault(tensor, [np.arange(size) for size in layout.shapes[tensor]])
         axes[axis] = np.flatnonzero(keep)
 
+    if not isinstance(mask, Mapping):
+        raise MPFLError(f"a mask is a bool array by layer, not a {type(mask).__name__}")
+    if extra := mask.keys() - layout.sizes.keys():
+        raise MPFLError(f"mask of layer {min(extra)!r}, which the model does not have")
     for layer in layout.layers:
         bits = mask.get(layer.name)
-        if bits is None or bits.dtype != np.bool_ or bits.shape != (layer.filters,):
+        if (
+            not isinstance(bits, np.ndarray)
+            or bits.dtype != np.bool_
+            or bits.shape != (layer.filters,)
+        ):
             raise MPFLError(f"mask of layer {layer.name!r} must be bool[{layer.filters}]")
         for tensor in layer.own:
             narrow(tensor, 0, mask[layer.name])
@@ -240,6 +248,20 @@ def _kept_rows(layout: Layout, mask: Mask) -> dict[str, np.ndarray]:
     return {layer.weight: mask[layer.name] for layer in layout.layers if layer.grid}
 
 
+def _check_shapes(weights: Weights, due: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse tensors of other shapes than those due; what is not there is left out."""
+    if not isinstance(weights, Mapping):
+        raise MPFLError(f"weights are a {type(weights).__name__}; give an array by tensor's name")
+    for name in due.keys() & weights.keys():
+        if not hasattr(weights[name], "dtype"):
+            raise MPFLError(f"{name!r} is a {type(weights[name]).__name__}; give an array")
+        if (found := tuple(weights[name].shape)) != tuple(due[name]):
+            raise MPFLError(
+                f"{name!r} is {list(found)}, but must be {list(due[name])}: it is of another model "
+                "or mask"
+            )
+
+
 def cut(weights: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarray]:
     """The weights of the small dense network: every pruned slice left out.
 
@@ -248,11 +270,8 @@ def cut(weights: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarray]:
     another shape than the layout's.
     """
     kept, rows = _kept_indices(layout, mask), _kept_rows(layout, mask)
-    for name in kept:  # a larger array would lose the rest of it without a word
-        due = tuple(layout.shapes[name])
-        if name in weights and weights[name].shape != due:
-            found = list(weights[name].shape)
-            raise MPFLError(f"{name!r} is {found}, but must be {list(due)}: it is of another model")
+    # A larger array would lose the rest of it without a word.
+    _check_shapes(weights, {name: layout.shapes[name] for name in [*kept, *rows]})
 
     def left(name: str, array: np.ndarray) -> np.ndarray:
         if name in rows:
@@ -265,9 +284,13 @@ def cut(weights: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarray]:
 def expand(small: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarray]:
     """Put the small network's weights back in full shapes, zero where pruned.
 
-    Law: ``expand(cut(w, m), m) == apply(w, m)``.
+    Law: ``expand(cut(w, m), m) == apply(w, m)``. Raises :class:`~mpfl.types.MPFLError` for a
+    tensor of another shape than :func:`cut_shapes` says.
     """
     kept, rows = _kept_indices(layout, mask), _kept_rows(layout, mask)
+    # A smaller array would be repeated without a word.
+    due = cut_shapes(layout, mask)
+    _check_shapes(small, {name: due[name] for name in [*kept, *rows]})
     full = {}
     for name, array in small.items():
         if name in rows:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mpfl.filters import Layout, rounded_up
 from mpfl.seeds import Rng
-from mpfl.types import Mask, MPFLError
+from mpfl.types import Mask, MPFLError, is_whole
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,15 @@ class Keep:
 
     counts: Mapping[tuple[str, ...], int]
     floor: int = 1
+
+    def __post_init__(self) -> None:
+        for group, count in {**self.counts, ("the floor",): self.floor}.items():
+            if not isinstance(group, tuple):
+                raise MPFLError(f"keep: {group!r} is no group; give a tuple of layer names")
+            if not (is_whole(count) and count >= 0):
+                raise MPFLError(
+                    f"keep: {count!r} of {', '.join(group)}; give a whole number of filters"
+                )
 
     @classmethod
     def by_layer(cls, counts: Mapping[str, int]) -> Keep:
@@ -78,11 +87,18 @@ def drawn(layout: Layout, sparsity: float, rng: Rng) -> dict[str, np.ndarray]:
 
 def flatten(mask: Mask, layout: Layout) -> np.ndarray:
     """All bits of a mask in the layout's order, ``[filters]``; raises for other layers."""
+    _by_layer(mask)
     if mask.keys() != layout.sizes.keys():
         raise MPFLError(
             f"layers {list(mask)}, but the model has {list(layout.sizes)}; "
             "was it made for another model?"
         )
+    for name, size in layout.sizes.items():
+        if np.shape(mask[name]) != (size,):
+            raise MPFLError(
+                f"layer {name!r} has {list(np.shape(mask[name]))} values, but the model has "
+                f"{size} filters there; give one per filter"
+            )
     return np.concatenate([mask[name] for name in layout.sizes])
 
 
@@ -91,9 +107,10 @@ def unflatten(bits: np.ndarray, layout: Layout) -> dict[str, np.ndarray]:
 
     Raises :class:`MPFLError` for an array of another length.
     """
-    if len(bits) != layout.filters:
+    if np.shape(bits) != (layout.filters,):
+        found = " x ".join(map(str, np.shape(bits))) or "no"
         raise MPFLError(
-            f"{len(bits)} values, but the model has {layout.filters} filters; give one per filter"
+            f"{found} values, but the model has {layout.filters} filters; give one per filter"
         )
     return dict(zip(layout.sizes, np.split(bits, layout.ends), strict=True))
 
@@ -104,16 +121,23 @@ def counts(mask: Mask) -> dict[str, int]:
     >>> counts({"conv1": np.array([True, False, True])})
     {'conv1': 2}
     """
-    for name, bits in mask.items():
+    for name, bits in _by_layer(mask).items():
         if not (isinstance(bits, np.ndarray) and bits.dtype == np.bool_):
             kind = bits.dtype if isinstance(bits, np.ndarray) else type(bits).__name__
             raise MPFLError(f"mask of layer {name!r} is {kind}; give a bool array, True = kept")
     return {name: int(bits.sum()) for name, bits in mask.items()}
 
 
+def _by_layer(mask: Mask) -> Mask:
+    """``mask``, if it has layers; a single array is the mask of none."""
+    if not isinstance(mask, Mapping):
+        raise MPFLError(f"a mask is a bool array by layer, not a {type(mask).__name__}")
+    return mask
+
+
 def sparsity(mask: Mask) -> float:
     """Share of all filters removed, 0-1."""
-    total = sum(np.size(bits) for bits in mask.values())
+    total = sum(np.size(bits) for bits in _by_layer(mask).values())
     if not total:
         raise MPFLError("a mask without filters has no sparsity; give one bool per filter")
     return 1.0 - sum(counts(mask).values()) / total
@@ -123,20 +147,25 @@ def intersect(first: Mask, second: Mask) -> dict[str, np.ndarray]:
     """Keep what both masks keep; raises if they are not masks of the same layers."""
     if counts(first).keys() != counts(second).keys():
         raise MPFLError(f"masks of layers {list(first)} and {list(second)}; give two of one model")
+    for name in first:
+        if first[name].shape != second[name].shape:
+            shapes = f"{list(first[name].shape)} and {list(second[name].shape)}"
+            raise MPFLError(f"masks of layer {name!r} are {shapes}; give two of one model")
     return {name: first[name] & second[name] for name in first}
 
 
 def agreement(mask: Mask, consensus: Mask, alive: Mask) -> float:
     """Share of the filters alive before the vote on which a node's mask equals the consensus."""
+    intersect(intersect(mask, consensus), alive)  # refuses masks of different models
+    if not (asked := sum(counts(alive).values())):
+        raise MPFLError("no filter is alive, so there is nothing to agree on; prune less")
     same = sum(int(((mask[n] == consensus[n]) & alive[n]).sum()) for n in alive)
-    return same / sum(counts(alive).values())
+    return same / asked
 
 
 def check(mask: Mask, layout: Layout, within: Mask | None = None) -> None:
     """Refuse a mask that does not fit ``layout``, or brings back a filter that ``within`` lost."""
-    if not isinstance(mask, Mapping):
-        raise MPFLError(f"a mask is a bool array by layer, not a {type(mask).__name__}")
-    if list(mask) != list(layout.sizes):
+    if list(_by_layer(mask)) != list(layout.sizes):
         raise MPFLError(
             f"mask names layers {list(mask)}, but the model has {list(layout.sizes)}; "
             "was it made for another model?"

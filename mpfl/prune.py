@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from mpfl.filters import Layer, Layout
 from mpfl.masks import Keep
 from mpfl.seeds import Rng
-from mpfl.types import Mask, MPFLError, Scores, Update, Weights
+from mpfl.types import Mask, MPFLError, Scores, Update, Weights, is_whole
 
 Score: TypeAlias = Callable[[Update, Layer, Rng], np.ndarray]
 
@@ -205,7 +205,7 @@ def keep_best(
     >>> keep_best(np.array([0.5, 0.9, 0.7, 0.8]), np.array([True, False, True, True]), 2)
     array([False, False,  True,  True])
     """
-    if not (isinstance(keep, int | np.integer) and keep >= 0):
+    if not (is_whole(keep) and keep >= 0):
         raise MPFLError(f"selection: keep is {keep!r}; give a whole number of filters, 0 or more")
     order = np.flatnonzero(alive)
     order = order[np.argsort(-scores[order], kind="stable")]
@@ -230,6 +230,11 @@ def select(scores: Scores, alive: Mask, keep: Keep) -> dict[str, np.ndarray]:
     >>> select(scores, alive, Keep({("conv1", "conv2"): 4}))["conv1"]  # one network-wide group
     array([False, False,  True])
     """
+    if not isinstance(keep, Keep):
+        raise MPFLError(f"keep is {keep!r}; give a Keep, such as Keep.by_layer(counts)")
+    named = [name for group in keep.counts for name in group]
+    if sorted(named) != sorted(alive):
+        raise MPFLError(f"keep names layers {named}, but alive are {list(alive)}; name each once")
     for name in alive:
         if np.isnan(scores[name]).any():
             raise MPFLError(f"layer {name!r} has scores that are NaN; did the training diverge?")

@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -41,6 +42,7 @@ from mpfl.types import (
     Update,
     Weights,
     carried_in,
+    is_whole,
     located,
 )
 
@@ -158,7 +160,9 @@ def undecided(numbers: int, round_: int) -> Bool[np.ndarray, " numbers"]:
     >>> undecided(4, round_=1), undecided(4, round_=2)
     (array([False,  True, False,  True]), array([ True, False,  True, False]))
     """
-    return (np.arange(numbers) + round_) % 2 == 0
+    if not is_whole(round_):
+        raise MPFLError(f"round is {round_!r}; give a whole number")
+    return (np.arange(numbers) + int(round_) % 2) % 2 == 0
 
 
 def signs_of(moved: Float32[np.ndarray, " numbers"], round_: int) -> Bool[np.ndarray, " numbers"]:
@@ -170,12 +174,21 @@ def signs_of(moved: Float32[np.ndarray, " numbers"], round_: int) -> Bool[np.nda
     return np.where(moved == 0, undecided(moved.size, round_), moved > 0)
 
 
+def _check_signs(signs: Any) -> None:
+    """Refuse what would count as other votes: of numbers all but 0 would be up."""
+    if not (isinstance(signs, np.ndarray) and signs.dtype == np.bool_ and signs.ndim == 2):
+        raise MPFLError("signs are bool[nodes, numbers], True is up; give such an array")
+    if not len(signs):
+        raise MPFLError("signs of no node; wait for at least one reply")
+
+
 def majority(signs: Bool[np.ndarray, "nodes numbers"], round_: int) -> Bool[np.ndarray, " numbers"]:
     """What most nodes say of each number; where the votes are equal, as :func:`undecided` says.
 
     >>> majority(np.array([[True, True], [True, False]]), round_=2)
     array([ True, False])
     """
+    _check_signs(signs)
     rows = np.packbits(signs, axis=1, bitorder="little")
     nodes, numbers = signs.shape
     counts = wire.add_packed(rows, numbers)

@@ -127,12 +127,21 @@ def at_least(what: str, value: float, least: float) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is one real number, as parameters are; neither text nor an array is.
+    """Whether a value is one real number, as parameters are; no text, no array and no bool is.
 
-    >>> is_number(0.5), is_number("0.5"), is_number(None)
+    >>> is_number(0.5), is_number("0.5"), is_number(True)
     (True, False, False)
     """
-    return isinstance(value, int | float | np.integer | np.floating)
+    return is_whole(value) or isinstance(value, float | np.floating)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is one whole number, as counts are; no bool is.
+
+    >>> is_whole(3), is_whole(3.0), is_whole(True)
+    (True, False, False)
+    """
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def carried_in(memory: Weights) -> Weights:

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Shaped
 from mpfl import prune
 from mpfl.filters import rounded_up
 from mpfl.masks import Keep
-from mpfl.types import MPFLError, is_number
+from mpfl.types import MPFLError, is_number, is_whole
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,19 @@ class Tally:
     filter_size: int = 1
 
     def __post_init__(self) -> None:
-        if not (is_number(self.voters) and self.voters > 0):
+        if not (is_number(self.voters) and 0 < self.voters < math.inf):
             raise MPFLError("vote: no node voted; wait for at least one reply")
         arrays = self.votes, self.alive, self.norms
         shapes = {getattr(each, "shape", None) for each in arrays}
-        if len(shapes) > 1 or None in shapes or self.alive.dtype != bool:
+        one = len(shapes) == 1 and None not in shapes and self.votes.ndim == 1
+        if not (one and self.alive.dtype == bool):
             raise MPFLError("vote: give votes, alive (bool) and norms of one layer, per filter")
+        if self.votes.dtype.kind not in "biuf" or self.norms.dtype.kind not in "iuf":
+            kinds = f"{self.votes.dtype} and {self.norms.dtype}"
+            raise MPFLError(f"vote: votes and norms are {kinds}; give real numbers")
+        for name, value, least in (("keep", self.keep, 0), ("filter_size", self.filter_size, 1)):
+            if not (is_whole(value) and value >= least):
+                raise MPFLError(f"vote: {name} is {value!r}; give a whole number from {least} on")
         if np.isnan(self.norms).any():
             raise MPFLError("vote: norms of w0 that are NaN; is w0 damaged?")
         if not np.isfinite(self.votes).all():
@@ -185,7 +192,7 @@ class most_votes(Rule):
     takes_estimates: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.k is not None and not (isinstance(self.k, int | np.integer) and self.k >= 1):
+        if self.k is not None and not (is_whole(self.k) and self.k >= 1):
             raise MPFLError(
                 f"vote rule most_votes: k is {self.k}, but a layer needs at least 1 filter, whole"
             )

@@ -8,19 +8,36 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mpfl import filters, masks, prune
 from mpfl.algorithm import Start
 from mpfl.allocate import over_network
 from mpfl.analysis import ledger, privacy, replay
 from mpfl.filters import Layer, Layout
+from mpfl.nets.cutting import compact
+from mpfl.nets.tracing import layout_of
 from mpfl.node import Plan
 from mpfl.schedules import geometric, one_shot
 from mpfl.seeds import rng_for
 from mpfl.server import masked_pruning
+from mpfl.sign_votes import majority
 from mpfl.simulation import simulate
 from mpfl.types import MPFLError, Update
 from mpfl.vote import Tally, most_votes, published_percentile, relaxed, share, weighted
+from mpfl.wire import (
+    Ballots,
+    decode_consensus,
+    encode_counts,
+    encode_empty,
+    encode_levels,
+    encode_seed,
+    encode_signs,
+    encode_weights,
+    levels_length,
+    limit_bits,
+    signs_length,
+)
 from mpfl.wire.masks import decode_mask, encode_mask
 
 LAYERS = Layer("a", 4, "a.w", ("a.w",)), Layer("b", 6, "b.w", ("b.w",))
@@ -41,6 +58,19 @@ def simulated(train: Any = None, *, rounds: Any = 1, seed: Any = 0, **how: Any) 
     train = train or (lambda weights, mask, data, rng: Update(weights))
     method = masked_pruning(PLAN, lambda seed: W0, train, **parts)
     list(simulate(method, [[1], [2]], Start(W0, 0), rounds, seed, **how))
+
+
+def levels(levels: Any = np.array([1, -1], np.int8), **other: Any) -> bytes:
+    scales = other.pop("scales", np.array([0.5], np.float32))
+    return encode_levels(levels, scales, LAYOUT, 1, **({"bits": 2, "mask": WHOLE} | other))
+
+
+def counted(voters: Any) -> bytes:
+    votes = {name: bits * 1 for name, bits in WHOLE.items()}
+    return encode_counts(votes, voters, LAYOUT, 1, reference=WHOLE)
+
+
+NETWORK = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten())
 
 
 BAD: dict[str, tuple[Callable[[], Any], str]] = {
@@ -174,6 +204,121 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: replay.lost(np.zeros(3, bool), np.zeros(3, bool)),
         "the clean consensus keeps nothing",
     ),
+    "a bool for a threshold": (lambda: share(True), "tau is True"),
+    "a bool for a number of filters": (lambda: most_votes(True), "k is True"),
+    "counts between": (lambda: masks.Keep.by_layer({"a": 1.5}), "keep: 1.5 of a; give a whole"),
+    "counts below 0": (lambda: masks.Keep.by_layer({"a": -1}), "keep: -1 of a"),
+    "counts in words": (lambda: masks.Keep.by_layer({"a": "1"}), "keep: '1' of a"),
+    "half a floor": (lambda: masks.Keep({("a",): 1}, 0.5), "keep: 0.5 of the floor"),
+    "a group that is a name": (lambda: masks.Keep({"a": 1}), "'a' is no group; give a tuple"),
+    "counts of no Keep": (
+        lambda: most_votes().decide({"a": tally()}, {"a": 1}),
+        r"keep is {'a': 1}; give a Keep, such as Keep.by_layer\(counts\)",
+    ),
+    "counts of another layer": (
+        lambda: most_votes().decide({"a": tally()}, masks.Keep.by_layer({"z": 1})),
+        r"keep names layers \['z'\], but alive are \['a'\]",
+    ),
+    "votes that are complex": (lambda: tally(votes=np.array([1j, 2, 1])), "complex128 and float64"),
+    "votes in words": (lambda: tally(votes=np.array(["a", "b", "c"])), "<U1 and float64"),
+    "voters without end": (lambda: tally(voters=math.inf), "no node voted"),
+    "no number to keep": (lambda: tally(keep=None), "keep is None; give a whole number from 0"),
+    "filters without weights": (lambda: tally(filter_size=0), "filter_size is 0; give a whole"),
+    "votes by two axes": (
+        lambda: Tally(np.ones((2, 2)), 4, np.ones((2, 2), bool), 1, np.ones((2, 2))),
+        "of one layer, per filter",
+    ),
+    "signs that are numbers": (
+        lambda: majority(np.array([[1, -1], [1, -1]]), 1),
+        r"signs are bool\[nodes, numbers\]",
+    ),
+    "signs of nobody": (lambda: majority(np.zeros((0, 4), bool), 1), "signs of no node"),
+    "half a round of signs": (lambda: majority(np.ones((2, 4), bool), 0.5), "round is 0.5"),
+    "signs to send that are numbers": (
+        lambda: encode_signs(np.array([[1, -1]]), LAYOUT, 1, mask=WHOLE),
+        r"signs are bool\[rounds, numbers\]",
+    ),
+    "statistics beyond four bytes": (
+        lambda: encode_signs(BALLOTS, LAYOUT, 1, mask=WHOLE, statistics=np.array([1e300])),
+        "statistics hold NaN or infinity",
+    ),
+    "levels' statistics beyond four bytes": (
+        lambda: levels(statistics=np.array([1e300])),
+        "statistics hold NaN or infinity",
+    ),
+    "levels of eight bytes": (lambda: levels(np.array([1, -1])), "levels are not int8 in a row"),
+    "levels by two axes": (lambda: levels(np.ones((2, 2), np.int8)), "levels are not int8 in a"),
+    "scales in a list": (lambda: levels(scales=[0.5]), "scales are not floats in a row"),
+    "half a bit": (lambda: levels(bits=2.5), "bits is 2.5; give 2 to 8"),
+    "a sample that is a bool": (lambda: levels(samples=True), "samples is True"),
+    "half a sample": (lambda: encode_weights(W0, LAYOUT, 1, samples=1.5), "samples is 1.5"),
+    "weights of torch": (
+        lambda: encode_weights({n: torch.ones(a.shape) for n, a in W0.items()}, LAYOUT, 1),
+        "tensor 'a.w' is a Tensor; send numpy arrays",
+    ),
+    "no weights": (lambda: encode_weights(None, LAYOUT, 1), "weights are a NoneType"),
+    "half a seed": (lambda: encode_seed(1.5, LAYOUT), "seed 1.5 does not fit"),
+    "a message of no round": (lambda: encode_empty(LAYOUT, None), "round None does not fit"),
+    "no payload": (lambda: decode_consensus(None, LAYOUT), "payload is a NoneType; give the bytes"),
+    "no payload among packed ones": (
+        lambda: Ballots.open([(7, None)], LAYOUT, 1, alive=WHOLE, coding="packed"),
+        "node 7, round 1, decode: payload is a NoneType",
+    ),
+    "half a voter": (lambda: counted(3.5), "counts of 3.5 voters; wait for at least one"),
+    "a mask of another shape for signs": (
+        lambda: encode_signs(BALLOTS, LAYOUT, 1, mask=WHOLE | {"a": WHOLE["a"][:2]}),
+        r"mask of layer 'a' is bool\[2\], but the layer needs bool\[4\]",
+    ),
+    "signs of fewer than no numbers": (lambda: signs_length(-1), "numbers is -1; give at least 0"),
+    "levels of fewer than no numbers": (
+        lambda: levels_length(-1, 1, bits=4),
+        "numbers is -1; give at least 0",
+    ),
+    "a flat mask of fewer filters": (
+        lambda: masks.flatten(WHOLE | {"a": WHOLE["a"][:2]}, LAYOUT),
+        r"layer 'a' has \[2\] values, but the model has 4 filters there",
+    ),
+    "an array for a mask": (lambda: masks.counts(np.ones(4, bool)), "by layer, not a ndarray"),
+    "masks of other sizes": (
+        lambda: masks.intersect(WHOLE, WHOLE | {"a": WHOLE["a"][:2]}),
+        r"masks of layer 'a' are \[4\] and \[2\]; give two of one model",
+    ),
+    "no filter to agree on": (
+        lambda: masks.agreement(WHOLE, WHOLE, {n: ~bits for n, bits in WHOLE.items()}),
+        "no filter is alive, so there is nothing to agree on",
+    ),
+    "a limit of what is not inside": (
+        lambda: limit_bits(WHOLE, WHOLE | {"a": np.zeros(4, bool)}),
+        "a mask that keeps what its reference has not",
+    ),
+    "a ballot outside": (
+        lambda: Ballots.of({0: WHOLE}, LAYOUT, alive=WHOLE | {"a": np.zeros(4, bool)}),
+        "a ballot brings back pruned filters",
+    ),
+    "a ballot of integers": (
+        lambda: Ballots.of({0: {n: bits * 2 for n, bits in WHOLE.items()}}, LAYOUT, alive=WHOLE),
+        "a ballot is of type int64; give bool",
+    ),
+    "a weight below 0": (
+        lambda: Ballots.of({0: WHOLE}, LAYOUT, alive=WHOLE).tally((-1.0,)),
+        "a node's weight is -1.0; give finite numbers",
+    ),
+    "small weights of another mask": (  # one value would be repeated
+        lambda: filters.expand({"a.w": np.ones((1, 2))}, WHOLE, LAYOUT),
+        r"'a.w' is \[1, 2\], but must be \[4, 2\]: it is of another model or mask",
+    ),
+    "weights in lists": (
+        lambda: filters.apply({n: a.tolist() for n, a in W0.items()}, WHOLE, LAYOUT),
+        "is a list; give an array",
+    ),
+    "a mask of more layers": (
+        lambda: filters.apply(W0, WHOLE | {"z": WHOLE["a"]}, LAYOUT),
+        "mask of layer 'z', which the model does not have",
+    ),
+    "no mask to cut by": (lambda: filters.cut(W0, None, LAYOUT), "by layer, not a NoneType"),
+    "a number for units": (lambda: layout_of(NETWORK, units=3), "units is 3; give text"),
+    "a unit without a name": (lambda: layout_of(NETWORK, units=[None]), r"units is \[None\]; give"),
+    "no network": (lambda: compact(None, WHOLE, LAYOUT), "NoneType"),
     "images below 0": (lambda: ledger.bill("mpfl", PLAN, [-5, 5]), "hold -5; give whole numbers"),
     "half an image": (lambda: ledger.bill("mpfl", PLAN, [1.5]), "hold 1.5; give whole numbers"),
     "no round with statistics": (
@@ -196,3 +341,15 @@ def test_refused_in_one_line(kind: str) -> None:
     with pytest.raises(MPFLError, match=says) as refused:
         asked()
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.usefixtures("types_unchecked")
+def test_numbers_of_numpy_are_as_good() -> None:
+    """A sum of masks counts in them."""
+    assert counted(np.int64(3)) == counted(3)
+    assert levels(samples=np.int64(3)) == levels(samples=3)
+    assert encode_seed(np.uint64(7), LAYOUT) == encode_seed(7, LAYOUT)
+    assert encode_empty(LAYOUT, np.int64(3)) == encode_empty(LAYOUT, 3)
+    assert encode_signs(BALLOTS, LAYOUT, 1, mask=WHOLE, statistics=[1.0]) == encode_signs(
+        BALLOTS, LAYOUT, 1, mask=WHOLE, statistics=np.ones(1, np.float32)
+    )

@@ -43,7 +43,7 @@ def test_only_errors_of_the_user_are_located():
 
 
 def test_the_example_in_the_documentation_holds():
-    assert doctest.testmod(types) == (0, 8)
+    assert doctest.testmod(types) == (0, 9)
 
 
 @pytest.mark.parametrize("value", [Update({}), Reply(0, b"")], ids=["Update", "Reply"])

@@ -16,6 +16,7 @@ from mpfl.filters import Layout, cut, cut_shapes
 from mpfl.nets.follow.network import channels_read, first_line, without_numbers
 from mpfl.nets.layouts import followed, untried_layout
 from mpfl.nets.placing import FewerHeads, UnevenRecurrent
+from mpfl.nets.refusals import refuse_other_kinds
 from mpfl.nets.repair import repaired
 from mpfl.nets.tensors import as_they_are, float_state, load_weights
 from mpfl.types import Mask, MPFLError
@@ -27,6 +28,7 @@ def skeleton(module: nn.Module, mask: Mask, layout: Layout | None = None) -> nn.
     Its weights are not set: :func:`~mpfl.filters.cut` gives those that belong in it. Raises
     :class:`~mpfl.types.MPFLError` if the mask is another model's or empties a layer.
     """
+    refuse_other_kinds(module)
     layout = layout or _usual_layout(module, mask)
     masks.check(mask, layout)
     if any(layer.grid for layer in layout.layers):

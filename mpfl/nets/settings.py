@@ -30,6 +30,8 @@ def kinds_of_units(units: str | Sequence[str]) -> set[Units]:
     ['heads', 'hidden']
     """
     names = units.split(",") if isinstance(units, str) else units
+    if not (isinstance(names, Sequence) and all(isinstance(name, str) for name in names)):
+        raise MPFLError(f"units is {units!r}; give text, several kinds as in 'heads,hidden'")
     kinds: dict[str, Units] = {kind: kind for kind in get_args(Units)}
     return {kinds[one_of("units", name.strip(), kinds)] for name in names or ("",)}
 

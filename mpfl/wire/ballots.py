@@ -6,6 +6,7 @@ reads one; whatever else is asked about a round is asked of the value that it re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,7 +17,7 @@ from jaxtyping import Bool, UInt8
 from mpfl import masks
 from mpfl.filters import Layout
 from mpfl.masks import Keep
-from mpfl.types import Mask, MPFLError, located
+from mpfl.types import Mask, MPFLError, is_number, located
 from mpfl.wire.masks import Coding, decode_mask
 from mpfl.wire.packed import BLOCK, add_packed, packed_rows
 
@@ -74,11 +75,11 @@ class Ballots:
     @classmethod
     def of(cls, ballots: Mapping[int, Mask], layout: Layout, *, alive: Mask) -> Ballots:
         """Masks that were never sent, by node."""
-        rows = [
-            np.packbits(masks.flatten(mask, layout), bitorder="little") for mask in ballots.values()
-        ]
-        empty = np.zeros((0, (layout.filters + 7) // 8), np.uint8)
-        return cls(layout, alive, tuple(ballots), np.array(rows) if rows else empty)
+        rows = [_packed(mask, layout) for mask in ballots.values()]
+        packed = np.array(rows or np.zeros((0, (layout.filters + 7) // 8)), np.uint8)
+        if (packed & ~_packed(alive, layout)).any():
+            raise MPFLError("a ballot brings back pruned filters; give masks inside alive")
+        return cls(layout, alive, tuple(ballots), packed)
 
     def bits(self) -> Bool[np.ndarray, "nodes filters"]:
         """Every ballot as a row of bools."""
@@ -99,6 +100,8 @@ class Ballots:
                 f"vote: node {missing[0]} has no weight, there are {len(weights)}; "
                 "give one weight per node"
             )
+        if bad := [each for each in weights if not (is_number(each) and 0 <= each < math.inf)]:
+            raise MPFLError(f"vote: a node's weight is {bad[0]!r}; give finite numbers, 0 or more")
         total, voters = np.zeros(self.layout.filters), 0.0
         for node, ballot in zip(self.nodes, self.bits(), strict=True):
             total[ballot] += weights[node]
@@ -108,7 +111,9 @@ class Ballots:
     def agreement(self, consensus: Mask) -> dict[int, float]:
         """Each node's :func:`mpfl.masks.agreement` with the consensus, 0-1."""
         asked = sum(masks.counts(self.alive).values())
-        packed = np.packbits(masks.flatten(consensus, self.layout), bitorder="little")
+        if not asked:
+            raise MPFLError("no filter is alive, so there is nothing to agree on; prune less")
+        packed = _packed(consensus, self.layout)
         # Votes and consensus lie within what was alive: if they differ, they differ in there.
         differ = [
             np.bitwise_count(self.rows[first : first + BLOCK] ^ packed).sum(axis=1, dtype=np.int64)
@@ -120,6 +125,13 @@ class Ballots:
     def hex(self) -> list[str]:
         """Every ballot as hex digits, as a run records it."""
         return [row.tobytes().hex() for row in self.rows]
+
+
+def _packed(mask: Mask, layout: Layout) -> UInt8[np.ndarray, " bytes"]:
+    bits = masks.flatten(mask, layout)
+    if bits.dtype != np.bool_:
+        raise MPFLError(f"a ballot is of type {bits.dtype}; give bool, True = kept")
+    return np.packbits(bits, bitorder="little")
 
 
 def tally_stream(

@@ -9,7 +9,7 @@ from jaxtyping import Int64
 
 from mpfl import masks
 from mpfl.filters import Layout
-from mpfl.types import Mask, MPFLError
+from mpfl.types import Mask, MPFLError, is_whole
 from mpfl.wire import frame
 from mpfl.wire.frame import Kind
 from mpfl.wire.masks import fingerprint_of
@@ -32,11 +32,17 @@ def encode_counts(
     :class:`MPFLError` for counts that the votes of so many cannot make.
     """
     masks.check(reference, layout)
-    if voters < 1:
-        raise MPFLError(f"counts of {voters} voters; wait for at least one")
+    if not (is_whole(voters) and voters >= 1):
+        raise MPFLError(f"counts of {voters!r} voters; wait for at least one")
+    if not isinstance(votes, Mapping):
+        raise MPFLError(f"counts are a {type(votes).__name__}; give an int array by layer")
     for layer in layout.layers:
         counts = votes.get(layer.name)
-        if counts is None or counts.shape != (layer.filters,) or counts.dtype.kind not in "iu":
+        if (
+            not isinstance(counts, np.ndarray)
+            or counts.shape != (layer.filters,)
+            or counts.dtype.kind not in "iu"
+        ):
             raise MPFLError(f"counts of layer {layer.name!r} are not int[{layer.filters}]")
         if ((counts < 0) | (counts > voters * reference[layer.name])).any():
             raise MPFLError(
@@ -44,7 +50,7 @@ def encode_counts(
                 "pruned filters; were the masks added up twice?"
             )
     alive = masks.flatten(votes, layout)[masks.flatten(reference, layout)]
-    body = frame.write_varint(voters) + pack_counts(alive, voters.bit_length())
+    body = frame.write_varint(int(voters)) + pack_counts(alive, int(voters).bit_length())
     return frame.write(Kind.COUNTS, fingerprint_of(layout, reference), round_, body)
 
 

@@ -16,7 +16,7 @@ import struct
 import zlib
 from enum import IntEnum
 
-from mpfl.types import MPFLError
+from mpfl.types import MPFLError, is_whole
 
 MAGIC, VERSION = b"MP", 2
 HEAD = struct.Struct("<2sBH4s")
@@ -85,8 +85,8 @@ def write(kind: Kind, fingerprint: bytes, round_: int, body: bytes) -> bytes:
 
     Raises :class:`MPFLError` if the round or the body does not fit the frame.
     """
-    if not 0 <= round_ < 1 << 16:
-        raise MPFLError(f"round {round_} does not fit the frame; rounds go from 0 to 65535")
+    if not (is_whole(round_) and 0 <= round_ < 1 << 16):
+        raise MPFLError(f"round {round_!r} does not fit the frame; rounds go from 0 to 65535")
     head = HEAD.pack(MAGIC, VERSION << 4 | kind, round_, fingerprint)
     message = b"".join((head, write_varint(len(body)), body))
     return message + CRC.pack(zlib.crc32(message))
@@ -101,6 +101,8 @@ def parse(payload: bytes) -> tuple[Kind, int, bytes, bytes]:
 
     Raises :class:`MPFLError` if ``payload`` is not a whole, undamaged message.
     """
+    if not isinstance(payload, bytes | bytearray | memoryview):
+        raise MPFLError(f"payload is a {type(payload).__name__}; give the bytes that were sent")
     # The head: is it ours, and of a version that we read?
     if len(payload) < HEAD.size + 1 + CRC.size:
         raise MPFLError(f"payload is too short: {len(payload)} bytes; was it sent whole?")

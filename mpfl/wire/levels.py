@@ -7,8 +7,9 @@ import math
 import numpy as np
 from jaxtyping import Float32, Int8
 
+from mpfl import masks
 from mpfl.filters import Layout
-from mpfl.types import Mask, MPFLError
+from mpfl.types import Mask, MPFLError, at_least, is_whole
 from mpfl.wire import frame
 from mpfl.wire.frame import Kind
 from mpfl.wire.masks import fingerprint_of
@@ -22,8 +23,8 @@ def highest_level(bits: int) -> int:
     >>> highest_level(8), highest_level(2)
     (127, 1)
     """
-    if bits not in range(2, 9):
-        raise MPFLError(f"bits is {bits}; give 2 to 8 (one bit is a vote: by_sign_votes)")
+    if not (is_whole(bits) and bits in range(2, 9)):
+        raise MPFLError(f"bits is {bits!r}; give 2 to 8 (one bit is a vote: by_sign_votes)")
     return (1 << bits - 1) - 1
 
 
@@ -54,12 +55,15 @@ def encode_levels(
     Raises :class:`~mpfl.types.MPFLError` for a level that ``bits`` do not hold, and for numbers
     that are not finite.
     """
+    masks.check(mask, layout)
     _check(levels, scales, bits, samples)
-    parts = [samples.to_bytes(_SAMPLES, "little"), scales.astype("<f4").tobytes()]
+    parts = [int(samples).to_bytes(_SAMPLES, "little"), scales.astype("<f4").tobytes()]
     parts.append(_pack(levels, bits))
     if statistics is not None:
-        _finite("statistics", statistics)
-        parts.append(statistics.astype("<f4").tobytes())
+        with np.errstate(over="ignore"):  # it is infinite then, and refused
+            sent = np.asarray(statistics).astype("<f4")
+        _finite("statistics", sent)
+        parts.append(sent.tobytes())
     return frame.write(Kind.LEVELS, fingerprint_of(layout, mask), round_, b"".join(parts))
 
 
@@ -91,6 +95,8 @@ def decode_levels(
 
     Raises :class:`~mpfl.types.MPFLError` for all bytes that :func:`encode_levels` would not write.
     """
+    masks.check(mask, layout)
+    _check_counts(numbers, channels, statistics)
     _, body = frame.read(payload, fingerprint_of(layout, mask), round_, Kind.LEVELS)
     packed = math.ceil(numbers * bits / 8)
     if len(body) != (needed := _SAMPLES + 4 * channels + packed + 4 * statistics):
@@ -118,11 +124,22 @@ def levels_length(numbers: int, channels: int, *, bits: int, statistics: int = 0
     44520
     """
     highest_level(bits)  # refuses bits that no level has
+    _check_counts(numbers, channels, statistics)
     return frame.length(_SAMPLES + 4 * channels + math.ceil(numbers * bits / 8) + 4 * statistics)
+
+
+def _check_counts(numbers: int, channels: int, statistics: int) -> None:
+    for name, value in (("numbers", numbers), ("channels", channels), ("statistics", statistics)):
+        at_least(name, value, 0)
 
 
 def _check(levels: np.ndarray, scales: np.ndarray, bits: int, samples: int) -> None:
     top = highest_level(bits)
+    # Bytes of another type would be read as other levels.
+    for name, array, kind in (("levels", levels, "int8"), ("scales", scales, "floats")):
+        fits = isinstance(array, np.ndarray) and array.ndim == 1
+        if not fits or (array.dtype != np.int8 if kind == "int8" else array.dtype.kind != "f"):
+            raise MPFLError(f"{name} are not {kind} in a row; give a numpy array of such")
     if levels.size and (int(levels.min()) < -top or int(levels.max()) > top):
         raise MPFLError(f"levels of {bits} bits go from {-top} to {top}; is a level beyond?")
     _finite("scales", scales)
@@ -130,8 +147,8 @@ def _check(levels: np.ndarray, scales: np.ndarray, bits: int, samples: int) -> N
         raise MPFLError("a scale is negative; give the length of a level, 0 or more")
     if (scales > np.finfo(np.float32).max / top).any():
         raise MPFLError("a scale is too long for its highest level; did the training diverge?")
-    if not 0 <= samples < 1 << 8 * _SAMPLES:
-        raise MPFLError(f"samples is {samples}; give how many the numbers were trained on")
+    if not (is_whole(samples) and 0 <= samples < 1 << 8 * _SAMPLES):
+        raise MPFLError(f"samples is {samples!r}; give how many the numbers were trained on")
 
 
 def _finite(what: str, numbers: np.ndarray) -> None:

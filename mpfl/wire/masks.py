@@ -211,6 +211,8 @@ def decode_mask(
 def _check(layout: Layout, reference: Mask, keep: Keep | None) -> None:
     masks.check(reference, layout)
     if keep is not None:
+        if not isinstance(keep, Keep):
+            raise MPFLError(f"keep is {keep!r}; give a Keep, such as Keep.by_layer(counts)")
         keep.require_layers(layout)
 
 
@@ -246,6 +248,8 @@ def limit_bits(mask: Mask, reference: Mask, keep: Keep | None = None) -> float:
     9.61
     """
     alive, stay = masks.counts(reference), masks.counts(mask)
+    if masks.counts(masks.intersect(mask, reference)) != stay:
+        raise MPFLError("a mask that keeps what its reference has not; give one inside it")
     groups = [(name,) for name in alive] if keep is None else keep.counts
     return sum(
         _log2_ways(sum(alive[n] for n in group), sum(stay[n] for n in group)) for group in groups

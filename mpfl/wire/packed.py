@@ -69,7 +69,8 @@ def packed_rows(
                 decode_mask(payload, layout, round_, reference=reference, coding="packed")
         raise AssertionError("a payload was found bad that decode_mask reads")
 
-    equally_long = set(map(len, payloads)) <= {len(expected)}
+    sent = set(map(type, payloads)) <= {bytes, bytearray, memoryview}
+    equally_long = sent and set(map(len, payloads)) <= {len(expected)}
     if not (equally_long and set(map(zlib.crc32, payloads)) <= {frame.SEALED}):
         refuse_the_first_bad()
     frames = np.frombuffer(b"".join(payloads), np.uint8).reshape(len(payloads), len(expected))
@@ -93,6 +94,8 @@ def add_packed(
     >>> add_packed(np.array([[5], [3], [1]], np.uint8), 3)  # 101, 110 and 100, lowest bit first
     array([3, 1, 1])
     """
+    if getattr(rows, "dtype", None) != np.uint8 or rows.ndim != 2:
+        raise MPFLError("rows are not uint8[votes, bytes]; pack them by np.packbits")
     votes, length = rows.shape
     if length != (needed := (filters + 7) // 8):
         raise MPFLError(

@@ -7,8 +7,9 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from mpfl import masks
 from mpfl.filters import Layout
-from mpfl.types import Mask, MPFLError
+from mpfl.types import Mask, MPFLError, at_least
 from mpfl.wire import frame
 from mpfl.wire.frame import Kind
 from mpfl.wire.masks import fingerprint_of
@@ -36,13 +37,18 @@ def encode_signs(
     of all of them, both sides know. Raises :class:`MPFLError` for no row at all, and for statistics
     that are not finite.
     """
+    masks.check(mask, layout)
+    if not (isinstance(signs, np.ndarray) and signs.dtype == np.bool_ and signs.ndim == 2):
+        raise MPFLError("signs are bool[rounds, numbers], True is up; give such an array")
     if not len(signs):
         raise MPFLError("signs of no round; send at least one row")
     body = np.packbits(signs, axis=1, bitorder="little").tobytes()
     if statistics is not None:
-        if not np.isfinite(statistics).all():
+        with np.errstate(over="ignore"):  # it is infinite then, and refused
+            sent = np.asarray(statistics).astype("<f4")
+        if not np.isfinite(sent).all():
             raise MPFLError("statistics hold NaN or infinity; did the training diverge?")
-        body += statistics.astype("<f4").tobytes()
+        body += sent.tobytes()
     return frame.write(Kind.SIGNS, fingerprint_of(layout, mask), round_, body)
 
 
@@ -68,9 +74,12 @@ def decode_signs(
     ``rounds=None`` takes as many rows as there are. Raises :class:`MPFLError` for all bytes that
     :func:`encode_signs` would not write.
     """
+    masks.check(mask, layout)
+    at_least("numbers", numbers, 0)
+    at_least("statistics", statistics, 0)
     _, body = frame.read(payload, fingerprint_of(layout, mask), round_, Kind.SIGNS)
     row, more = math.ceil(numbers / 8), 4 * statistics
-    due = (len(body) - more) // row if rounds is None else rounds
+    due = (len(body) - more) // max(row, 1) if rounds is None else rounds
     if due < 1 or len(body) != (needed := due * row + more):
         needed = max(due, 1) * row + more
         raise MPFLError(
@@ -92,4 +101,6 @@ def signs_length(numbers: int, *, rounds: int = 1, statistics: int = 0) -> int:
     >>> signs_length(81_000)
     10140
     """
+    for name, value in (("numbers", numbers), ("rounds", rounds), ("statistics", statistics)):
+        at_least(name, value, 0)
     return frame.length(rounds * math.ceil(numbers / 8) + 4 * statistics)

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from mpfl import filters, masks
 from mpfl.filters import Layout
-from mpfl.types import Mask, MPFLError, Weights
+from mpfl.types import Mask, MPFLError, Weights, is_whole
 from mpfl.wire import frame
 from mpfl.wire.frame import Kind
 
@@ -25,9 +25,9 @@ def encode_seed(seed: int, layout: Layout) -> bytes:
     >>> decode_start(encode_seed(7, layout), layout)
     7
     """
-    if not 0 <= seed < 1 << 64:
-        raise MPFLError(f"seed {seed} does not fit 64 bits; use one from 0 to 2**64 - 1")
-    return frame.write(Kind.SEED, layout.fingerprint, 0, seed.to_bytes(8, "little"))
+    if not (is_whole(seed) and 0 <= seed < 1 << 64):
+        raise MPFLError(f"seed {seed!r} does not fit 64 bits; use one from 0 to 2**64 - 1")
+    return frame.write(Kind.SEED, layout.fingerprint, 0, int(seed).to_bytes(8, "little"))
 
 
 def encode_empty(layout: Layout, round_: int) -> bytes:
@@ -54,12 +54,16 @@ def decode_empty(payload: bytes, layout: Layout, round_: int) -> None:
 
 
 def _check_weights(weights: Weights, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    if not isinstance(weights, Mapping):
+        raise MPFLError(f"weights are a {type(weights).__name__}; give an array by tensor's name")
     if missing := sorted(shapes.keys() - weights.keys()):
         raise MPFLError(f"weights lack tensors {missing[:3]}; are they of another model?")
     if extra := sorted(weights.keys() - shapes.keys()):
         raise MPFLError(f"weights hold unknown tensors {extra[:3]}; are they of another model?")
     for name, shape in shapes.items():
         array = weights[name]
+        if not isinstance(array, np.ndarray):
+            raise MPFLError(f"tensor {name!r} is a {type(array).__name__}; send numpy arrays")
         if array.shape != tuple(shape):
             raise MPFLError(
                 f"tensor {name!r} is of shape {list(array.shape)}, not {list(shape)}; "
@@ -72,8 +76,8 @@ def _check_weights(weights: Weights, shapes: Mapping[str, tuple[int, ...]]) -> N
 
 
 def _weights_body(weights: Weights, samples: int | None) -> bytes:
-    if samples is not None and not 0 <= samples < 1 << 63:
-        raise MPFLError(f"samples is {samples}; give how many the weights were trained on")
+    if samples is not None and not (is_whole(samples) and 0 <= samples < 1 << 63):
+        raise MPFLError(f"samples is {samples!r}; give how many the weights were trained on")
     # safetensors copies memory as it lies, so a transposed view would come out scrambled.
     dense = {
         name: np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
