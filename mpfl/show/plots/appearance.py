@@ -1,6 +1,6 @@
 """The style of every figure: white paper, a thin grid, readable sizes, legends below.
 
-A figure is at most ``WIDE`` and has no type below ``SMALL``: so it is read on a telephone as it is.
+A figure is at most ``SPAN`` and has no type below ``LEAST``: so it is read on a telephone as it is.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from matplotlib.ticker import EngFormatter, NullFormatter
 from mpfl.runs.folder import write_atomically
 from mpfl.types import MPFLError
 
-WIDE = 5.1  # inches: on a page of 340 pixels, type of 10 points is 9 pixels high
-SMALL = 10  # points
+SPAN = 5.1  # inches: on a page of 340 pixels, type of 10 points is 9 pixels high
+LEAST = 10  # points
 
 
 @contextmanager
@@ -36,8 +36,8 @@ def style() -> Iterator[None]:
         "axes.spines.right": False,
         "font.size": 11,
         "axes.titlesize": 11.5,
-        "xtick.labelsize": SMALL,
-        "ytick.labelsize": SMALL,
+        "xtick.labelsize": LEAST,
+        "ytick.labelsize": LEAST,
         "legend.fontsize": 10.5,
     }
     with plt.rc_context(look):

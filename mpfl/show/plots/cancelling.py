@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int64
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from mpfl.show.plots.appearance import WIDE, bare, style
+from mpfl.show.plots.appearance import SPAN, bare, style
 
 _PAIRS = ("#9ecae8", "#f5c86b", "#8fd3bd", "#e6b5d2", "#f2e58a", "#f0a58c")
 _PLAIN = "#ffffff"
@@ -44,7 +44,7 @@ def masks_that_cancel(
     rows.append((f"sum of all {len(ballots)}: the votes", total % modulus, _PLAIN))
     with style():
         figure, axes = plt.subplots(
-            figsize=(min(WIDE, 2.6 + 0.3 * ballots.shape[1]), 0.4 + 0.3 * len(rows)),
+            figsize=(min(SPAN, 2.6 + 0.3 * ballots.shape[1]), 0.4 + 0.3 * len(rows)),
             layout="constrained",
         )
         for line, (_, numbers, colour) in enumerate(rows):

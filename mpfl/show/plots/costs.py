@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from mpfl.analysis.ledger import Bill, Way
 from mpfl.show.looks import BLUE, LOOKS, ORANGE
-from mpfl.show.plots.appearance import SMALL, WIDE, decades, legend_below, style
+from mpfl.show.plots.appearance import LEAST, SPAN, decades, legend_below, style
 from mpfl.show.terminal import size
 
 
@@ -19,7 +19,7 @@ def scaling(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """How the seconds of a run grow: rows ``{axis, value, seconds: [one per run]}``."""
     labels = {"nodes": "nodes", "width": "share of full width", "rounds": "rounds"}
     with style():
-        figure, panels = plt.subplots(1, 3, figsize=(WIDE, 2.5), layout="constrained")
+        figure, panels = plt.subplots(1, 3, figsize=(SPAN, 2.5), layout="constrained")
         for axes, (axis, label) in zip(panels, labels.items(), strict=True):
             mine = [row for row in rows if row["axis"] == axis]
             x = np.array([row["value"] for row in mine])
@@ -50,7 +50,7 @@ def traffic(bills: Mapping[str, Mapping[Way, Bill]]) -> Figure:
         figure, panels = plt.subplots(
             len(bills),
             1,
-            figsize=(WIDE, 1.3 + 0.4 * rows * len(bills)),
+            figsize=(SPAN, 1.3 + 0.4 * rows * len(bills)),
             layout="constrained",
             sharex=True,
             squeeze=False,
@@ -72,7 +72,7 @@ def traffic(bills: Mapping[str, Mapping[Way, Bill]]) -> Figure:
                     transform=beside,
                     va="center",
                     ha="right",
-                    size=SMALL,
+                    size=LEAST,
                 )
             axes.set_yticks(range(len(each)), [_WAYS[way] for way in each])
             decades(axes, "B")
@@ -93,7 +93,7 @@ def on_the_wire(exchanges: Mapping[str, tuple[float, float]]) -> Figure:
     """For each kind of exchange the payload and all bytes on the wire, on a log scale."""
     with style():
         figure, axes = plt.subplots(
-            figsize=(WIDE, 0.9 + 0.5 * len(exchanges)), layout="constrained"
+            figsize=(SPAN, 0.9 + 0.5 * len(exchanges)), layout="constrained"
         )
         marks = {"payload": (BLUE, "o"), "on the wire": (ORANGE, "s")}
         for row, ends in enumerate(exchanges.values()):

@@ -18,7 +18,7 @@ from mpfl.evidence.verdicts import Finding, Verdict
 from mpfl.prune import needs_gradients
 from mpfl.runs.record import Run
 from mpfl.show.looks import GREEN, SKY_BLUE, VERMILLION, look_of
-from mpfl.show.plots.appearance import SMALL, WIDE, legend_below, style
+from mpfl.show.plots.appearance import LEAST, SPAN, legend_below, style
 
 # Those of a difference in points; the marker says the same as the colour.
 _VERDICTS: Mapping[Verdict, tuple[str, str]] = {
@@ -50,7 +50,7 @@ def verdicts(findings: Mapping[str, Finding]) -> Figure:
         if (finding := findings[claim.name]).verdict in _VERDICTS and finding.unit == "points"
     ]
     with style():
-        figure, axes = plt.subplots(figsize=(WIDE, 1.2 + 0.42 * len(decided)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(SPAN, 1.2 + 0.42 * len(decided)), layout="constrained")
         for place, (_, finding) in enumerate(reversed(decided)):
             colour, marker = _VERDICTS[finding.verdict]
             sample = finding.sample
@@ -126,7 +126,7 @@ def accuracies(rows: Sequence[Row]) -> Figure:
     """
     with style():
         figure, panels = plt.subplots(
-            1, len(TRAININGS), figsize=(WIDE, 1.0 + 0.34 * len(rows)), layout="constrained",
+            1, len(TRAININGS), figsize=(SPAN, 1.0 + 0.34 * len(rows)), layout="constrained",
             sharey=True,
         )  # fmt: skip
         for training, axes in zip(TRAININGS, panels, strict=True):
@@ -154,7 +154,7 @@ def trade_off(rows: Sequence[Row]) -> Figure:
     sizes = {"parameters": (1e3, "thousand parameters"), "macs": (1e6, "million MACs\nper picture")}
     with style():
         figure, panels = plt.subplots(
-            len(TRAININGS), 2, figsize=(WIDE, 6.6), layout="constrained", sharey="row",
+            len(TRAININGS), 2, figsize=(SPAN, 6.6), layout="constrained", sharey="row",
             sharex="col", width_ratios=[2.3, 1],
         )  # fmt: skip
         for training, line in zip(TRAININGS, panels, strict=True):
@@ -197,7 +197,7 @@ def _name_marks(axes: Axes, marks: Mapping[str, tuple[float, float]]) -> None:
             textcoords=("offset points", "data"),
             ha="right" if right else "left",
             va="center",
-            size=SMALL,
+            size=LEAST,
             arrowprops={"arrowstyle": "-", "color": "#999999"},
         )
     axes.set_ylim(low, max(high, last + height))

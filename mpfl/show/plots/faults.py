@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from mpfl.analysis.theory import chance_pruned, chance_pruned_of, votes_needed
 from mpfl.show.looks import BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILLION
-from mpfl.show.plots.appearance import WIDE, legend_below, style
+from mpfl.show.plots.appearance import SPAN, legend_below, style
 
 
 def chances(nodes: int, faulty: Sequence[int], taus: Sequence[float], q: float = 0.0) -> Figure:
@@ -20,7 +20,7 @@ def chances(nodes: int, faulty: Sequence[int], taus: Sequence[float], q: float =
     p = np.linspace(0, 1, 201)
     with style():
         figure, panels = plt.subplots(
-            1, len(taus), figsize=(WIDE, 3.4), layout="constrained", sharey=True, squeeze=False
+            1, len(taus), figsize=(SPAN, 3.4), layout="constrained", sharey=True, squeeze=False
         )
         for axes, tau in zip(panels[0], taus, strict=True):
             for colour, f in zip(_steps(len(faulty)), faulty, strict=True):
@@ -49,7 +49,7 @@ def measured_chances(
         figure, panels = plt.subplots(
             len(shares),
             len(taus),
-            figsize=(WIDE, 1.1 + 2.6 * len(shares)),
+            figsize=(SPAN, 1.1 + 2.6 * len(shares)),
             layout="constrained",
             sharex=True,
             sharey=True,
@@ -93,7 +93,7 @@ def contamination(rows: Sequence[Mapping[str, Any]], random: float) -> Figure:
     faults = list(dict.fromkeys(row["fault"] for row in rows))
     with style():
         figure, panels = plt.subplots(
-            2, len(rules), figsize=(WIDE, 5.4), layout="constrained", sharex=True, sharey="row"
+            2, len(rules), figsize=(SPAN, 5.4), layout="constrained", sharex=True, sharey="row"
         )
         for column, rule in enumerate(rules):
             for fault in faults:

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from mpfl.evidence.samples import Sample
 from mpfl.show.looks import BLUE, GREEN
-from mpfl.show.plots.appearance import WIDE, legend_below, style
+from mpfl.show.plots.appearance import SPAN, legend_below, style
 
 # The marker says the same as the colour.
 _MARKS: Mapping[str, tuple[str, str]] = {
@@ -46,7 +46,7 @@ def forest(groups: Mapping[str, Sequence[ForestLine]]) -> Figure:
     for group, lines in groups.items():
         places += [(group, None), *((line.name, line) for line in lines)]
     with style():
-        figure, axes = plt.subplots(figsize=(WIDE, 1.2 + 0.3 * len(places)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(SPAN, 1.2 + 0.3 * len(places)), layout="constrained")
         for place, (_, line) in enumerate(reversed(places)):
             if line is None:
                 continue

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from mpfl.evidence.gains import Gain
 from mpfl.show.looks import LOOKS, spoken
-from mpfl.show.plots.appearance import WIDE, legend_below, style
+from mpfl.show.plots.appearance import SPAN, legend_below, style
 
 
 def gains_over_lotteries(gains: Mapping[str, Gain]) -> Figure:
@@ -19,7 +19,7 @@ def gains_over_lotteries(gains: Mapping[str, Gain]) -> Figure:
     one seed has no interval.
     """
     with style():
-        figure, axes = plt.subplots(figsize=(WIDE, 1.3 + 0.42 * len(gains)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(SPAN, 1.3 + 0.42 * len(gains)), layout="constrained")
         names = []
         for place, (name, gain) in enumerate(reversed(list(gains.items()))):
             done = gain.vote.n

@@ -10,7 +10,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from mpfl.show.looks import BLUE, LOOKS, spoken
-from mpfl.show.plots.appearance import WIDE, decades, legend_below, style
+from mpfl.show.plots.appearance import SPAN, decades, legend_below, style
 
 
 def weights_kept(panels: Mapping[str, np.ndarray]) -> Figure:
@@ -19,7 +19,7 @@ def weights_kept(panels: Mapping[str, np.ndarray]) -> Figure:
     ``panels[title]`` is ``bool [outputs, inputs, height, width]``; a row of kernels is a filter.
     """
     with style():
-        wide = min(2.5, WIDE / len(panels))
+        wide = min(2.5, SPAN / len(panels))
         figure, axes = plt.subplots(
             1,
             len(panels),
@@ -50,7 +50,7 @@ def accuracy_by_ballot(points: Mapping[str, Sequence[tuple[float, float, str]]])
     stands above that of the vote with its counts.
     """
     with style():
-        figure, axes = plt.subplots(figsize=(WIDE, 3.9), layout="constrained")
+        figure, axes = plt.subplots(figsize=(SPAN, 3.9), layout="constrained")
         for method, rows in points.items():
             colour, marker = LOOKS[method]
             label = spoken(method)

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from mpfl.show.plots.appearance import SMALL, WIDE, style
+from mpfl.show.plots.appearance import LEAST, SPAN, style
 
 
 def grids_of_shares(
@@ -24,7 +24,7 @@ def grids_of_shares(
         figure, drawn = plt.subplots(
             1,
             len(panels),
-            figsize=(WIDE, 1.4 + 0.42 * len(rows)),
+            figsize=(SPAN, 1.4 + 0.42 * len(rows)),
             layout="constrained",
             sharey=True,
             squeeze=False,
@@ -32,7 +32,7 @@ def grids_of_shares(
         for axes, (title, values) in zip(drawn[0], panels.items(), strict=True):
             axes.imshow(values, cmap="Blues", vmin=0, vmax=largest, aspect="auto")
             for (row, column), share in np.ndenumerate(values):
-                text: Any = {"ha": "center", "va": "center", "size": SMALL}
+                text: Any = {"ha": "center", "va": "center", "size": LEAST}
                 text["color"] = "white" if share > 0.6 * largest else "black"
                 axes.text(column, row, f"{100 * share:.1f}", **text)
             axes.set_xticks(

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mpfl.show.looks import ORANGE
-from mpfl.show.plots.appearance import WIDE, style
+from mpfl.show.plots.appearance import SPAN, style
 from mpfl.wire.range_coder import first_interval, parts
 from mpfl.wire.ranking import PATTERNS, RUN, rank
 
@@ -27,7 +27,7 @@ def narrowing_interval(chosen: Bool[np.ndarray, " things"], run: int) -> Figure:
     begin, ways, left, wanted = 0, whole, *sizes, *counts
     starts: Sequence[int] = range(0, left, run)
     with style():
-        figure, axes = plt.subplots(figsize=(WIDE, 0.9 + 0.62 * len(starts)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(SPAN, 0.9 + 0.62 * len(starts)), layout="constrained")
         names = []
         for step, start in enumerate(starts):
             now = chosen[start : start + run]

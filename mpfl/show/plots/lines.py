@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mpfl.show.looks import BLUE, LOOKS, VERMILLION
-from mpfl.show.plots.appearance import WIDE, legend_below, mean_and_range, style
+from mpfl.show.plots.appearance import SPAN, legend_below, mean_and_range, style
 
 
 def lines_with_range(
@@ -26,7 +26,7 @@ def lines_with_range(
     ``levels`` are drawn across, dashed, with their names.
     """
     with style():
-        figure, axes = plt.subplots(figsize=(WIDE, 3.9), layout="constrained")
+        figure, axes = plt.subplots(figsize=(SPAN, 3.9), layout="constrained")
         for (name, values), (colour, marker) in zip(
             lines.items(), _ROWS[: len(lines)], strict=True
         ):
@@ -55,7 +55,7 @@ def over_theory(
     without a theory is dots on a dotted line. Each step of ``x`` is a doubling.
     """
     with style():
-        figure, axes = plt.subplots(figsize=(WIDE, 3.9), layout="constrained")
+        figure, axes = plt.subplots(figsize=(SPAN, 3.9), layout="constrained")
         for (name, values), (colour, marker) in zip(
             measured.items(), _ROWS[: len(measured)], strict=True
         ):
@@ -78,7 +78,7 @@ def over_theory(
 def spread(rows: Mapping[str, Sequence[float]], xlabel: str) -> Figure:
     """A row per name: a dot per seed, and the mean with one standard deviation to each side."""
     with style():
-        figure, axes = plt.subplots(figsize=(WIDE, 0.9 + 0.42 * len(rows)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(SPAN, 0.9 + 0.42 * len(rows)), layout="constrained")
         for place, values in enumerate(rows.values()):
             axes.plot(values, [place] * len(values), "o", color=BLUE, alpha=0.7)
             deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mpfl.show.looks import LOOKS, spoken
-from mpfl.show.plots.appearance import WIDE, legend_below, mean_and_range, style
+from mpfl.show.plots.appearance import SPAN, legend_below, mean_and_range, style
 
 
 def shared_by_round(panels: Mapping[str, Mapping[str, np.ndarray]], chance: np.ndarray) -> Figure:
@@ -20,7 +20,7 @@ def shared_by_round(panels: Mapping[str, Mapping[str, np.ndarray]], chance: np.n
     """
     with style():
         figure, axes = plt.subplots(
-            1, len(panels), figsize=(WIDE, 3.5), sharey=True, layout="constrained",
+            1, len(panels), figsize=(SPAN, 3.5), sharey=True, layout="constrained",
             squeeze=False,
         )  # fmt: skip
         rounds = np.arange(1, len(chance) + 1)
@@ -45,7 +45,7 @@ def among_lotteries(rows: Sequence[tuple[str, Mapping[str, float], Sequence[floa
     A row is its name, the chosen masks' figures by method, and the lotteries'.
     """
     with style():
-        figure, axes = plt.subplots(figsize=(WIDE, 1.3 + 0.38 * len(rows)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(SPAN, 1.3 + 0.38 * len(rows)), layout="constrained")
         for place, (_, chosen, lotteries) in enumerate(reversed(rows)):
             colour, _ = LOOKS["lottery"]
             line = [place] * len(lotteries)

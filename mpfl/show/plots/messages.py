@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from mpfl.show.plots.appearance import SMALL, WIDE, legend_below, style
+from mpfl.show.plots.appearance import LEAST, SPAN, legend_below, style
 from mpfl.wire import frame
 
 
@@ -30,7 +30,7 @@ def bytes_of_message(message: bytes, across: int = 16) -> Figure:
     lines = -(-len(message) // across)
     with style():
         figure, axes = plt.subplots(
-            figsize=(WIDE, 0.3 + 0.22 * len(fields) + 0.32 * lines), layout="constrained"
+            figsize=(SPAN, 0.3 + 0.22 * len(fields) + 0.32 * lines), layout="constrained"
         )
         for place, (byte, (_, says, colour)) in enumerate(zip(message, owners, strict=True)):
             line, column = divmod(place, across)
@@ -47,7 +47,7 @@ def bytes_of_message(message: bytes, across: int = 16) -> Figure:
             middle = (column + 0.5, line + 0.5)
             text = f"{byte:02x}"
             axes.text(*middle, text, ha="center", va="center", family="monospace", color="black",
-                      size=SMALL)  # fmt: skip
+                      size=LEAST)  # fmt: skip
         axes.set(xlim=(0, across), ylim=(lines, 0), aspect="equal")
         axes.axis("off")
         legend_below(figure, axes)

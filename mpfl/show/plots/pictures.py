@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from mpfl.show.plots.appearance import SMALL, WIDE, style
+from mpfl.show.plots.appearance import LEAST, SPAN, style
 
 
 def pictures_with_labels(panels: Mapping[str, tuple[np.ndarray, int]]) -> Figure:
@@ -21,15 +21,15 @@ def pictures_with_labels(panels: Mapping[str, tuple[np.ndarray, int]]) -> Figure
         figure, drawn = plt.subplots(
             1,
             len(panels),
-            figsize=(min(WIDE, 1.4 * len(panels)), 0.75 + min(1.4, WIDE / len(panels))),
+            figsize=(min(SPAN, 1.4 * len(panels)), 0.75 + min(1.4, SPAN / len(panels))),
             layout="constrained",
             squeeze=False,
         )
         for axes, (name, (picture, label)) in zip(drawn[0], panels.items(), strict=True):
             pixels = np.clip(picture, 0, 1).transpose(1, 2, 0)
             axes.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=1)
-            axes.set_title(fill(name, 9), size=SMALL)
-            axes.set_xlabel(f"label {label}", size=SMALL)
+            axes.set_title(fill(name, 9), size=LEAST)
+            axes.set_xlabel(f"label {label}", size=LEAST)
             axes.set(xticks=[], yticks=[])
     plt.close(figure)
     return figure

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from mpfl.evidence.curves import learning_curve
 from mpfl.runs.record import Run
 from mpfl.show.looks import BLUE, GREEN, LOOKS, ORANGE, VERMILLION, look
-from mpfl.show.plots.appearance import WIDE, decades, legend_below, mean_and_range, style
+from mpfl.show.plots.appearance import SPAN, decades, legend_below, mean_and_range, style
 from mpfl.simulation import RoundLog, agreement_table
 
 
@@ -25,7 +25,7 @@ def histogram(log: RoundLog, nodes: int, layer: str) -> Figure:
     votes, kept = state.outcome.votes[layer], state.mask[layer]
     steps = np.arange(nodes + 1)
     with style():
-        figure, axes = plt.subplots(figsize=(WIDE, 3.0), layout="constrained")
+        figure, axes = plt.subplots(figsize=(SPAN, 3.0), layout="constrained")
         stay = np.array([int((kept & (votes == step)).sum()) for step in steps])
         drop = np.array([int((~kept & (votes == step)).sum()) for step in steps])
         axes.bar(steps, stay, color=BLUE, label="stays")
@@ -43,7 +43,7 @@ def rounds(logs: Sequence[RoundLog]) -> Figure:
     agreement = agreement_table(logs)
     with style():
         figure, (left, middle, right) = plt.subplots(
-            1, 3, figsize=(WIDE, 2.3), layout="constrained"
+            1, 3, figsize=(SPAN, 2.3), layout="constrained"
         )
         left.plot(numbers, [log.sparsity for log in logs], "o-", color=BLUE)
         left.set(title="sparsity", ylim=(0, 1))
@@ -67,7 +67,7 @@ def comparison(runs: Sequence[Run]) -> Figure:
     """
     with style():
         figure, (central, federated) = plt.subplots(
-            1, 2, figsize=(WIDE, 4.4), layout="constrained", sharey=True
+            1, 2, figsize=(SPAN, 4.4), layout="constrained", sharey=True
         )
         for run in runs:
             s = run.summary
@@ -94,7 +94,7 @@ def convergence(rows: Mapping[str, Sequence[Run]]) -> Figure:
     ways = {name: [learning_curve(run) for run in runs] for name, runs in rows.items()}
     with style():
         figure, panels = plt.subplots(
-            1, len(sizes), figsize=(WIDE, 4.0), layout="constrained", sharey=True
+            1, len(sizes), figsize=(SPAN, 4.0), layout="constrained", sharey=True
         )
         for axes, (label, (unit, size)) in zip(panels, sizes.items(), strict=True):
             for name, mine in ways.items():
@@ -116,7 +116,7 @@ def convergence(rows: Mapping[str, Sequence[Run]]) -> Figure:
 def progress(runs: Mapping[str, Run]) -> Figure:
     """Runs side by side: accuracy in the final training, agreement in the mask rounds."""
     with style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 3.4), layout="constrained")
+        figure, (left, right) = plt.subplots(1, 2, figsize=(SPAN, 3.4), layout="constrained")
         for (name, run), (colour, marker) in zip(runs.items(), LOOKS.values(), strict=False):
             look: Any = {"color": colour, "marker": marker, "label": name}
             lines = run.federated

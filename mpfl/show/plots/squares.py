@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mpfl.show.looks import BLUE, ORANGE, VERMILLION
-from mpfl.show.plots.appearance import SMALL, WIDE, bare, style
+from mpfl.show.plots.appearance import LEAST, SPAN, bare, style
 from mpfl.types import Mask
 
 _GONE = "#b8b8b8"
@@ -55,14 +55,14 @@ def thinning(masks: Mapping[str, Mask]) -> Figure:
     sizes = {name: bits.size for name, bits in next(iter(masks.values())).items()}
     with style():
         figure, panels = plt.subplots(
-            len(sizes), 1, figsize=(WIDE, len(sizes) * (0.45 + 0.2 * len(masks))),
+            len(sizes), 1, figsize=(SPAN, len(sizes) * (0.45 + 0.2 * len(masks))),
             layout="constrained", sharex=True, squeeze=False,
         )  # fmt: skip
         for axes, (name, size) in zip(panels[:, 0], sizes.items(), strict=True):
             for line, mask in enumerate(masks.values()):
                 _row(axes, mask[name], line, BLUE)
-            axes.set_title(f"{name}, {size} filters", size=SMALL, loc="left")
-            axes.set_yticks(np.arange(len(masks)) + 0.5, list(masks), size=SMALL)
+            axes.set_title(f"{name}, {size} filters", size=LEAST, loc="left")
+            axes.set_yticks(np.arange(len(masks)) + 0.5, list(masks), size=LEAST)
             axes.set_xticks([])
             bare(axes, max(sizes.values()), len(masks), square=False)
     plt.close(figure)
@@ -75,7 +75,7 @@ def to_a_mask(filters: np.ndarray, scores: np.ndarray, mask: np.ndarray) -> Figu
     centres = np.arange(rows) + 0.5
     with style():
         figure, (left, middle, right) = plt.subplots(
-            1, 3, figsize=(WIDE, 0.8 + 0.4 * rows), layout="constrained", sharey=True,
+            1, 3, figsize=(SPAN, 0.8 + 0.4 * rows), layout="constrained", sharey=True,
             width_ratios=[columns, 5, 1.6],
         )  # fmt: skip
         for (row, column), weight in np.ndenumerate(filters):
@@ -104,7 +104,7 @@ def pictures_held(nodes: Sequence[np.ndarray], rows: int = 3, columns: int = 4) 
     """The first pictures of each node, grey, ``[pictures, height, width]``."""
     with style():
         figure, panels = plt.subplots(
-            1, len(nodes), figsize=(WIDE, 0.5 + WIDE / len(nodes) * rows / columns),
+            1, len(nodes), figsize=(SPAN, 0.5 + SPAN / len(nodes) * rows / columns),
             layout="constrained", squeeze=False,
         )  # fmt: skip
         for node, (axes, pictures) in enumerate(zip(panels[0], nodes, strict=True)):
@@ -114,7 +114,7 @@ def pictures_held(nodes: Sequence[np.ndarray], rows: int = 3, columns: int = 4) 
             axes.imshow(
                 np.hstack([np.vstack(list(line)) for line in some.swapaxes(0, 1)]), cmap="Greys"
             )
-            axes.set_title(f"node {node}:\n{len(pictures)} pictures", size=SMALL)
+            axes.set_title(f"node {node}:\n{len(pictures)} pictures", size=LEAST)
             axes.axis("off")
     plt.close(figure)
     return figure
@@ -126,7 +126,7 @@ def held(deals: Mapping[str, np.ndarray]) -> Figure:
     largest = max(int(counts.max()) for counts in deals.values())
     with style():
         figure, panels = plt.subplots(
-            1, len(deals), figsize=(WIDE, 0.9 + 0.42 * nodes), layout="constrained", sharey=True,
+            1, len(deals), figsize=(SPAN, 0.9 + 0.42 * nodes), layout="constrained", sharey=True,
             squeeze=False,
         )  # fmt: skip
         for axes, (name, counts) in zip(panels[0], deals.items(), strict=True):
@@ -146,7 +146,7 @@ def directions(said: np.ndarray, up: np.ndarray) -> Figure:
     nodes, weights = said.shape
     with style():
         figure, axes = plt.subplots(
-            figsize=(min(WIDE, 2.4 + 0.6 * weights), 0.7 + 0.36 * nodes), layout="constrained"
+            figsize=(min(SPAN, 2.4 + 0.6 * weights), 0.7 + 0.36 * nodes), layout="constrained"
         )
         for line, row in enumerate([*said, up]):
             height = line + 0.5 if line < nodes else nodes + 0.9

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch, Rectangle
 from mpfl.filters import Layout, apply
 from mpfl.masks import full
 from mpfl.show.looks import BLUE, ORANGE
-from mpfl.show.plots.appearance import SMALL, WIDE, style
+from mpfl.show.plots.appearance import LEAST, SPAN, style
 
 _COLOURS = ("#e4e4e4", BLUE, ORANGE)
 _MEANING = ("stays", "the unit's own", "reads the unit")
@@ -41,13 +41,13 @@ def slices_of_a_unit(panels: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     across = min(len(panels), 3)
     lines = [list(panels)[start : start + across] for start in range(0, len(panels), across)]
     widest = max(8, *(array.shape[1] for each in panels.values() for array in each.values()))
-    wide = WIDE / across - 0.15  # inches, as is a square
+    wide = SPAN / across - 0.15  # inches, as is a square
     square = min(0.12, wide / widest)
     name_room = 0.24 / square
     tallest = [max(_height(panels[title], name_room) for title in line) for line in lines]
     with style():
         figure, places = plt.subplots(
-            len(lines), across, figsize=(WIDE, 0.5 + sum(square * each + 0.45 for each in tallest)),
+            len(lines), across, figsize=(SPAN, 0.5 + sum(square * each + 0.45 for each in tallest)),
             layout="constrained", squeeze=False, height_ratios=tallest,
         )  # fmt: skip
         for place in places.flat:
@@ -57,7 +57,7 @@ def slices_of_a_unit(panels: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
                 top = 0.0
                 for name, array in panels[title].items():
                     top += name_room
-                    place.text(0, top - 0.05 / square, name, fontsize=SMALL)
+                    place.text(0, top - 0.05 / square, name, fontsize=LEAST)
                     for (output, read), kind in np.ndenumerate(array):
                         place.add_patch(
                             Rectangle(
@@ -67,7 +67,7 @@ def slices_of_a_unit(panels: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
                         )  # fmt: skip
                     top += len(array)
                 place.set(xlim=(-0.2, wide / square), ylim=(tallest[row] + 0.2, 0), aspect="equal")
-                place.set_title(title, fontsize=SMALL, loc="left")
+                place.set_title(title, fontsize=LEAST, loc="left")
         handles = [Patch(color=c, label=m) for c, m in zip(_COLOURS, _MEANING, strict=True)]
         figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     plt.close(figure)
