@@ -9,10 +9,16 @@ from jaxtyping import Float32, Int8
 
 from mpfl import masks
 from mpfl.filters import Layout
-from mpfl.types import Mask, MPFLError, at_least, is_whole
+from mpfl.types import Mask, MPFLError, is_whole
 from mpfl.wire import frame
 from mpfl.wire.frame import Kind
 from mpfl.wire.masks import fingerprint_of
+from mpfl.wire.numbers import (
+    pack_statistics,
+    read_statistics,
+    require_counts,
+    require_finite,
+)
 
 _SAMPLES = 4  # bytes
 
@@ -58,12 +64,7 @@ def encode_levels(
     masks.check(mask, layout)
     _check(levels, scales, bits, samples)
     parts = [int(samples).to_bytes(_SAMPLES, "little"), scales.astype("<f4").tobytes()]
-    parts.append(_pack(levels, bits))
-    if statistics is not None:
-        with np.errstate(over="ignore"):  # it is infinite then, and refused
-            sent = np.asarray(statistics).astype("<f4")
-        _finite("statistics", sent)
-        parts.append(sent.tobytes())
+    parts += [_pack(levels, bits), pack_statistics(statistics)]
     return frame.write(Kind.LEVELS, fingerprint_of(layout, mask), round_, b"".join(parts))
 
 
@@ -96,7 +97,7 @@ def decode_levels(
     Raises :class:`~mpfl.types.MPFLError` for all bytes that :func:`encode_levels` would not write.
     """
     masks.check(mask, layout)
-    _check_counts(numbers, channels, statistics)
+    require_counts(numbers=numbers, channels=channels, statistics=statistics)
     _, body = frame.read(payload, fingerprint_of(layout, mask), round_, Kind.LEVELS)
     packed = math.ceil(numbers * bits / 8)
     if len(body) != (needed := _SAMPLES + 4 * channels + packed + 4 * statistics):
@@ -109,9 +110,8 @@ def decode_levels(
     scales = np.frombuffer(body, "<f4", channels, _SAMPLES).astype(np.float32)
     begin = _SAMPLES + 4 * channels
     levels = _unpack(body[begin : begin + packed], numbers, bits)
-    read = np.frombuffer(body, "<f4", offset=begin + packed).astype(np.float32)
     _check(levels, scales, bits, samples)
-    _finite("statistics", read)
+    read = read_statistics(body, begin + packed)
     if _pack(levels, bits) != body[begin : begin + packed]:
         raise MPFLError("LEVELS payload is not canonical; encode it with encode_levels")
     return levels, scales, samples, read
@@ -124,13 +124,8 @@ def levels_length(numbers: int, channels: int, *, bits: int, statistics: int = 0
     44520
     """
     highest_level(bits)  # refuses bits that no level has
-    _check_counts(numbers, channels, statistics)
+    require_counts(numbers=numbers, channels=channels, statistics=statistics)
     return frame.length(_SAMPLES + 4 * channels + math.ceil(numbers * bits / 8) + 4 * statistics)
-
-
-def _check_counts(numbers: int, channels: int, statistics: int) -> None:
-    for name, value in (("numbers", numbers), ("channels", channels), ("statistics", statistics)):
-        at_least(name, value, 0)
 
 
 def _check(levels: np.ndarray, scales: np.ndarray, bits: int, samples: int) -> None:
@@ -142,18 +137,13 @@ def _check(levels: np.ndarray, scales: np.ndarray, bits: int, samples: int) -> N
             raise MPFLError(f"{name} are not {kind} in a row; give a numpy array of such")
     if levels.size and (int(levels.min()) < -top or int(levels.max()) > top):
         raise MPFLError(f"levels of {bits} bits go from {-top} to {top}; is a level beyond?")
-    _finite("scales", scales)
+    require_finite("scales", scales)
     if (scales < 0).any():
         raise MPFLError("a scale is negative; give the length of a level, 0 or more")
     if (scales > np.finfo(np.float32).max / top).any():
         raise MPFLError("a scale is too long for its highest level; did the training diverge?")
     if not (is_whole(samples) and 0 <= samples < 1 << 8 * _SAMPLES):
         raise MPFLError(f"samples is {samples!r}; give how many the numbers were trained on")
-
-
-def _finite(what: str, numbers: np.ndarray) -> None:
-    if not np.isfinite(numbers).all():
-        raise MPFLError(f"{what} hold NaN or infinity; did the training diverge?")
 
 
 def _pack(levels: np.ndarray, bits: int) -> bytes:

@@ -9,10 +9,11 @@ from jaxtyping import Bool, Float32
 
 from mpfl import masks
 from mpfl.filters import Layout
-from mpfl.types import Mask, MPFLError, at_least
+from mpfl.types import Mask, MPFLError
 from mpfl.wire import frame
 from mpfl.wire.frame import Kind
 from mpfl.wire.masks import fingerprint_of
+from mpfl.wire.numbers import pack_statistics, read_statistics, require_counts
 
 
 def encode_signs(
@@ -42,13 +43,8 @@ def encode_signs(
         raise MPFLError("signs are bool[rounds, numbers], True is up; give such an array")
     if not len(signs):
         raise MPFLError("signs of no round; send at least one row")
-    body = np.packbits(signs, axis=1, bitorder="little").tobytes()
-    if statistics is not None:
-        with np.errstate(over="ignore"):  # it is infinite then, and refused
-            sent = np.asarray(statistics).astype("<f4")
-        if not np.isfinite(sent).all():
-            raise MPFLError("statistics hold NaN or infinity; did the training diverge?")
-        body += sent.tobytes()
+    packed = np.packbits(signs, axis=1, bitorder="little").tobytes()
+    body = packed + pack_statistics(statistics)
     return frame.write(Kind.SIGNS, fingerprint_of(layout, mask), round_, body)
 
 
@@ -75,8 +71,7 @@ def decode_signs(
     :func:`encode_signs` would not write.
     """
     masks.check(mask, layout)
-    at_least("numbers", numbers, 0)
-    at_least("statistics", statistics, 0)
+    require_counts(numbers=numbers, statistics=statistics)
     _, body = frame.read(payload, fingerprint_of(layout, mask), round_, Kind.SIGNS)
     row, more = math.ceil(numbers / 8), 4 * statistics
     due = (len(body) - more) // max(row, 1) if rounds is None else rounds
@@ -89,9 +84,7 @@ def decode_signs(
     rows = np.frombuffer(body, np.uint8, due * row).reshape(due, row)
     if numbers % 8 and (rows[:, -1] >> numbers % 8).any():
         raise MPFLError("SIGNS payload is not canonical; encode it with encode_signs")
-    read = np.frombuffer(body, "<f4", offset=due * row).astype(np.float32)
-    if not np.isfinite(read).all():
-        raise MPFLError("statistics hold NaN or infinity; did the training diverge?")
+    read = read_statistics(body, due * row)
     return np.unpackbits(rows, axis=1, count=numbers, bitorder="little").astype(bool), read
 
 
@@ -101,6 +94,5 @@ def signs_length(numbers: int, *, rounds: int = 1, statistics: int = 0) -> int:
     >>> signs_length(81_000)
     10140
     """
-    for name, value in (("numbers", numbers), ("rounds", rounds), ("statistics", statistics)):
-        at_least(name, value, 0)
+    require_counts(numbers=numbers, rounds=rounds, statistics=statistics)
     return frame.length(rounds * math.ceil(numbers / 8) + 4 * statistics)
