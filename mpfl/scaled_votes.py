@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from mpfl import wire
-from mpfl.algorithm import Algorithm, Data, Initialise, LocalTrain, State, require_replies
+from mpfl.algorithm import Algorithm, Data, Initialise, LocalTrain, State
 from mpfl.filters import Layout
 from mpfl.seeds import Rng
 from mpfl.sign_votes import (
@@ -28,9 +28,11 @@ from mpfl.sign_votes import (
     Directions,
     brought_up,
     by_steps,
+    decode_directions,
     lost_in,
     majority,
     signs_of,
+    steps_or_weights,
 )
 from mpfl.types import Answer, Mask, MPFLError, Reply, Weights, located
 
@@ -115,18 +117,16 @@ def scaled_votes(
         up, far = majority(signs, round_), np.median(lengths, axis=0).astype(np.float32)
         weights = them.moved(state.weights, scaled_step(up, far, sizes))
         if averages(round_):
-            mean = told.mean(axis=0, dtype=np.float64).astype(np.float32)
-            weights |= them.full(mean, them.averaged(weights), weights)
+            weights = them.with_statistics(weights, told)
         kept = {"up": up, "lengths": far}
         return replace(state, weights=weights, kept=kept, testable=averages(round_))
 
     def catch_up(state: State, round_: int, since: int) -> bytes:
-        if round_ == 1:
-            return wire.encode_empty(layout, round_)
-        if max(since, 1) < round_ - 1:
-            return wire.encode_weights(state.weights, layout, round_, mask=mask)
-        up, far = state.kept["up"], state.kept["lengths"]
-        return wire.encode_signs(up[None], layout, round_, mask=mask, statistics=far)
+        def the_last(_: int) -> bytes:
+            up, far = state.kept["up"], state.kept["lengths"]
+            return wire.encode_signs(up[None], layout, round_, mask=mask, statistics=far)
+
+        return steps_or_weights(state, round_, them, since, 1, the_last)
 
     return by_steps(
         "scaled_votes",
@@ -167,23 +167,12 @@ def decode_lengths(
     Float32[np.ndarray, "nodes more"],
 ]:
     """Every node's directions, lengths and statistics; raises naming a node that sent bad ones."""
-    require_replies(replies, round_)
-    tensors, more = len(them.voted), them.others(weights) if averages(round_) else 0
-    signs, lengths, told = [], [], []
-    for reply in replies:
+    tensors = len(them.voted)
+    signs, told = decode_directions(replies, weights, them, round_, averages, tensors)
+    for reply, numbers in zip(replies, told, strict=True):
         with located(f"node {reply.node}", f"round {round_}", "decode"):
-            rows, numbers = wire.decode_signs(
-                reply.payload,
-                them.numbers,
-                them.layout,
-                round_,
-                mask=them.mask,
-                statistics=tensors + more,
-            )
-            lengths.append(_checked(numbers[:tensors]))
-        signs.append(rows[0])
-        told.append(numbers[tensors:])
-    return np.stack(signs), np.stack(lengths), np.stack(told)
+            _checked(numbers[:tensors])
+    return signs, told[:, :tensors], told[:, tensors:]
 
 
 def _checked(lengths: Float32[np.ndarray, " tensors"]) -> Float32[np.ndarray, " tensors"]:

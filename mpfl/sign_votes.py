@@ -134,6 +134,13 @@ class Directions:
         """``weights`` with ``way`` added to the numbers that are voted on."""
         return {**weights, **self.full(self.flat(weights, self.voted) + way, self.voted, weights)}
 
+    def with_statistics(
+        self, weights: Weights, told: Float32[np.ndarray, "nodes more"]
+    ) -> dict[str, np.ndarray]:
+        """``weights`` with the means of the statistics that the nodes sent."""
+        mean = told.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return {**weights, **self.full(mean, self.averaged(weights), weights)}
+
     def remembered(self, weights: Weights, update: Update, round_: int) -> dict[str, np.ndarray]:
         """What a node keeps of a round: the weights that all hold, and what is its own.
 
@@ -241,9 +248,7 @@ def sign_votes(
         up = majority(signs, round_)
         weights = them.step(state.weights, up, length(round_))
         if averages(round_):
-            others = them.averaged(weights)
-            mean = told.mean(axis=0, dtype=np.float64).astype(np.float32)
-            weights |= them.full(mean, others, weights)
+            weights = them.with_statistics(weights, told)
         row = np.packbits(up, bitorder="little")[None]
         past = state.kept.get(MAJORITIES, row[:0])
         kept = {MAJORITIES: np.concatenate([past, row])[-CATCH_UP:]}
@@ -298,15 +303,34 @@ def catch_up(state: State, round_: int, them: Directions, since: int) -> bytes:
 
     The directions of all rounds since then, if the server still keeps them, else the weights.
     """
-    layout, missed = them.layout, round_ - since
+    past = state.kept.get(MAJORITIES, ())
+
+    def directions(rows: int) -> bytes:
+        signs = np.unpackbits(past[-rows:], axis=1, count=them.numbers, bitorder="little")
+        return wire.encode_signs(signs.astype(bool), them.layout, round_, mask=them.mask)
+
+    return steps_or_weights(state, round_, them, since, len(past), directions)
+
+
+def steps_or_weights(
+    state: State,
+    round_: int,
+    them: Directions,
+    since: int,
+    kept: int,
+    steps: Callable[[int], bytes],
+) -> bytes:
+    """What round ``round_`` tells a node that last took part in round ``since``; 0: in none.
+
+    ``steps(rows)`` is the message of the last ``rows`` rounds, of which the server keeps ``kept``.
+    A node that missed more is sent the weights; in the first round there is nothing to tell.
+    """
     if round_ == 1:
-        return wire.encode_empty(layout, round_)
-    past = state.kept[MAJORITIES]
-    rows = min(max(missed, 1), round_ - 1)
-    if rows > len(past):
-        return wire.encode_weights(state.weights, layout, round_, mask=them.mask)
-    signs = np.unpackbits(past[-rows:], axis=1, count=them.numbers, bitorder="little")
-    return wire.encode_signs(signs.astype(bool), layout, round_, mask=them.mask)
+        return wire.encode_empty(them.layout, round_)
+    rows = min(max(round_ - since, 1), round_ - 1)
+    if rows > kept:
+        return wire.encode_weights(state.weights, them.layout, round_, mask=them.mask)
+    return steps(rows)
 
 
 def caught_up(
@@ -379,10 +403,14 @@ def decode_directions(
     them: Directions,
     round_: int,
     averages: Callable[[int], bool],
+    lengths: int = 0,
 ) -> tuple[Bool[np.ndarray, "nodes numbers"], Float32[np.ndarray, "nodes more"]]:
-    """Every node's directions and statistics; raises naming the node whose payload is bad."""
+    """Every node's directions and statistics; raises naming the node whose payload is bad.
+
+    So many ``lengths`` stand before the statistics.
+    """
     require_replies(replies, round_)
-    more = them.others(weights) if averages(round_) else 0
+    more = lengths + (them.others(weights) if averages(round_) else 0)
     signs, told = [], []
     for reply in replies:
         with located(f"node {reply.node}", f"round {round_}", "decode"):

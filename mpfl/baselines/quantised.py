@@ -24,7 +24,15 @@ from mpfl.algorithm import Algorithm, Data, Initialise, LocalTrain, State, requi
 from mpfl.baselines.fedavg import average
 from mpfl.filters import Layout
 from mpfl.seeds import Rng
-from mpfl.sign_votes import LOST, LOST_BEFORE, Directions, brought_up, by_steps, lost_in
+from mpfl.sign_votes import (
+    LOST,
+    LOST_BEFORE,
+    Directions,
+    brought_up,
+    by_steps,
+    lost_in,
+    steps_or_weights,
+)
 from mpfl.types import Answer, Mask, MPFLError, Reply, Weights, located
 
 
@@ -153,12 +161,11 @@ def quantised_average(
         return replace(state, weights=weights, kept=kept, testable=averages(round_))
 
     def catch_up(state: State, round_: int, since: int) -> bytes:
-        if round_ == 1:
-            return wire.encode_empty(layout, round_)
-        if max(since, 1) < round_ - 1:
-            return wire.encode_weights(state.weights, layout, round_, mask=mask)
-        levels, scales = state.kept["levels"], state.kept["scales"]
-        return wire.encode_levels(levels, scales, layout, round_, bits=bits, mask=mask)
+        def the_last(_: int) -> bytes:
+            levels, scales = state.kept["levels"], state.kept["scales"]
+            return wire.encode_levels(levels, scales, layout, round_, bits=bits, mask=mask)
+
+        return steps_or_weights(state, round_, them, since, 1, the_last)
 
     return by_steps(
         "quantised_average",
