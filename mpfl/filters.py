@@ -289,7 +289,7 @@ def expand(small: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarray]:
     """
     kept, rows = _kept_indices(layout, mask), _kept_rows(layout, mask)
     # A smaller array would be repeated without a word.
-    due = cut_shapes(layout, mask)
+    due = _shapes_left(layout, kept, rows)
     _check_shapes(small, {name: due[name] for name in [*kept, *rows]})
     full = {}
     for name, array in small.items():
@@ -315,7 +315,12 @@ def apply(weights: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarray]
 
 def cut_shapes(layout: Layout, mask: Mask) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of the small network, without touching any weights."""
-    kept, rows = _kept_indices(layout, mask), _kept_rows(layout, mask)
+    return _shapes_left(layout, _kept_indices(layout, mask), _kept_rows(layout, mask))
+
+
+def _shapes_left(
+    layout: Layout, kept: Mapping[str, list[np.ndarray]], rows: Mapping[str, np.ndarray]
+) -> dict[str, tuple[int, ...]]:
     shapes = {}
     for name, shape in layout.shapes.items():
         shapes[name] = tuple(len(axis) for axis in kept[name]) if name in kept else tuple(shape)
