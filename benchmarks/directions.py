@@ -107,14 +107,10 @@ def main(root: Path, to: Path) -> None:
                     "accuracy": accuracies,
                     "bytes": sent,
                     "cpu_seconds": round(time.process_time() - began),
+                    "provenance": provenance("python -m benchmarks.directions"),
                 }
             )
-            content = {
-                "seed": SEED,
-                "rounds": ROUNDS,
-                "rows": rows,
-                "provenance": provenance("python -m benchmarks.directions"),
-            }
+            content = {"seed": SEED, "rounds": ROUNDS, "rows": rows}
             to.write_text(json.dumps(content, indent=1) + "\n")
             print(steps, way, rows[-1]["accuracy"][str(ROUNDS)], flush=True)
 
