@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from mpfl import masks, wire
-from mpfl.filters import Layout
+from mpfl.filters import Layout, apply
 from mpfl.seeds import Rng
 from mpfl.types import Answer, Mask, MPFLError, Reply, Update, Weights
 from mpfl.wire import Ballots
@@ -107,14 +107,33 @@ class Algorithm:
         aggregate: Callable[[State, int, Sequence[Reply]], State],
     ) -> Algorithm:
         """A method that begins as all here do: everybody holds w0, and nothing is pruned."""
+
+        def start(state: State) -> bytes:
+            _require_drawn(state, layout, initialise)
+            return start_message(state, layout)
+
         return cls(
             name=name,
             init=lambda start: State(start.w0, masks.full(layout), start.seed),
-            start=lambda state: start_message(state, layout),
+            start=start,
             join=joiner(layout, initialise),
             broadcast=broadcast,
             local=local,
             aggregate=aggregate,
+        )
+
+
+def _require_drawn(state: State, layout: Layout, initialise: Initialise) -> None:
+    """Refuse a seed that does not draw the server's weights: the nodes would begin with others."""
+    if state.seed is None:
+        return
+    drawn, held = (
+        apply(weights, state.mask, layout) for weights in (initialise(state.seed), state.weights)
+    )
+    if not all(np.array_equal(drawn[name], held[name]) for name in held):
+        raise MPFLError(
+            f"start: the seed {state.seed} does not draw this w0, so nodes would begin "
+            "with another; give Start(w0) without a seed, and the weights are sent"
         )
 
 

@@ -1,7 +1,6 @@
 """What MPFL is measured against: averaging by hand and against loops, and the controls."""
 
 import re
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from toys import TOY, chain, draw_weights, inside, mask_of, same, written
 
 from mpfl import masks, wire
-from mpfl.algorithm import Algorithm, State
+from mpfl.algorithm import Algorithm, Start, State
 from mpfl.allocate import even, over_network, power
 from mpfl.baselines.controls import iterated_norms, lottery, w0_norms, without_messages
 from mpfl.baselines.fedavg import average, fedavg
@@ -404,7 +403,7 @@ def test_a_lottery_is_a_function_of_its_seed_alone():
     others = [last_mask(lottery(PLAN, initialise, seed=seed)) for seed in range(2, 6)]
     assert not any(same(one, other) for other in others)
     # They do not look at the weights.
-    start = replace(begin(WIDE), w0=draw_weights(WIDE, 8))
+    start = Start(draw_weights(WIDE, 8))
     logs = list(simulate(lottery(PLAN, initialise, seed=1), [], start, 3, 0))
     assert same(one, logs[-1].state.mask)
 

@@ -14,11 +14,13 @@ from steps import (
     check_that_it_goes_on_from_a_file,
     check_that_it_sends_what_its_bill_says,
     logs_of,
+    short,
     them,
 )
 from toys import draw_weights, same
 
 from mpfl import masks, wire
+from mpfl.algorithm import Start
 from mpfl.analysis.ledger import bill
 from mpfl.filters import apply, cut, expand
 from mpfl.runs.experiment import Experiment
@@ -34,7 +36,7 @@ from mpfl.scaled_votes import (
 )
 from mpfl.seeds import rng_for
 from mpfl.sign_votes import LOST
-from mpfl.simulation import take_turn
+from mpfl.simulation import simulate, take_turn
 from mpfl.types import BehindError, MPFLError, Reply
 
 
@@ -180,6 +182,15 @@ def test_a_bad_length_names_its_node(lengths, says):
         algorithm.aggregate(state, 1, [Reply(7, bad)])
 
 
+def test_a_start_whose_seed_draws_other_weights_is_refused():
+    """Nodes would draw what the seed says, and take steps from weights that nobody else holds."""
+    strange = Start(apply(draw_weights(NORMED, 8), HALF, NORMED), 0)
+    with pytest.raises(MPFLError, match="the seed 0 does not draw this w0"):
+        list(simulate(method(), DATA, strange, 1, 0))
+    logs = list(simulate(method(), DATA, Start(strange.w0), 1, 0))
+    assert logs[0].start_bytes > 100 * len(DATA)  # the weights themselves
+
+
 def test_a_node_that_was_away_is_sent_the_weights_and_keeps_what_it_could_not_say():
     algorithm = method()
     logs = logs_of(algorithm)
@@ -209,20 +220,12 @@ def test_a_run_that_goes_on_from_a_file_equals_one_that_was_never_cut_off(tmp_pa
 
 # --- an experiment --------------------------------------------------------------------------------
 
-SHORT = [
-    "federated=by_scaled_votes(every=2)",
-    "federated_rounds=3",
-    "federated_steps=2",
-    "local.batch=16",
-]
+WAY = "by_scaled_votes(every=2)"
 
 
 def test_a_run_sends_what_the_ledger_says(quick, tmp_path):
-    for name in ("mpfl", "lottery", "fedavg", "pruning-fl"):
-        experiment = changed(quick(name, nodes=3, central_epochs=0), SHORT)
-        check_that_it_sends_what_its_bill_says(
-            name, experiment, tmp_path / name, every=2, lengths=True
-        )
+    names = ("mpfl", "lottery", "fedavg", "pruning-fl")
+    check_that_it_sends_what_its_bill_says(names, quick, WAY, tmp_path, every=2, lengths=True)
 
 
 def test_lengths_go_with_votes(quick):
@@ -233,7 +236,7 @@ def test_lengths_go_with_votes(quick):
 
 
 def test_no_message_is_longer_than_it_says(quick):
-    bench = Workbench(changed(quick("mpfl", nodes=3, central_epochs=0), SHORT))
+    bench = Workbench(changed(quick("mpfl", nodes=3, central_epochs=0), short(WAY)))
     mask, way = masks.full(bench.layout), bench.experiment.federated
     algorithm = bench.final_algorithm(mask)
     state = algorithm.init(bench.start)
