@@ -8,6 +8,7 @@ from toys import chain, same
 from mpfl.analysis.ledger import bill
 from mpfl.runs.checkpoint import load_checkpoint, save_checkpoint
 from mpfl.runs.runner import run as run_experiment
+from mpfl.runs.text import changed
 from mpfl.runs.workbench import Workbench
 from mpfl.sign_votes import Directions, statistics_due
 
@@ -41,10 +42,17 @@ def check_that_it_goes_on_from_a_file(method, file):
         assert same(*[dict(sorted(each[-1].state.weights.items())) for each in (again, logs)])
 
 
-def check_that_it_sends_what_its_bill_says(name, experiment, folder, **how):
-    """Of a run whose final training takes three rounds."""
-    bench = Workbench(experiment)
-    summary = run_experiment(experiment, folder)
-    samples = [len(shard) for shard in bench.parties.nodes]
-    told = bill(name, bench.plan, samples, final_rounds=3, voted=bench.trained, **how)
-    assert dataclasses.asdict(told) == summary["bytes"]
+def short(way):
+    """A final training of three rounds, by ``way``."""
+    return [f"federated={way}", "federated_rounds=3", "federated_steps=2", "local.batch=16"]
+
+
+def check_that_it_sends_what_its_bill_says(names, quick, way, folder, **how):
+    """Of a short run by ``way``, for every method of ``names``."""
+    for name in names:
+        experiment = changed(quick(name, nodes=3, central_epochs=0), short(way))
+        bench = Workbench(experiment)
+        summary = run_experiment(experiment, folder / name)
+        samples = [len(shard) for shard in bench.parties.nodes]
+        told = bill(name, bench.plan, samples, final_rounds=3, voted=bench.trained, **how)
+        assert dataclasses.asdict(told) == summary["bytes"]

@@ -15,6 +15,7 @@ from steps import (
     check_that_it_goes_on_from_a_file,
     check_that_it_sends_what_its_bill_says,
     logs_of,
+    short,
     them,
 )
 from toys import draw_weights, same
@@ -256,22 +257,16 @@ def test_a_damaged_reply_names_its_node():
 
 # --- an experiment --------------------------------------------------------------------------------
 
-SHORT = [
-    "federated=by_quantised_average(bits=4, feedback=True, every=2)",
-    "federated_rounds=3",
-    "federated_steps=2",
-    "local.batch=16",
-]
+WAY = "by_quantised_average(bits=4, feedback=True, every=2)"
 
 
 def test_a_run_sends_what_the_ledger_says(quick, tmp_path):
-    for name in ("mpfl", "fedavg"):
-        experiment = changed(quick(name, nodes=3, central_epochs=0), SHORT)
-        check_that_it_sends_what_its_bill_says(name, experiment, tmp_path / name, every=2, bits=4)
+    names = ("mpfl", "fedavg")
+    check_that_it_sends_what_its_bill_says(names, quick, WAY, tmp_path, every=2, bits=4)
 
 
 def test_workers_change_no_bit_and_eight_bits_are_near_floats(quick, tmp_path):
-    experiment = changed(quick("lottery", nodes=3, central_epochs=0), SHORT)
+    experiment = changed(quick("lottery", nodes=3, central_epochs=0), short(WAY))
     for folder, workers in (("one", 1), ("two", 2)):
         run_experiment(experiment, tmp_path / folder, workers=workers)
     files = [(tmp_path / folder / "model.safetensors").read_bytes() for folder in ("one", "two")]

@@ -14,6 +14,7 @@ from steps import (
     check_that_it_goes_on_from_a_file,
     check_that_it_sends_what_its_bill_says,
     logs_of,
+    short,
     them,
 )
 from toys import draw_weights, same
@@ -265,22 +266,16 @@ def test_the_signs_of_masked_sums_are_the_majority():
 
 # --- an experiment ------------------------------------------------------------------------------
 
-SHORT = [
-    "federated=by_sign_votes(eta=0.02, every=2)",
-    "federated_rounds=3",
-    "federated_steps=2",
-    "local.batch=16",
-]
+WAY = "by_sign_votes(eta=0.02, every=2)"
 
 
 def test_a_run_sends_what_the_ledger_says(quick, tmp_path):
-    for name in ("mpfl", "lottery", "fedavg", "pruning-fl"):
-        experiment = changed(quick(name, nodes=3, central_epochs=0), SHORT)
-        check_that_it_sends_what_its_bill_says(name, experiment, tmp_path / name, every=2)
+    names = ("mpfl", "lottery", "fedavg", "pruning-fl")
+    check_that_it_sends_what_its_bill_says(names, quick, WAY, tmp_path, every=2)
 
 
 def test_workers_and_resuming_change_no_bit(quick, tmp_path):
-    experiment = changed(quick("mpfl", nodes=3, central_epochs=0), SHORT)
+    experiment = changed(quick("mpfl", nodes=3, central_epochs=0), short(WAY))
     one = run_experiment(experiment, tmp_path / "one")
     two = run_experiment(experiment, tmp_path / "two", workers=2)
     for name in ("model.safetensors", "mask.safetensors"):
