@@ -46,6 +46,8 @@ def test_every_cell_is_the_experiment_that_its_command_says(table, budget):
         made = changed(recipe(options.recipe, options.budget, options.seed), options.changes)
         assert made == cell.experiment
         assert cell.match is None or cell.match in cells
+        images = -(-(made.images or 50_000) // made.nodes)  # of the largest node, dealt evenly
+        assert (made.federated_steps or 0) <= -(-images // made.local.batch), "refused in a run"
     assert {cell.seed for cell in cells} <= ({*TEN, 0, 1, 2} if table in LATER else {0, 1, 2})
     by_label: dict[str, list[int]] = {}
     for cell in cells:

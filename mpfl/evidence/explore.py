@@ -248,11 +248,6 @@ def weights_left(sparsity: float, budget: str, *changes: str) -> float:
     return left / full
 
 
-BY_DIRECTIONS = ("schedule=one_shot(0.8)", "rounds=1", "central_epochs=0", "federated_rounds=60",
-                 "federated_steps=32", "federated_lr=0.05", "federated_decay=cosine",
-                 "final_draws=own")  # fmt: skip
-"""One vote on four fifths of the filters, then 60 rounds in which a node takes 32 steps."""
-
 _FINISHES = {
     "averages": (),
     "votes": ("federated=by_sign_votes()",),
@@ -261,12 +256,20 @@ _FINISHES = {
 _BY_TAYLOR = (*TRAINED, "score=taylor")
 
 
+def _by_directions(budget: str) -> tuple[str, ...]:
+    """One vote on four fifths of the filters, then 60 rounds in which a node takes 32 steps."""
+    steps = 8 if budget == "toy" else 32  # at toy a node has no more than 11 batches
+    return ("schedule=one_shot(0.8)", "rounds=1", "central_epochs=0", "federated_rounds=60",
+            f"federated_steps={steps}", "federated_lr=0.05", "federated_decay=cosine",
+            "final_draws=own")  # fmt: skip
+
+
 def directions_table(budget: str) -> Iterator[Cell]:
     """The same small network trained between the nodes by averages and by votes on directions."""
     for seed in FIVE:
         for start, begun in {"random w0": (), "trained w0": _BY_TAYLOR}.items():
             for name, finish in _FINISHES.items():
-                changes = (*begun, *BY_DIRECTIONS, *finish)
+                changes = (*begun, *_by_directions(budget), *finish)
                 yield Cell(f"{start}, {name}", CIFAR10, seed, changes, budget)
 
 
@@ -279,7 +282,7 @@ def bad_directions_table(budget: str) -> Iterator[Cell]:
             for bad in dict.fromkeys(math.ceil(count * nodes / 10) for count in counts):
                 for name, finish in _FINISHES.items():
                     spoilt = (f"federated_fault={fault}", f"noisy_nodes={bad}")
-                    changes = (*_BY_TAYLOR, *BY_DIRECTIONS, *finish, *spoilt)
+                    changes = (*_BY_TAYLOR, *_by_directions(budget), *finish, *spoilt)
                     kind = fault.partition("_")[0]
                     yield Cell(f"{bad} {kind}, {name}", CIFAR10, seed, changes, budget)
 
@@ -296,7 +299,7 @@ def quantised_table(budget: str) -> Iterator[Cell]:
     """The same from the trained start, by averages in a few bits per weight, both ways."""
     for seed in FIVE:
         for name, finish in FEW_BITS.items():
-            changes = (*_BY_TAYLOR, *BY_DIRECTIONS, f"federated={finish}")
+            changes = (*_BY_TAYLOR, *_by_directions(budget), f"federated={finish}")
             yield Cell(f"trained w0, {name}", CIFAR10, seed, changes, budget)
 
 
