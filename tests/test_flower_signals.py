@@ -31,6 +31,15 @@ SMALL = ["nodes=2", "rounds=30", "images=150", "width=0.25", "schedule=linear(0.
 SAID = "mpfl: stopped; the same command goes on\n"
 
 
+def as_in_a_terminal() -> None:
+    """A job in the background ignores Ctrl-C, and under nohup a closed terminal too.
+
+    What it starts would as well.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def begin(kind: str, out: Path, *more: str) -> subprocess.Popen[bytes]:
     """The command in a session of its own, as in a terminal; what it says goes to ``said``."""
     words = [sys.executable, "-m", "mpfl.flower", kind, "digits", "--out", str(out)]
@@ -41,8 +50,7 @@ def begin(kind: str, out: Path, *more: str) -> subprocess.Popen[bytes]:
             stdout=subprocess.DEVNULL,
             stderr=said,
             start_new_session=True,
-            # A job in the background ignores Ctrl-C, and so would what it starts.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            preexec_fn=as_in_a_terminal,
         )
 
 
