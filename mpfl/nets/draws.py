@@ -1,4 +1,4 @@
-"""The weights that a part of a network starts from, by its kind, drawn by numpy.
+"""The weights that a part of a network starts from, by its kind, drawn by NumPy.
 
 Each has the distribution that torch draws for it, or torchvision for the network it stands in.
 """

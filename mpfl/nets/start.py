@@ -16,7 +16,7 @@ from mpfl.types import MPFLError, Weights
 
 
 def initial_weights(module: nn.Module, seed: int, *, strict: bool = True) -> dict[str, np.ndarray]:
-    """w0, distributed as torch and torchvision draw it, but by numpy from ``seed`` alone.
+    """w0, distributed as torch and torchvision draw it, but by NumPy from ``seed`` alone.
 
     - Conv: normal, variance 2 / fan-out (He et al. 2015); variance 1 / fan-in for the patches of a
       transformer.

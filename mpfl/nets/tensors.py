@@ -1,4 +1,4 @@
-"""Between torch and numpy: a network's weights as arrays, and back."""
+"""Between torch and NumPy: a network's weights as arrays, and back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def to_numpy(module: nn.Module) -> dict[str, np.ndarray]:
 
 
 def as_they_are(module: nn.Module) -> dict[str, np.ndarray]:
-    """A module's weights as arrays of their own precision; bfloat16, which numpy lacks, as float32.
+    """A module's weights as arrays of their own precision; bfloat16, which NumPy lacks, as float32.
 
     They may share the module's memory.
     """

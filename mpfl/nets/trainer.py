@@ -41,7 +41,7 @@ _BEST = f"{CARRIED}best"
 
 
 class Trainer:
-    """Trains and evaluates one network; weights go in and come out as numpy arrays.
+    """Trains and evaluates one network; weights go in and come out as NumPy arrays.
 
     They are at full shapes, whatever the mask. ``module`` is scratch space: every call loads the
     weights it is given. ``mean`` and ``std`` normalise the pixels, per channel, in units of 0-1.

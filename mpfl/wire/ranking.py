@@ -1,7 +1,7 @@
 """Subsets of up to 64 things as whole numbers, many at once.
 
 The subsets of one size, listed in alphabetical order, are numbered 0, 1, 2, ...; the place of a
-subset in that list is its *rank*. Of 64 things a rank fits a machine word, so numpy finds those of
+subset in that list is its *rank*. Of 64 things a rank fits a machine word, so NumPy finds those of
 thousands of subsets side by side.
 
 Source: Knuth, *The Art of Computer Programming* 4A, 7.2.1.3.
