@@ -56,15 +56,17 @@ def test_the_calculators_bills_are_the_ledgers():
     assert found["lottery"].total == 0
 
 
-def test_the_final_training_may_go_by_votes_on_directions():
+@pytest.mark.parametrize("by", ["votes", "lengths"])
+def test_the_final_training_may_go_by_votes_on_directions(by: str):
     digits = {"digits": Network(blueprint("digits-cnn", 10), 1438)}
-    widget = BandwidthCalculator(digits, nodes=4, rounds=3, final_rounds=23, final_by="votes")
+    widget = BandwidthCalculator(digits, nodes=4, rounds=3, final_rounds=23, final_by=by)
     network, samples = widget.chosen(), widget.samples()
     trained = [name for name, _ in build("digits-cnn", 10).named_parameters()]
     assert sorted(network.voted) == sorted(trained)
     plan = Plan(network.layout, geometric(0.15), 3)
     for way in ("mpfl", "lottery", "pruning-fl"):
-        by_votes = bill(way, plan, samples, final_rounds=23, voted=trained, every=10)
+        by_votes = bill(way, plan, samples, final_rounds=23, voted=trained, every=10,
+                        lengths=by == "lengths")  # fmt: skip
         assert widget.bills()[way] == by_votes
         assert by_votes.total < bill(way, plan, samples, final_rounds=23).total
     for way in ("fedavg", "one-bit"):  # stay what they are
@@ -74,7 +76,7 @@ def test_the_final_training_may_go_by_votes_on_directions():
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ({"final_by": "signs"}, "final_by is 'signs'; choose one of weights, votes"),
+        ({"final_by": "signs"}, "final_by is 'signs'; choose one of weights, votes, lengths"),
         ({"network": OWN, "own": "input 3"}, "network, line 1: give at least two layers"),
         ({"network": "none"}, "network is 'none'; choose one of a <chain>, joined"),
         ({"nodes": 0}, "nodes is 0; give 1 to 1000"),
@@ -103,6 +105,7 @@ GRID = [
         (13, 30, "shortest", "seed", 50, "weights"),
         (11, 2, "shortest", "weights", 1, "votes"),
         (2, 3, "shortest", "seed", 27, "votes"),
+        (7, 3, "packed", "weights", 12, "lengths"),
     ]
 ]  # fmt: skip
 
@@ -141,8 +144,8 @@ def test_the_calculator_counts_as_the_ledger_does(opened):
     assert 0 < refused < len(GRID) / 3
 
     # What is written in the table is what was counted.
-    setting = {"network": names[2], "nodes": 1000, "rounds": 10, "share": 0.0, "w0": "weights",
-               "final_rounds": 50, "final_by": "weights"}  # fmt: skip
+    setting = {"network": names[2], "nodes": 1000, "rounds": 10, "share": 0.0, "coding": "packed",
+               "w0": "weights", "final_rounds": 50, "final_by": "weights"}  # fmt: skip
     put(setting)
     expected = rows_of_bills(widget)
     assert json.loads(page.set(labelled(setting))["bills"]) == expected
@@ -223,7 +226,7 @@ def test_the_calculator_bills_a_network_of_the_readers(opened):
     widget.network = OWN
     for text in (widget.own, "input 1\na 9 5\nb 30 norm\nc 4 3x3", "images 77\ninput 2\nx 16\ny 2"):
         widget.own = text
-        for by in ("weights", "votes"):
+        for by in ("weights", "votes", "lengths"):
             widget.final_by = by
             shown = page.set({line: text, "They train by": by})
             assert json.loads(shown["bills"]) == rows_of_bills(widget)

@@ -35,7 +35,8 @@ export default {
       ["shortest", "in the fewest bytes"], ["packed", "packed: one bit per filter"]]);
     const w0 = pick("w0", "w0 travels as", [["seed", "its seed"], ["weights", "weights"]]);
     const final = field(model, "final_rounds", "Final federated rounds", slider(0, 50, 1));
-    const by = pick("final_by", "They train by", [["weights", "averages of weights"], ["votes", "votes on directions"]]);
+    const by = pick("final_by", "They train by", [["weights", "averages of weights"],
+      ["votes", "votes on directions"], ["lengths", "votes on directions, and lengths"]]);
 
     const said = h("p", { class: "mpfl-said", "aria-live": "polite" });
     const dots = h("svg", { role: "img" });
@@ -115,9 +116,10 @@ export default {
           h("li", {}, ...sub("c", "r"), ": the consensus, log₂ Π (filters + 1) · C(filters, kept) bits for "
             + "a node that missed all before, or one bit per filter where that is shorter."),
           ...(state.final_rounds ? [h("li", {}, h("i", {}, "m"), " and ", h("i", {}, "m′"),
-            state.final_by === "votes"
-            ? `: a direction for each weight of the small network, one bit; up, each ${EVERY}th round and the last `
-              + "one bring the statistics of batch norm, 4 bytes each. "
+            state.final_by !== "weights"
+            ? ": a direction for each weight of the small network, one bit; "
+              + (state.final_by === "lengths" ? "how far for each of its tensors, 4 bytes; " : "")
+              + `up, each ${EVERY}th round and the last one bring the statistics of batch norm, 4 bytes each. `
             : ": the small network down and up, 4 bytes per weight; up it says how many images are behind it. ",
             h("i", {}, "e"), ` = ${framed(0)}: go on from what you have.`)] : []),
           h("li", {}, "Every message has a frame of 14 bytes, 15 from 128 bytes on and so forth.")));
@@ -168,9 +170,10 @@ export default {
 
       const joined = network.tensors.some(([, , , read]) => read.length > 1);
       notes.replaceChildren(...[
-        state.final_by === "votes" && state.final_rounds && "The final training of MPFL, of the lottery and of "
-          + `pruning-FL goes by votes: one bit per weight both ways, and in each ${EVERY}th round and the last one the `
-          + "statistics of batch norm up. Dense FedAvg and 1 bit per weight stay as they are.",
+        state.final_by !== "weights" && state.final_rounds && "The final training of MPFL, of the lottery and of "
+          + `pruning-FL goes by votes: one bit per weight ${state.final_by === "lengths" ? "and a length per tensor " : ""}`
+          + `both ways, and in each ${EVERY}th round and the last one the statistics of batch norm up. Dense FedAvg and `
+          + "1 bit per weight stay as they are.",
         !state.final_rounds && "Without final rounds, dense FedAvg and 1 bit per weight are given as many "
           + "rounds as there are mask rounds.",
         joined && state.final_rounds && "A ResNet adds layers up. Here layers that are added up keep the "

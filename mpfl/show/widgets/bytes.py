@@ -25,7 +25,7 @@ _CONTROLS: Mapping[str, tuple[str, ...] | Between] = {
     "coding": ("shortest", "packed"),
     "w0": ("seed", "weights"),
     "final_rounds": Between(0, 50),
-    "final_by": ("weights", "votes"),
+    "final_by": ("weights", "votes", "lengths"),
 }
 OWN = "your own"
 EVERY = 10  # by votes, statistics travel in each tenth round and in the last
@@ -56,10 +56,10 @@ class BandwidthCalculator(Playable):
 
     ``among`` are the networks to choose from, by default :func:`networks`; besides, the reader may
     write one (:mod:`mpfl.show.widgets.network`). Nodes hold equally many images, but for one. The
-    final training goes by weights, or by votes on directions (:mod:`mpfl.sign_votes`). Read
-    :meth:`bills` for what is shown. Raises :class:`~mpfl.types.MPFLError` for a setting that the
-    controls do not have, for one that leaves a layer without filters, and for a written network
-    that cannot be read.
+    final training goes by weights, by votes on directions (:mod:`mpfl.sign_votes`), or by those
+    with lengths (:mod:`mpfl.scaled_votes`). Read :meth:`bills` for what is shown. Raises
+    :class:`~mpfl.types.MPFLError` for a setting that the controls do not have, for one that leaves
+    a layer without filters, and for a written network that cannot be read.
     """
 
     kind = "bandwidth calculator"
@@ -113,13 +113,14 @@ class BandwidthCalculator(Playable):
         """
         plan, samples = self.plan(), self.samples()
         w0 = cast(Literal["seed", "weights"], self.w0)
-        voted = self.chosen().voted if self.final_by == "votes" else ()
+        voted = () if self.final_by == "weights" else self.chosen().voted
         bills = {}
         for way in _WAYS:
             alone = way in ("fedavg", "one-bit")
             final = self.final_rounds or (self.rounds if alone else 0)
             bills[way] = bill(way, plan, samples, w0=w0, final_rounds=final,
-                              voted=() if alone else voted, every=EVERY)  # fmt: skip
+                              voted=() if alone else voted, every=EVERY,
+                              lengths=not alone and self.final_by == "lengths")  # fmt: skip
         return bills
 
 

@@ -83,13 +83,15 @@ function count({ layers, tensors, images }, { nodes, rounds, share, coding, w0, 
   const averaging = (times, shapes) => exchange(times, weightsLength(shapes),
     (more && more * weightsLength(shapes, each + 1)) + (nodes - more) * weightsLength(shapes, each));
 
-  // By votes: a direction for each weight both ways, at times the statistics of batch norm up.
-  const signVotes = (times, shapes) => {
-    const numbers = (which) => total(shapes.filter(([, , voted]) => voted === which).map(([, shape]) => product(shape)));
-    const signs = Math.ceil(numbers(true) / 8);
+  // By votes: a direction for each weight both ways, and a length for each tensor if lengths are told;
+  // at times the statistics of batch norm up.
+  const signVotes = (times, shapes, lengths) => {
+    const which = (moved) => shapes.filter(([, , voted]) => voted === moved);
+    const numbers = (moved) => total(which(moved).map(([, shape]) => product(shape)));
+    const said = Math.ceil(numbers(true) / 8) + (lengths ? 4 * which(true).length : 0);
     const due = Math.floor(times / EVERY) + (times % EVERY ? 1 : 0);
-    const [down, up] = exchange(times, framed(signs), nodes * framed(signs));
-    return [down, up + nodes * due * (framed(signs + 4 * numbers(false)) - framed(signs))];
+    const [down, up] = exchange(times, framed(said), nodes * framed(said));
+    return [down, up + nodes * due * (framed(said + 4 * numbers(false)) - framed(said))];
   };
 
   const start = nodes * (w0 === "seed" ? framed(8) : weightsLength(tensors));
@@ -97,7 +99,8 @@ function count({ layers, tensors, images }, { nodes, rounds, share, coding, w0, 
   const alone = final_rounds || rounds;
   const small = cut(tensors, keep[rounds]);
   const bits = framed(Math.ceil(total(tensors.map(([, shape]) => product(shape))) / 8));
-  const final = final_by === "votes" ? signVotes(final_rounds, small) : averaging(final_rounds, small);
+  const final = final_by === "weights" ? averaging(final_rounds, small)
+    : signVotes(final_rounds, small, final_by === "lengths");
   const after = (message) => (final_rounds ? nodes * message : 0);
   const votes = ["down", "up"].map((way) => nodes * total(masks.slice(0, rounds).map((of) => of[way])));
   return {
