@@ -1,5 +1,6 @@
 """Figures of the evidence: a mark is a run or a row, names stand beside marks, and apart."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from mpfl.evidence.samples import Row
 from mpfl.evidence.tables import cells_of
 from mpfl.runs.record import Run
 from mpfl.show.plots.evidence import accuracies, trade_off
-from mpfl.show.plots.runs import convergence
+from mpfl.show.plots.runs import accuracy_by_bytes, convergence
 
 CELLS = {cell.label: cell for cell in cells_of("digits", "toy")}
 
@@ -85,3 +86,18 @@ def test_a_line_of_a_convergence_has_its_name_at_its_end():
     }  # fmt: skip
     assert not right.texts
     assert [each.get_xdata().tolist() for each in right.lines] == [[1e-4, 2e-4]] * 2
+
+
+def test_accuracy_by_bytes_counts_all_but_w0():
+    mask_round = line(1, 0.1) | {"start_bytes": 5_000_000, "mask": "", "accuracy": None}
+    runs = {
+        name: [replace(run, rounds=[mask_round]) for run in row(name, [0.5, 0.5]).runs.values()]
+        for name in ("vote", "lottery")
+    }
+    [axes] = accuracy_by_bytes(runs, {"a limit": 3e6}).axes
+    *lines, limit = axes.lines
+    assert [each.get_label() for each in lines] == ["vote", "lottery"]
+    # 100 bytes of the mask round and 100 of each round after it, in MB; the means of two seeds.
+    assert [each.get_xdata().tolist() for each in lines] == [pytest.approx([2e-4, 3e-4])] * 2
+    assert [each.get_ydata().tolist() for each in lines] == [pytest.approx([10, 25])] * 2
+    assert list(limit.get_xdata()) == [3, 3] and limit.get_label() == "a limit"

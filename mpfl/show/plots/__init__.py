@@ -5,10 +5,18 @@ from mpfl.show.plots.appearance import legend_below, mean_and_range, save_figure
 from mpfl.show.plots.costs import scaling, traffic
 from mpfl.show.plots.faults import chances, contamination, measured_chances
 from mpfl.show.plots.lines import lines_with_range, over_theory, spread
-from mpfl.show.plots.runs import comparison, convergence, histogram, progress, rounds
+from mpfl.show.plots.runs import (
+    accuracy_by_bytes,
+    comparison,
+    convergence,
+    histogram,
+    progress,
+    rounds,
+)
 
 __all__ = [
     "LOOKS",
+    "accuracy_by_bytes",
     "chances",
     "comparison",
     "contamination",

@@ -113,6 +113,31 @@ def convergence(rows: Mapping[str, Sequence[Run]]) -> Figure:
     return figure
 
 
+def accuracy_by_bytes(rows: Mapping[str, Sequence[Run]], levels: Mapping[str, float]) -> Figure:
+    """Federated accuracy on the way, against all bytes that were sent until then, w0 apart.
+
+    A line per row of runs that differ by their seed: their mean, and the range behind it. ``levels``
+    are numbers of bytes with their names, each a dashed line upwards.
+    """
+    with style():
+        figure, axes = plt.subplots(figsize=(SPAN, 3.9), layout="constrained")
+        for (name, runs), (colour, marker) in zip(rows.items(), LOOKS.values(), strict=False):
+            ways = [learning_curve(run) for run in runs]
+            w0 = sum(line["start_bytes"] for line in runs[0].rounds)
+            x = np.mean([[(step.sent - w0) / 1e6 for step in way] for way in ways], axis=0)
+            each = np.array([[step.accuracy for step in way] for way in ways])
+            many = {"markevery": 10} if each.shape[1] > 20 else {}
+            line: Any = {"color": colour, "marker": marker, "markersize": 5, "label": name, **many}
+            mean_and_range(axes, x, each, **line)
+        for name, level in levels.items():
+            axes.axvline(level / 1e6, color="#555555", linestyle="--", linewidth=1.2, label=name)
+        axes.set(xlabel="sent until then by all, MB", ylabel="test accuracy, %", ylim=(0, None))
+        decades(axes)
+        legend_below(figure, axes)
+    plt.close(figure)
+    return figure
+
+
 def progress(runs: Mapping[str, Run]) -> Figure:
     """Runs side by side: accuracy in the final training, agreement in the mask rounds."""
     with style():
