@@ -116,8 +116,8 @@ def convergence(rows: Mapping[str, Sequence[Run]]) -> Figure:
 def accuracy_by_bytes(rows: Mapping[str, Sequence[Run]], levels: Mapping[str, float]) -> Figure:
     """Federated accuracy on the way, against all bytes that were sent until then, w0 apart.
 
-    A line per row of runs that differ by their seed: their mean, and the range behind it. ``levels``
-    are numbers of bytes with their names, each a dashed line upwards.
+    A line per row of runs that differ by their seed: their mean, and the range behind it.
+    ``levels`` are numbers of bytes with their names, each a dashed line upwards.
     """
     with style():
         figure, axes = plt.subplots(figsize=(SPAN, 3.9), layout="constrained")
