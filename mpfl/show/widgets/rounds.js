@@ -1,4 +1,3 @@
-const TICK = 900; // milliseconds a round
 const PANEL = 176; // the height of a chart
 
 /** A recorded run, opened: masks and ballots as bits, and what follows from them. */
@@ -32,42 +31,9 @@ export default {
       return [[-1, "nobody"], ...shown().nodes.map((node, place) => [place, `node ${node}`])];
     }
 
-    // Played by a timer, stopped by any other move and by the end.
-    const calm = matchMedia("(prefers-reduced-motion: reduce)");
-    let timer = null;
-    function go(to) {
-      model.set("round", Math.max(0, Math.min(shown().lines.length, to)));
-      model.save_changes();
-    }
-    function stop() {
-      clearInterval(timer);
-      timer = null;
-      play.textContent = "Play";
-      said.setAttribute("aria-live", "polite");
-    }
-    function start() {
-      if (model.get("round") >= shown().lines.length) go(0);
-      said.setAttribute("aria-live", "off"); // nobody can listen that fast
-      play.textContent = "Pause";
-      timer = setInterval(() => {
-        if (!el.isConnected) return stop();
-        go(model.get("round") + 1);
-        if (model.get("round") >= shown().lines.length) stop();
-      }, TICK);
-    }
-    const button = (text, press) => h("button", { type: "button", onclick: press }, text);
-    const play = button("Play", () => (timer ? stop() : start()));
-    const back = button("Back", () => (stop(), go(model.get("round") - 1)));
-    const step = button("Step", () => (stop(), go(model.get("round") + 1)));
-    slide.addEventListener("input", stop);
-    menu.box.querySelector("select").addEventListener("input", stop);
-    const ease = () => {
-      play.hidden = calm.matches;
-      if (calm.matches) stop();
-    };
-    calm.addEventListener("change", ease);
-
     const said = h("p", { class: "mpfl-said", "aria-live": "polite" });
+    const turn = turns(model, el, slide, said, () => shown().lines.length);
+    menu.box.querySelector("select").addEventListener("input", turn.stop);
     const chart = h("svg", { role: "img" });
     const key = h("ul", { class: "mpfl-key" });
     const title = h("p", { class: "mpfl-notes" });
@@ -155,9 +121,7 @@ export default {
       el.dataset.sparsity = sparsity[now];
       el.dataset.sent = sent[now];
       round.shown.value = `${now} of ${lines.length}`;
-      // A button that is disabled loses the focus, and who plays by keyboard their place.
-      back.setAttribute("aria-disabled", String(now === 0));
-      step.setAttribute("aria-disabled", String(now === lines.length));
+      turn.mark();
 
       let start = 0;
       let differ = 0;
@@ -200,14 +164,12 @@ export default {
 
     frame(el, model, "Round player", title,
       h("div", { class: "mpfl-fields" }, menu.box),
-      h("div", { class: "mpfl-fields" }, h("div", { class: "mpfl-buttons" }, play, back, step),
-        round.box, against.box),
+      h("div", { class: "mpfl-fields" }, turn.node, round.box, against.box),
       said, chart, key, squaresOf,
       h("details", {}, h("summary", {}, "The same as a table"), sideways("Rounds", table)));
     for (const name of ["round", "node"]) model.on(`change:${name}`, draw);
     model.on("change:run", open);
-    ease();
     open();
-    return stop;
+    return turn.stop;
   },
 };

@@ -30,7 +30,7 @@ class RoundPlayer(Playable):
 
     kind = "round player"
     label = "Round player: play a recorded run, or move the slider"
-    _esm = module("rounds.js")
+    _esm = module("turns.js", "rounds.js")
 
     runs: traitlets.List[Any] = traitlets.List().tag(sync=True)
     run = traitlets.Unicode().tag(sync=True)
