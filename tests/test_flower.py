@@ -7,6 +7,7 @@ others start the engine itself.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import itertools
 import os
 import select
@@ -44,6 +45,7 @@ from mpfl.flower.environment import QUIET
 from mpfl.flower.keys import make_node_key
 from mpfl.flower.machines import prepare
 from mpfl.flower.nodes import FlowerNodes
+from mpfl.flower.restart import Broken
 from mpfl.flower.values import as_toml
 from mpfl.runs.folder import load_mask, load_tensors, read_json, read_lines
 from mpfl.runs.record import read_run
@@ -587,6 +589,55 @@ def test_what_was_heard_is_read_without_a_line_that_a_kill_cut_off(tmp_path: Pat
     log.write_text(log.read_text() + '{"at": 1.0, "gr')
     assert [(each.node, each.length) for each in read_answers(tmp_path)] == [(None, 0), (2, 300)]
     assert read_answers(tmp_path / "nowhere") == []
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_is_said_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / answers.FILE).symlink_to("/dev/full")
+    says = r"/answers\.jsonl: no space left on device; free some space"
+    with pytest.raises(MPFLError, match=says), server.refused_files_named():
+        answers.recorder(tmp_path)("masks 1", 0, 9, "")
+    out = tmp_path / "run"
+    with pytest.raises(MPFLError, match=r"run/config\.json: no space left on device; free some"):
+        server.serve(*served(out))
+
+
+def test_an_error_of_the_engine_is_not_taken_for_one_of_a_disk() -> None:
+    with pytest.raises(ConnectionResetError), server.refused_files_named():
+        raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+
+
+def test_why_a_run_ended_is_said_though_its_log_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(tmp_path, "fleet", "control", secure=False)
+    (tmp_path / "server.log").symlink_to("/dev/full")
+    monkeypatch.setattr(launch, "status", lambda engine, run: "finished:failed")
+    for log, error, says in (
+        (
+            "x\nmpfl.types.MPFLError: run/a: no space left",
+            MPFLError,
+            "failed: run/a: no space left",
+        ),
+        (
+            "Traceback\nMemoryError: 9 bytes\nExit: 7",
+            Broken,
+            r"failed \(MemoryError: 9 bytes\); see",
+        ),
+        ("Exit Code: 7", Broken, "failed; see"),
+    ):
+        logged = subprocess.CompletedProcess([], 0, log, "")
+        monkeypatch.setattr(subprocess, "run", lambda *words, logged=logged, **how: logged)
+        with pytest.raises(error, match=says):
+            launch.wait(engine, "7", 1)
 
 
 @pytest.mark.parametrize("quorum", [-1, 4])

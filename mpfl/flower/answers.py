@@ -41,8 +41,11 @@ def recorder(folder: Path) -> Callable[[str, int | None, int, str], None]:
 
     def record(group: str, node: int | None, length: int, why: str) -> None:
         line = Heard(round(time.time(), 3), group, node, length, why)._asdict()
-        with open(folder / FILE, "a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+        try:
+            with open(folder / FILE, "a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+        except OSError as error:  # as of a full disk, which does not say where
+            raise OSError(error.errno, error.strerror, str(folder / FILE)) from error
 
     return record
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -199,14 +200,15 @@ def wait(engine: Engine, run: str, seconds: float, look: Callable[[], None] = la
             time.sleep(1)
     look()
     if now != "finished:completed":
-        told = last_words(engine, run)
-        if told:
+        log = server_log(engine, run)
+        if told := last_words(log):
             raise MPFLError(f"the run ended as {now}: {told}")
-        raise Broken(f"the run ended as {now}; see {engine.folder / 'server.log'}")
+        raised = f" ({why})" if (why := last_error(log)) else ""
+        raise Broken(f"the run ended as {now}{raised}; see {engine.folder / 'server.log'}")
 
 
-def last_words(engine: Engine, run: str) -> str:
-    """Why the server's part of a run ended, as its log has it; empty if it does not say."""
+def server_log(engine: Engine, run: str) -> str:
+    """What the server's part of a run said, also kept in ``server.log`` if there is room."""
     logged = subprocess.run(
         [str(command("flwr")), "log", run, "here", "--show"],
         env=engine.environment,
@@ -214,10 +216,30 @@ def last_words(engine: Engine, run: str) -> str:
         text=True,
         errors="replace",
     )
-    (engine.folder / "server.log").write_text(logged.stdout + logged.stderr)
-    lines = logged.stdout.splitlines()
+    with suppress(OSError):  # why the run ended may be that the disk is full
+        (engine.folder / "server.log").write_text(logged.stdout + logged.stderr)
+    return logged.stdout
+
+
+def last_words(log: str) -> str:
+    """Why the server's part of a run ended, in our words; empty if its log has none.
+
+    >>> last_words("Traceback\\nmpfl.types.MPFLError: out is 'a'; give an absolute path")
+    "out is 'a'; give an absolute path"
+    """
+    lines = log.splitlines()
     told = [line.partition("MPFLError: ")[2] for line in lines if "MPFLError: " in line]
     return told[-1] if told else ""
+
+
+def last_error(log: str) -> str:
+    """The last error that a log shows, whoever raised it; empty if there is none.
+
+    >>> last_error("Traceback\\n  import torch\\nImportError: failed to map\\nExit Code: 607")
+    'ImportError: failed to map'
+    """
+    raised = re.findall(r"^[\w.]+(?:Error|Exception): .*", log, re.MULTILINE)
+    return raised[-1].strip() if raised else ""
 
 
 def command_of(words: Sequence[str]) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from threading import Thread
@@ -26,6 +27,7 @@ from mpfl.flower.nodes import FlowerNodes
 from mpfl.runs.folder import load_mask, load_tensors, write_json
 from mpfl.runs.runner import run
 from mpfl.runs.workbench import Workbench
+from mpfl.show.one_line import mended
 from mpfl.types import MPFLError
 from mpfl.wire import encode_consensus
 
@@ -37,6 +39,25 @@ def serve(grid: Grid, context: Context) -> None:
     """Mask rounds, final training, and how the result does on every node."""
     if "--parent-pid" in sys.argv:  # Flower started this process for the one run
         end_with_parent()
+    with refused_files_named():
+        _serve(grid, context)
+
+
+@contextmanager
+def refused_files_named() -> Iterator[None]:
+    """Say in a line that the system refuses a file, as if a disk is full.
+
+    Who waits for the run reads lines of ours alone in its log (``launch.last_words``).
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:  # as of a connection
+            raise
+        raise MPFLError(mended(error)) from error
+
+
+def _serve(grid: Grid, context: Context) -> None:
     config = context.run_config
     experiment, folder = experiment_of(config), Path(str(config["out"]))
     if not folder.is_absolute():
