@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from mpfl.data.catalogue import NAMES
 from mpfl.show.one_line import UNHEARD, OneLineParser, mended, path, said_whole
-from mpfl.types import MPFLError, extras_named
+from mpfl.types import MPFLError, extras_named, require_surroundings
 
 
 def parser() -> argparse.ArgumentParser:
@@ -92,7 +93,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str] | None) -> int:
-    options = parser().parse_args(arguments)
     commands = {
         "data": _data,
         "run": _run,
@@ -102,7 +102,10 @@ def _main(arguments: Sequence[str] | None) -> int:
         "export": _export,
         "reproduce": _reproduce,
     }
+    options = argparse.Namespace(command=None)
     try:
+        require_surroundings()
+        options = parser().parse_args(arguments)
         with extras_named(), _memory_named():
             commands[options.command](options)
     except BrokenPipeError:
@@ -258,4 +261,5 @@ def _reproduce(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    os.environ["MPLBACKEND"] = "agg"  # figures go into files, whatever the shell shows them with
     sys.exit(main())

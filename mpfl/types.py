@@ -7,6 +7,8 @@ one bool per filter, ``True`` = kept. *Scores* map a layer's name to one float p
 from __future__ import annotations
 
 import difflib
+import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -95,6 +97,35 @@ def extras_named() -> Iterator[None]:
         raise MPFLError(
             f"{module} is not installed; install mpfl with its extra: {extra}"
         ) from error
+    except ImportError as error:
+        if "failed to map segment" not in str(error):
+            raise
+        raise MPFLError(
+            f"{error}: memory is too small to load it; raise its limit (ulimit -v)"
+        ) from error
+
+
+def require_surroundings() -> None:
+    """What a command needs where it runs, whatever it does.
+
+    A stream that the shell has closed is opened on nothing: else the next file would get its
+    number, and whatever a library says would go into that file. A terminal without columns, on
+    which nothing would be shown, is taken for one that does not say how many it has. Raises
+    :class:`MPFLError` if the current folder is gone.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:  # print would take standard output for it
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+    if not os.environ.get("COLUMNS", "").strip("0"):
+        os.environ.pop("COLUMNS", None)
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise MPFLError("the current folder is gone; change to one that is there") from None
 
 
 def one_of(what: str, value: Any, choices: Iterable[Any]) -> Any:

@@ -154,6 +154,51 @@ def test_where_the_output_goes_nowhere(shell, status, says):
     assert (done.returncode, done.stderr) == (status, says)
 
 
+GONE = "mpfl: the current folder is gone; change to one that is there\n"
+
+
+@pytest.mark.parametrize(
+    ("shell", "status", "out", "err"),
+    [
+        ("mkdir x; cd x; rmdir ../x; $MPFL list", 2, "", GONE),
+        ("mkdir x; cd x; rmdir ../x; $MPFL run digits --budget toy --out /tmp/x", 2, "", GONE),
+        ("mkdir x; cd x; rmdir ../x; $MPFL.flower status r", 2, "", GONE),
+        ("$MPFL compare x 2>&-", 2, "", ""),
+        ("$MPFL comparr x 2>&-", 2, "", ""),
+        ("$MPFL.flower status x 2>&-", 2, "", ""),
+        ("COLUMNS=0 $MPFL list | head -1", 0, "recipes:\n", ""),
+        (
+            "ulimit -v 600000; $MPFL run digits --budget toy --out r",
+            2,
+            "",
+            "memory is too small to load it; raise its limit (ulimit -v)\n",
+        ),
+    ],
+)
+def test_whatever_the_shell_has_done(shell, status, out, err, tmp_path):
+    command = f"{sys.executable} -m mpfl"
+    script = shell.replace("$MPFL", command)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (status, out), done.stderr
+    assert done.stderr.endswith(err) and done.stderr.count("\n") == bool(err)
+
+
+def test_a_figure_and_a_table_whatever_the_shell_shows_them_with(finished, tmp_path):
+    environment = os.environ | {"MPLBACKEND": "module://nowhere", "COLUMNS": "0"}
+    words = [*MPFL, "compare", str(finished), "--figure", "a.png"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "sparsity" in done.stdout and (tmp_path / "a.png").exists()
+
+
+def test_what_the_shell_closed_gives_its_number_to_no_file(tmp_path):
+    code = "import os; from mpfl.types import require_surroundings as go; go(); "
+    code += f"assert os.open({str(tmp_path / 'a')!r}, os.O_CREAT) > 2"
+    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        script = f'{sys.executable} -c "{code}" {closed}'
+        assert subprocess.run(["bash", "-c", script]).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("out", "says"),
     [
@@ -618,6 +663,10 @@ def test_a_match_is_set_and_unset():
         ("local=3", r"change its parts one by one, such as local\.lr=0\.05"),
         ("local.rate=3", "no part of 'local' 'rate'; did you mean"),
         ("local.lr=fast", "cannot be read as float"),
+        ("local.lr=1e300", r"lr is 1e\+300; give a positive number"),
+        ("local.weight_decay=1e300", r"weight_decay 1e\+300; give a momentum"),
+        ("local.batch=9223372036854775808", r"give less than 2\*\*63"),
+        ("federated=by_sign_votes(eta=1e39)", r"eta is 1e\+39; give a positive number"),
         ("local.batch=1", "batch is 1"),
         ("vote.tau=1", "'vote' has no parts"),
         ("seed.x=1", "'seed' has no parts"),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mpfl.flower.guard import first_signal_ends
 from mpfl.flower.restart import RESTARTS, restarting, restarts
 from mpfl.show.one_line import UNHEARD, OneLineParser, mended, path, said_whole
-from mpfl.types import MPFLError, at_least, extras_named
+from mpfl.types import MPFLError, at_least, extras_named, require_surroundings
 
 if TYPE_CHECKING:
     from mpfl.runs.experiment import Experiment
@@ -72,6 +72,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     with first_signal_ends("stopped; the same command goes on"):
         try:
+            require_surroundings()
             options = _parser().parse_args(words)
             with extras_named():
                 if options.kind == "keys":
