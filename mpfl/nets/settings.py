@@ -36,6 +36,9 @@ def kinds_of_units(units: str | Sequence[str]) -> set[Units]:
     return {kinds[one_of("units", name.strip(), kinds)] for name in names or ("",)}
 
 
+LARGEST = (2 - 2**-23) * 2.0**127
+"""The largest number of four bytes, which is what weights take."""
+
 View = Literal["whole", "centre"]
 """What a network sees of a picture: all of it, or its centre, seven eighths of each side."""
 
@@ -70,9 +73,9 @@ class Settings:
         one_of("keep", self.keep, ("last", "best", "best-ever"))
         if self.augment and self.crop:
             raise MPFLError("augment and crop are two ways to vary pictures; choose one of them")
-        if not 0 < self.lr < math.inf:
+        if not 0 < self.lr <= LARGEST:
             raise MPFLError(f"lr is {self.lr}; give a positive number, such as 0.05")
-        if not (0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf):
+        if not (0 <= self.momentum < 1 and 0 <= self.weight_decay <= LARGEST):
             raise MPFLError(
                 f"momentum is {self.momentum} and weight_decay {self.weight_decay}; "
                 "give a momentum of 0 to below 1 and a weight decay of 0 or more"
@@ -81,6 +84,8 @@ class Settings:
             at_least("steps", self.steps, 1)
         if self.batch < 2:
             raise MPFLError(f"batch is {self.batch}, but batch norm needs at least 2")
+        if self.batch >= 2**63:  # torch counts in eight bytes
+            raise MPFLError(f"batch is {self.batch}; give less than 2**63")
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of step ``step`` of ``steps``, counted from 0.
