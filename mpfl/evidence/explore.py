@@ -13,7 +13,7 @@ from typing import get_args
 
 import numpy as np
 
-from mpfl.evidence.cells import Cell
+from mpfl.evidence.cells import PRETRAINED, Cell
 from mpfl.evidence.networks import NETWORK_TABLES
 from mpfl.evidence.protocol import FIVE, LOTS, ONE_SHOT, TRAINED, lots, with_lot
 from mpfl.filters import cut_shapes
@@ -287,6 +287,23 @@ def bad_directions_table(budget: str) -> Iterator[Cell]:
                     yield Cell(f"{bad} {kind}, {name}", CIFAR10, seed, changes, budget)
 
 
+def dense_directions_table(budget: str) -> Iterator[Cell]:
+    """The whole network, nothing pruned, by averages and by votes, from the trained start."""
+    finish = [each for each in _by_directions(budget) if each.startswith("federated")]
+    for seed in FIVE:
+        for name in ("averages", "votes and lengths"):
+            changes = (f"w0={PRETRAINED}", *finish, "final_draws=own", *_FINISHES[name])
+            yield Cell(f"dense, {name}", f"{CIFAR10}-fedavg", seed, changes, budget)
+
+
+def imagenet100_directions_table(budget: str) -> Iterator[Cell]:
+    """A small ResNet18 on ImageNet100 trained by averages and by votes, an epoch per round."""
+    finish = [each for each in _by_directions(budget) if not each.startswith("federated_steps")]
+    for seed in FIVE[:3]:
+        for name, way in _FINISHES.items():
+            yield Cell(name, "imagenet100-resnet18", seed, (*finish, *way), budget)
+
+
 FEW_BITS = {
     "8 bits": "by_quantised_average(bits=8)",
     "4 bits": "by_quantised_average(bits=4)",
@@ -312,6 +329,8 @@ def imagenet100_norms_table(budget: str) -> Iterator[Cell]:
 EXPLORATORY_TABLES: tuple[Callable[[str], Iterator[Cell]], ...] = (
     directions_table,
     bad_directions_table,
+    dense_directions_table,
+    imagenet100_directions_table,
     quantised_table,
     norms_table,
     contaminated_table,
