@@ -1,15 +1,18 @@
 """Figures of the evidence: a mark is a run or a row, names stand beside marks, and apart."""
 
-from dataclasses import replace
-from itertools import pairwise
+from dataclasses import fields, replace
+from itertools import combinations, pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from mpfl.analysis.ledger import Bill
 from mpfl.evidence.samples import Row
 from mpfl.evidence.tables import cells_of
 from mpfl.runs.record import Run
-from mpfl.show.plots.evidence import accuracies, trade_off
+from mpfl.show.plots.appearance import SPAN
+from mpfl.show.plots.evidence import accuracies, sparsity_curves, trade_off
 from mpfl.show.plots.runs import accuracy_by_bytes, convergence
 
 CELLS = {cell.label: cell for cell in cells_of("digits", "toy")}
@@ -101,3 +104,42 @@ def test_accuracy_by_bytes_counts_all_but_w0():
     assert [each.get_xdata().tolist() for each in lines] == [pytest.approx([2e-4, 3e-4])] * 2
     assert [each.get_ydata().tolist() for each in lines] == [pytest.approx([10, 25])] * 2
     assert list(limit.get_xdata()) == [3, 3] and limit.get_label() == "a limit"
+
+
+def test_curves_are_as_wide_as_a_page_with_a_column_per_training():
+    series = {
+        label: [row(label, [0.7, 0.8], size, federated=True) for size in (900, 90)]
+        for label in ("vote", "lottery")
+    }
+    sent = {field.name: 100 for field in fields(Bill)}
+    for rows in series.values():
+        for each in rows:
+            for run in each.runs.values():
+                run.summary.update(sparsity=0.8, bytes=sent)
+    figure = sparsity_curves(series)
+    assert figure.get_figwidth() == SPAN
+    panels = np.array(figure.axes).reshape(4, 2)
+    assert [axes.get_title() for axes in panels[0]] == ["central training", "federated training"]
+    for line in panels:
+        assert line[0].get_xlabel() == line[1].get_xlabel() != ""
+    figure.draw_without_rendering()
+    boxes = [axes.get_tightbbox() for axes in figure.axes]  # their labels, too
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["vote", "lottery"]
+    assert legend.get_window_extent().y1 <= min(box.y0 for box in boxes)
+
+
+def test_the_name_of_a_mark_on_the_right_does_not_reach_those_on_the_left():
+    rows = [
+        row("vote", [0.7], 1600, federated=True),
+        row("lottery", [0.6, 0.8], 800, federated=True),
+    ]
+    long = replace(rows[0], label="published counts, equal MACs")
+    figure = trade_off([long, rows[1]])
+    figure.draw_without_rendering()
+    left = figure.axes[0]
+    name = next(text for text in left.texts if text.get_ha() == "right")
+    assert name.get_text() == "published\ncounts,\nequal MACs"
+    bar = left.transData.transform((0.8, 70))[0]
+    assert name.get_window_extent().x0 > bar

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -30,7 +31,7 @@ _VERDICTS: Mapping[Verdict, tuple[str, str]] = {
 _SIZES: Mapping[str, Callable[[Run], float]] = {
     "share of filters removed": lambda run: run.summary["sparsity"],
     "parameters": lambda run: run.summary["parameters"],
-    "multiply-accumulates per picture": lambda run: run.summary["macs"],
+    "multiply-accumulates\nper picture": lambda run: run.summary["macs"],
 }
 # Training in one place sends nothing: there the bytes are w0 and the masks alone.
 _BYTES: Mapping[Training, Callable[[Run], float]] = {
@@ -59,12 +60,14 @@ def verdicts(findings: Mapping[str, Finding]) -> Figure:
             axes.plot([sample.mean], [place], marker, color=colour, markersize=8)
             axes.plot([finding.holds_from] * 2, [place - 0.4, place + 0.4], ":", color="black")
         axes.set(yticks=range(len(decided)), xlabel="points of accuracy")
+        axes.set_ylim(-0.7, len(decided) - 0.3)
         axes.set_yticklabels([name for name, _ in reversed(decided)])
         axes.axvline(0, color="#999999", linewidth=1)
         axes.grid(axis="y", visible=False)
         for verdict, (colour, marker) in _VERDICTS.items():
             if any(finding.verdict == verdict for _, finding in decided):
                 axes.plot([], [], marker, color=colour, label=verdict)
+        axes.plot([], [], "|", color="#777777", markersize=11, label="a seed")
         axes.plot([], [], ":", color="black", label="the claim holds to the right")
         legend_below(figure, axes)
     plt.close(figure)
@@ -72,18 +75,18 @@ def verdicts(findings: Mapping[str, Finding]) -> Figure:
 
 
 def sparsity_curves(series: Mapping[str, Sequence[Row]]) -> Figure:
-    """Accuracy against sparsity, parameters, MACs and bytes; one line per method, by training.
+    """Accuracy against sparsity, parameters, MACs and bytes; a column per training.
 
-    ``series`` holds the rows of each method, one per sparsity: a point is the mean over the
-    seeds, a bar their standard deviation.
+    ``series`` holds the rows of each method, one per sparsity, and gives one line: a point is the
+    mean over the seeds, a bar their standard deviation.
     """
     with style():
         figure, panels = plt.subplots(
-            len(TRAININGS), len(_SIZES) + 1, figsize=(10.4, 5.6), layout="constrained", sharey=True
+            len(_SIZES) + 1, len(TRAININGS), figsize=(SPAN, 8.4), layout="constrained", sharey=True
         )
-        for training, line in zip(TRAININGS, panels, strict=True):
+        for training, column in zip(TRAININGS, panels.T, strict=True):
             sizes = {**_SIZES, "all traffic, bytes": _BYTES[training]}
-            for (label, size), axes in zip(sizes.items(), line, strict=True):
+            for (label, size), axes in zip(sizes.items(), column, strict=True):
                 for method, rows in series.items():
                     trained = [row for row in rows if row.accuracy(training).n]
                     samples = [row.accuracy(training) for row in trained]
@@ -102,7 +105,8 @@ def sparsity_curves(series: Mapping[str, Sequence[Row]]) -> Figure:
                 if label != "share of filters removed":
                     _counts(axes)
                 axes.set(xlabel=label)
-            line[0].set(ylabel=f"test accuracy, %\n{training} training")
+            column[0].set(title=f"{training} training")
+        figure.supylabel("test accuracy, %", fontsize=11)
         legend_below(figure, panels[0, 0])
     plt.close(figure)
     return figure
@@ -185,11 +189,12 @@ def _name_marks(axes: Axes, marks: Mapping[str, tuple[float, float]]) -> None:
     low, high = axes.get_ylim()
     height, last, before = 0.075 * (high - low), -np.inf, 0.0
     for name, (x, y) in sorted(marks.items(), key=lambda mark: mark[1][1]):
-        lines = name.replace(", ", ",\n") if len(name) > 16 else name  # two, if it is long
-        room = height * (1.5 if "\n" in lines else 1)
+        right = x > 0.6 * axes.get_xlim()[1]
+        parts = name.replace(", ", ",\n") if len(name) > 16 else name  # two lines, if it is long
+        lines = fill(name, 10) if right else parts  # narrow, if it goes towards the other marks
+        room = height * (1 + 0.8 * lines.count("\n"))
         last = max(y, last + (before + room) / 2)
         before = room
-        right = x > 0.6 * axes.get_xlim()[1]
         axes.annotate(
             lines,
             (x, y),
