@@ -52,6 +52,8 @@ def test_a_grid_of_kernels_has_a_cell_a_weight():
     drawn = axes.images[0].get_array()
     assert drawn.count() == kept.size and drawn.sum() == 1  # the gaps between kernels are blank
     assert drawn[4, 9] == 1 and axes.get_title() == "a mask"
+    gone, stays = axes.images[0].cmap(np.array([0, 1]))
+    assert gone[3] < 0.5 and stays[3] == 1  # faint on white paper and on a dark page
 
 
 def test_accuracies_stand_above_the_bytes_of_their_ballot():

@@ -33,7 +33,8 @@ def weights_kept(panels: Mapping[str, np.ndarray]) -> Figure:
             tiles = np.pad(kept.astype(float), ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=-1)
             grid = tiles.transpose(0, 2, 1, 3).reshape(outputs * (height + 1), -1)
             image = np.ma.masked_less(grid, 0)
-            colours = ListedColormap(["#dddddd", BLUE])
+            # A picture keeps its colours on a dark page: what is gone is a shade of any paper.
+            colours = ListedColormap([(0.5, 0.5, 0.5, 0.27), BLUE])
             place.imshow(image, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
             place.set(title=title.replace(": ", ":\n"), xticks=[], yticks=[], xlabel="inputs")
             for side in place.spines.values():
