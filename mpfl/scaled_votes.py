@@ -34,7 +34,8 @@ from mpfl.sign_votes import (
     signs_of,
     steps_or_weights,
 )
-from mpfl.types import Answer, Mask, MPFLError, Reply, Weights, located
+from mpfl.types import Answer, Mask, MPFLError, Reply, Weights, as_update, located, require_bool
+from mpfl.wire.numbers import require_parts
 
 
 def mean_lengths(
@@ -47,6 +48,7 @@ def mean_lengths(
     >>> mean_lengths(np.array([1, -3, 0.5], np.float32), [2, 1])
     array([2. , 0.5], dtype=float32)
     """
+    require_parts("moves", moved, sizes)
     parts = np.split(np.abs(moved), np.cumsum(sizes)[:-1])
     return np.array([part.mean(dtype=np.float64) if part.size else 0 for part in parts], np.float32)
 
@@ -61,6 +63,8 @@ def scaled_step(
     >>> scaled_step(np.array([True, False, False]), np.array([2, 0.5], np.float32), [2, 1])
     array([ 2. , -2. , -0.5], dtype=float32)
     """
+    require_parts("directions", up, sizes, "b")
+    require_parts("lengths", lengths, [1] * len(sizes))
     far = np.repeat(lengths, sizes)
     return np.where(up, far, -far)
 
@@ -88,6 +92,7 @@ def scaled_votes(
     round what the round before could not say. ``averages``, ``start`` and ``join`` are as in
     :func:`~mpfl.sign_votes.sign_votes`. A node that missed a round is sent the weights.
     """
+    require_bool("feedback", feedback)
     them = Directions(layout, mask, tuple(voted))
     sizes = sizes_voted(them)
 
@@ -96,7 +101,7 @@ def scaled_votes(
         weights = brought_up_by_lengths(memory, message, them)
         round_ = wire.round_of(message)
         # 2. Where this node would go, and what it could not say before.
-        update = local_train(weights, mask, data, rng)
+        update = as_update(local_train(weights, mask, data, rng))
         wanted = them.flat(update.weights, them.voted) - them.flat(weights, them.voted)
         before = lost_in(memory, round_, them.numbers)
         if feedback:

@@ -41,10 +41,15 @@ from mpfl.types import (
     Reply,
     Update,
     Weights,
+    as_update,
+    at_least,
     carried_in,
+    is_number,
     is_whole,
     located,
+    one_of,
 )
+from mpfl.wire.numbers import require_finite, require_parts, require_row
 
 ROUND = f"{CARRIED}round"
 """Under what name a node remembers up to which round it has taken all steps."""
@@ -73,6 +78,13 @@ class Directions:
     mask: Mask
     voted: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        """Refuse tensors that are none of the layout's, or are named twice."""
+        if not (isinstance(self.voted, tuple) and len(set(self.voted)) == len(self.voted)):
+            raise MPFLError(f"voted is {self.voted!r}; give a tuple, each tensor once")
+        for name in self.voted:
+            one_of("tensor", name, self.layout.shapes)
+
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """What is left of every tensor."""
@@ -97,6 +109,8 @@ class Directions:
 
     def flat(self, weights: Weights, names: Sequence[str]) -> Float32[np.ndarray, " numbers"]:
         """What is left of some tensors, in one row."""
+        if missing := [name for name in names if name not in weights]:
+            raise MPFLError(f"weights lack tensor {missing[0]!r}; give all of the network's")
         left = cut({name: weights[name] for name in names}, self.mask, self.layout)
         rows = [array.ravel().astype(np.float32) for array in left.values()]
         return np.concatenate(rows) if rows else np.zeros(0, np.float32)
@@ -126,12 +140,16 @@ class Directions:
         {'w': array([[0. , 0. ],
                [1.5, 0.5]], dtype=float32)}
         """
+        require_parts("directions", up, [self.numbers], "b")
+        if not (is_number(length) and 0 <= length < math.inf):
+            raise MPFLError(f"length is {length!r}; give a number from 0, such as 0.004")
         return self.moved(weights, np.where(up, np.float32(length), np.float32(-length)))
 
     def moved(
         self, weights: Weights, way: Float32[np.ndarray, " numbers"]
     ) -> dict[str, np.ndarray]:
         """``weights`` with ``way`` added to the numbers that are voted on."""
+        require_parts("moves", way, [self.numbers])
         return {**weights, **self.full(self.flat(weights, self.voted) + way, self.voted, weights)}
 
     def with_statistics(
@@ -156,6 +174,7 @@ def statistics_due(round_: int, rounds: int, every: int) -> bool:
     >>> [round_ for round_ in range(1, 8) if statistics_due(round_, 7, every=3)]
     [3, 6, 7]
     """
+    at_least("every", every, 1)
     return round_ % every == 0 or round_ == rounds
 
 
@@ -178,6 +197,8 @@ def signs_of(moved: Float32[np.ndarray, " numbers"], round_: int) -> Bool[np.nda
     >>> signs_of(np.array([0.1, -0.2, 0, 0], np.float32), round_=1)
     array([ True, False, False,  True])
     """
+    require_row("moves", moved)
+    require_finite("moves", moved)  # NaN would be down
     return np.where(moved == 0, undecided(moved.size, round_), moved > 0)
 
 
@@ -225,6 +246,8 @@ def sign_votes(
     some takes the steps that it has not taken. Raises :class:`~mpfl.types.BehindError` in a node
     that is further behind than its message goes back.
     """
+    if not (is_number(lie) and 0 <= lie <= 1):
+        raise MPFLError(f"lie is {lie!r}; give a chance from 0 to 1")
     them = Directions(layout, mask, tuple(voted))
 
     def local(memory: Weights, message: bytes, data: Data, rng: Rng) -> Answer:
@@ -232,7 +255,7 @@ def sign_votes(
         weights = caught_up(memory, message, them, length)
         round_ = wire.round_of(message)
         # 2. Where this node would go.
-        update = local_train(weights, mask, data, rng)
+        update = as_update(local_train(weights, mask, data, rng))
         moved = them.flat(update.weights, them.voted) - them.flat(weights, them.voted)
         # 3. The directions, and the statistics if they are due.
         others = them.averaged(weights)

@@ -175,6 +175,12 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
+def require_bool(what: str, value: Any) -> None:
+    """Refuse what only counts as true or false, such as the text ``"no"``."""
+    if not isinstance(value, bool):
+        raise MPFLError(f"{what} is {value!r}; give True or False")
+
+
 def carried_in(memory: Weights) -> Weights:
     """What a node's memory holds beside its weights (see :class:`Update`).
 
@@ -201,6 +207,13 @@ class Update:
     def remembered_in(self, memory: Weights) -> Weights:
         """``memory`` with what is carried in it; the very same if nothing is."""
         return {**memory, **self.carry} if self.carry else memory
+
+
+def as_update(update: Any) -> Update:
+    """What a training returned, if it is an :class:`Update`; anybody may have written it."""
+    if not isinstance(update, Update):
+        raise MPFLError(f"training gave a {type(update).__name__}; let it return an Update")
+    return update
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,17 @@ from mpfl import filters, masks, prune
 from mpfl.algorithm import Start
 from mpfl.allocate import over_network
 from mpfl.analysis import ledger, privacy, replay
+from mpfl.baselines.fedavg import fedavg
+from mpfl.baselines.quantised import dequantise, quantise, quantised_average
 from mpfl.filters import Layer, Layout
 from mpfl.nets.cutting import compact
 from mpfl.nets.tracing import layout_of
 from mpfl.node import Plan
+from mpfl.scaled_votes import mean_lengths, scaled_step, scaled_votes
 from mpfl.schedules import geometric, one_shot
 from mpfl.seeds import rng_for
 from mpfl.server import masked_pruning
-from mpfl.sign_votes import majority
+from mpfl.sign_votes import Directions, majority, sign_votes, signs_of, statistics_due
 from mpfl.simulation import simulate
 from mpfl.types import MPFLError, Update
 from mpfl.vote import Tally, most_votes, published_percentile, relaxed, share, weighted
@@ -68,6 +71,32 @@ def levels(levels: Any = np.array([1, -1], np.int8), **other: Any) -> bytes:
 def counted(voters: Any) -> bytes:
     votes = {name: bits * 1 for name, bits in WHOLE.items()}
     return encode_counts(votes, voters, LAYOUT, 1, reference=WHOLE)
+
+
+THEM = Directions(LAYOUT, WHOLE, ("a.w", "b.w"))
+MOVES = np.linspace(-1, 1, 32, dtype=np.float32)
+SIZES = [8, 24]
+UP = np.ones(32, bool)
+LENGTHS = np.ones(2, np.float32)
+
+
+def by_steps(
+    kind: Any, train: Any = lambda weights, *others: Update(weights), **other: Any
+) -> None:
+    named = "sent" if kind is quantised_average else "voted"
+    usual: dict[str, Any] = {named: ("a.w",), "mask": WHOLE, "averages": lambda round_: False}
+    if kind is sign_votes:
+        usual["length"] = lambda round_: 0.1
+    else:
+        usual["feedback"] = True
+    if kind is quantised_average:
+        usual["bits"] = 4
+    method = kind(LAYOUT, lambda seed: W0, train, **(usual | other))
+    list(simulate(method, [[1], [2]], Start(W0, 0), 2, 0))
+
+
+def diverged(weights: Any, *others: Any) -> Update:
+    return Update({**weights, "a.w": weights["a.w"] * np.float32(np.nan)})
 
 
 NETWORK = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten())
@@ -282,6 +311,94 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "masks of other sizes": (
         lambda: masks.intersect(WHOLE, WHOLE | {"a": WHOLE["a"][:2]}),
         r"masks of layer 'a' are \[4\] and \[2\]; give two of one model",
+    ),
+    "directions of a training that diverged": (
+        lambda: by_steps(sign_votes, diverged),
+        "round 1: moves hold NaN or infinity; did the training diverge",
+    ),
+    "directions of NaN": (lambda: signs_of(MOVES * np.nan, 1), "moves hold NaN"),
+    "directions of whole numbers": (lambda: signs_of(np.ones(3, int), 1), "no floats in a row"),
+    "directions of a list": (lambda: signs_of([1.0], 1), "no floats in a row"),
+    "directions of complex numbers": (lambda: signs_of(np.ones(3) * 1j, 1), "no floats in a row"),
+    "a lie that is no number": (lambda: by_steps(sign_votes, lie=math.nan), "lie is nan"),
+    "a lie above 1": (lambda: by_steps(sign_votes, lie=2), "lie is 2; give a chance from 0"),
+    "a lie below 0": (lambda: by_steps(sign_votes, lie=-0.1), "lie is -0.1"),
+    "a step that is no number": (
+        lambda: by_steps(sign_votes, length=lambda round_: math.nan),
+        "length is nan; give a number from 0",
+    ),
+    "a step back": (lambda: by_steps(sign_votes, length=lambda round_: -1), "length is -1"),
+    "feedback in words": (lambda: by_steps(scaled_votes, feedback="no"), "feedback is 'no'"),
+    "feedback of averages in words": (
+        lambda: by_steps(quantised_average, feedback="no"),
+        "feedback is 'no'; give True or False",
+    ),
+    **{
+        f"{kind.__name__} by {train}": (
+            lambda kind=kind, train=train: by_steps(kind, lambda *args: train),
+            f"training gave a {type(train).__name__}; let it return an Update",
+        )
+        for kind in (sign_votes, scaled_votes, quantised_average)
+        for train in ({}, None)
+    },
+    "averages of None": (
+        lambda: list(
+            simulate(fedavg(LAYOUT, lambda seed: W0, lambda *all: None), [[1]], Start(W0, 0), 1, 0)
+        ),
+        "training gave a NoneType",
+    ),
+    "a training that lost a tensor": (
+        lambda: by_steps(sign_votes, lambda weights, *others: Update({"b.w": weights["b.w"]})),
+        "weights lack tensor 'a.w'",
+    ),
+    "a vote on no tensor of the network": (
+        lambda: by_steps(sign_votes, voted=("a.v",)),
+        "no tensor 'a.v'; did you mean 'a.w'",
+    ),
+    "a vote on the letters of a name": (lambda: by_steps(sign_votes, voted="a.w"), "tensor 'a'"),
+    "a vote on one twice": (
+        lambda: by_steps(quantised_average, sent=("a.w", "a.w")),
+        "give a tuple, each tensor once",
+    ),
+    "tensors that can be read once": (
+        lambda: Directions(LAYOUT, WHOLE, (name for name in ("a.w",))),
+        "give a tuple, each tensor once",
+    ),
+    "one direction for all": (lambda: THEM.step(W0, UP[:1], 0.1), r"1 numbers for parts of \[32\]"),
+    "directions as 1 and -1": (lambda: THEM.step(W0, UP * 1, 0.1), "no bools in a row"),
+    "an endless step": (lambda: THEM.step(W0, UP, math.inf), "length is inf"),
+    "one move for all": (lambda: THEM.moved(W0, MOVES[:1]), "1 numbers for parts"),
+    "lengths of whole numbers": (
+        lambda: mean_lengths(np.full(32, -128, np.int8), SIZES),
+        "moves are no floats in a row",
+    ),
+    "lengths of other tensors": (lambda: mean_lengths(MOVES, [8, 8]), "32 numbers for parts of"),
+    "lengths of negative parts": (lambda: mean_lengths(MOVES, [-8, 40]), "for parts of"),
+    "lengths of no part": (lambda: mean_lengths(MOVES, []), r"for parts of \[\]"),
+    "lengths of two axes": (lambda: mean_lengths(MOVES.reshape(8, 4), SIZES), "in a row"),
+    "parts that can be read once": (
+        lambda: mean_lengths(MOVES, (size for size in SIZES)),
+        "for parts of <generator",
+    ),
+    "a scaled step of 1 and -1": (lambda: scaled_step(UP * 1, LENGTHS, SIZES), "no bools in a"),
+    "a scaled step of one bit": (lambda: scaled_step(UP[:1], LENGTHS, SIZES), "1 numbers for"),
+    "a scaled step of one length": (lambda: scaled_step(UP, LENGTHS[:1], SIZES), "1 numbers for"),
+    "levels of numbers beyond four bytes": (
+        lambda: quantise(np.full(32, 1e300), SIZES, 4),
+        "scales hold NaN or infinity",
+    ),
+    "levels of complex numbers": (lambda: quantise(MOVES * 1j, SIZES, 4), "no floats in a row"),
+    "levels of two axes to be": (lambda: quantise(MOVES.reshape(8, 4), SIZES, 4), "in a row"),
+    "one level for all": (lambda: dequantise(np.ones(1, np.int8), LENGTHS, SIZES), "1 numbers for"),
+    "half a level": (lambda: dequantise(MOVES, LENGTHS, SIZES), "no whole numbers in a row"),
+    "one scale for two channels": (
+        lambda: dequantise(np.ones(32, np.int8), LENGTHS[:1], SIZES),
+        "1 numbers for parts",
+    ),
+    "statistics in no round": (lambda: statistics_due(1, 3, 0), "every is 0; give at least 1"),
+    "statistics that are complex": (
+        lambda: encode_signs(BALLOTS, LAYOUT, 1, mask=WHOLE, statistics=np.array([1j])),
+        "statistics are complex128; give floats",
     ),
     "no filter to agree on": (
         lambda: masks.agreement(WHOLE, WHOLE, {n: ~bits for n, bits in WHOLE.items()}),

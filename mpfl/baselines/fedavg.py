@@ -15,7 +15,7 @@ from mpfl import masks, wire
 from mpfl.algorithm import Algorithm, Data, Initialise, LocalTrain, State, require_replies
 from mpfl.filters import Layout, apply, expand
 from mpfl.seeds import Rng
-from mpfl.types import Answer, Mask, MPFLError, Reply, Weights, carried_in, located
+from mpfl.types import Answer, Mask, MPFLError, Reply, Weights, as_update, carried_in, located
 
 
 def average(states: Sequence[Weights], samples: Sequence[int]) -> dict[str, np.ndarray]:
@@ -105,7 +105,7 @@ def fedavg(
 
     def local(memory: Weights, message: bytes, data: Data, rng: Rng) -> Answer:
         weights, round_ = read_weights(memory, message, layout, mask)
-        update = local_train(weights, held, data, rng)
+        update = as_update(local_train(weights, held, data, rng))
         payload = wire.encode_weights(update.weights, layout, round_, mask=mask, samples=len(data))
         return Answer(payload, update.remembered_in(memory), update.metrics)
 

@@ -16,7 +16,7 @@ from mpfl.filters import Layout, apply
 from mpfl.node import Plan
 from mpfl.prune import Score, l2
 from mpfl.seeds import Rng, rng_for
-from mpfl.types import Answer, Mask, Reply, Update, Weights
+from mpfl.types import Answer, Mask, Reply, Update, Weights, as_update
 
 
 def implied_mask(weights: Weights, layout: Layout) -> Mask:
@@ -44,7 +44,7 @@ def pruning_fl(
 
     def local(memory: Weights, message: bytes, data: Data, rng: Rng) -> Answer:
         weights, round_ = read_weights(memory, message, layout)
-        update = local_train(weights, implied_mask(weights, layout), data, rng)
+        update = as_update(local_train(weights, implied_mask(weights, layout), data, rng))
         payload = wire.encode_weights(update.weights, layout, round_, samples=len(data))
         return Answer(payload, update.remembered_in(memory), update.metrics)
 

@@ -33,7 +33,8 @@ from mpfl.sign_votes import (
     lost_in,
     steps_or_weights,
 )
-from mpfl.types import Answer, Mask, MPFLError, Reply, Weights, located
+from mpfl.types import Answer, Mask, MPFLError, Reply, Weights, as_update, located, require_bool
+from mpfl.wire.numbers import require_finite, require_parts, require_row
 
 
 def quantise(
@@ -49,6 +50,7 @@ def quantise(
     >>> levels, scales
     (array([1, 0, 0, 0, 0, 1], dtype=int8), array([1., 6.], dtype=float32))
     """
+    require_row("numbers", numbers)
     if min(sizes, default=1) < 1 or sum(sizes) != numbers.size:
         raise MPFLError(
             f"quantise: channels of {sum(sizes)} numbers, each of at least one, for "
@@ -59,7 +61,9 @@ def quantise(
     top = np.float32(wire.highest_level(bits))
     begins = np.cumsum([0, *sizes], dtype=np.int64)[:-1]
     largest = np.maximum.reduceat(np.abs(numbers), begins) if len(sizes) else numbers[:0]
-    scales = (largest / top).astype(np.float32)
+    with np.errstate(over="ignore"):  # it is infinite then, and refused
+        scales = (largest / top).astype(np.float32)
+    require_finite("scales", scales)
     # A channel that did not move is of level 0, and so is one too small for a float to divide.
     divisor = np.repeat(np.where(scales > 0, scales, np.float32(1)), sizes)
     levels = np.clip(np.rint(numbers / divisor), -top, top)
@@ -76,6 +80,8 @@ def dequantise(
     >>> dequantise(np.array([1, 0, -1], np.int8), np.array([0.5, 6], np.float32), [2, 1])
     array([ 0.5,  0. , -6. ], dtype=float32)
     """
+    require_parts("levels", levels, sizes, "i")
+    require_parts("scales", scales, [1] * len(sizes))
     return levels.astype(np.float32) * np.repeat(scales, sizes)
 
 
@@ -116,6 +122,7 @@ def quantised_average(
     the next round. ``averages``, ``start`` and ``join`` are as in
     :func:`~mpfl.sign_votes.sign_votes`. A node that missed a round is sent the weights.
     """
+    require_bool("feedback", feedback)
     them = Directions(layout, mask, tuple(sent))
     sizes = sizes_sent(them)
 
@@ -124,7 +131,7 @@ def quantised_average(
         weights = brought_up_by_levels(memory, message, them, bits)
         round_ = wire.round_of(message)
         # 2. How far this node would go.
-        update = local_train(weights, mask, data, rng)
+        update = as_update(local_train(weights, mask, data, rng))
         way = them.flat(update.weights, them.voted) - them.flat(weights, them.voted)
         before = lost_in(memory, round_, them.numbers)
         wanted = way + before if feedback else way

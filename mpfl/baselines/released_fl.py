@@ -16,7 +16,7 @@ from mpfl.baselines.fedavg import average, decode_replies
 from mpfl.node import Plan
 from mpfl.prune import Score, l2
 from mpfl.seeds import Rng, rng_for
-from mpfl.types import Answer, Mask, Reply, Update, Weights, carried_in
+from mpfl.types import Answer, Mask, Reply, Update, Weights, as_update, carried_in
 
 CentreTrain: TypeAlias = Callable[[Weights, Mask, Rng], Update]
 """``(weights, mask, rng) -> update``: the training of one party that has all the data."""
@@ -42,7 +42,7 @@ def released_fl(
 
     def local(memory: Weights, message: bytes, data: Data, rng: Rng) -> Answer:
         round_, alive = wire.decode_consensus(message, layout)
-        update = local_train(filters.apply(memory, alive, layout), alive, data, rng)
+        update = as_update(local_train(filters.apply(memory, alive, layout), alive, data, rng))
         payload = wire.encode_weights(update.weights, layout, round_, samples=len(data))
         return Answer(payload, update.remembered_in(memory), update.metrics)
 

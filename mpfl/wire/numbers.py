@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import numpy as np
 from jaxtyping import Float, Float32
 
-from mpfl.types import MPFLError, at_least
+from mpfl.types import MPFLError, at_least, is_whole
 
 
 def pack_statistics(statistics: Float[np.ndarray, " more"] | None) -> bytes:
@@ -18,6 +21,8 @@ def pack_statistics(statistics: Float[np.ndarray, " more"] | None) -> bytes:
     """
     if statistics is None:
         return b""
+    if (kind := np.asarray(statistics).dtype).kind not in "fiu":
+        raise MPFLError(f"statistics are {kind}; give floats")
     with np.errstate(over="ignore"):  # it is infinite then, and refused
         sent = np.asarray(statistics).astype("<f4")
     require_finite("statistics", sent)
@@ -39,6 +44,32 @@ def require_finite(what: str, numbers: Float[np.ndarray, " numbers"]) -> None:
     """Refuse NaN and infinity."""
     if not np.isfinite(numbers).all():
         raise MPFLError(f"{what} hold NaN or infinity; did the training diverge?")
+
+
+def require_row(what: str, numbers: np.ndarray, kind: Literal["b", "f", "i"] = "f") -> None:
+    """Refuse what is no array of one axis, or of another kind of numbers."""
+    if not (isinstance(numbers, np.ndarray) and numbers.ndim == 1 and numbers.dtype.kind == kind):
+        due = {"b": "bools", "f": "floats", "i": "whole numbers"}[kind]
+        raise MPFLError(f"{what} are no {due} in a row; give a numpy array of such")
+
+
+def require_parts(
+    what: str, numbers: np.ndarray, sizes: Sequence[int], kind: Literal["b", "f", "i"] = "f"
+) -> None:
+    """As :func:`require_row`; and refuse ``sizes`` that are not those of its parts.
+
+    >>> require_parts("moves", np.array([1, 2, 3], np.float32), [2, 1])
+    >>> require_parts("moves", np.array([1, 2, 3], np.float32), [2, 2])
+    Traceback (most recent call last):
+    mpfl.types.MPFLError: moves: 3 numbers for parts of [2, 2]; give how many each part has
+    """
+    require_row(what, numbers, kind)
+    counts = list(sizes) if isinstance(sizes, Sequence | np.ndarray) else sizes
+    whole = isinstance(counts, list) and all(is_whole(count) and count >= 0 for count in counts)
+    if not whole or sum(map(int, counts)) != numbers.size:
+        raise MPFLError(
+            f"{what}: {numbers.size} numbers for parts of {counts!r}; give how many each part has"
+        )
 
 
 def require_counts(**counts: int) -> None:
