@@ -21,6 +21,7 @@ from mpfl.evidence.cells import Cell
 from mpfl.evidence.order import core_minutes
 from mpfl.runs import phases
 from mpfl.runs.experiment import slug_of
+from mpfl.runs.folder import SEAL
 from mpfl.runs.record import keep_record, read_run
 from mpfl.runs.runner import run
 from mpfl.show.listing import print_cells
@@ -39,6 +40,17 @@ def cut(name: str) -> Damage:
         (folder / name).write_bytes(whole[: len(whole) // 2])
 
     return half
+
+
+def turned(name: str, place: int) -> Damage:
+    """One bit of a file is another, ``place`` bytes from its end."""
+
+    def one_bit(folder: Path) -> None:
+        content = bytearray((folder / name).read_bytes())
+        content[-place] ^= 1
+        (folder / name).write_bytes(content)
+
+    return one_bit
 
 
 def edited(name: str, edit: Callable[[dict[str, Any]], Any]) -> Damage:
@@ -66,6 +78,7 @@ def tensors(name: str, edit: Callable[[str, np.ndarray], np.ndarray | None], **m
     def apply(folder: Path) -> None:
         with safe_open(folder / name, "numpy") as file:
             said = (file.metadata() or {}) | meta
+            said.pop(SEAL, None)  # as if another program had written it
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         new = {
             key: after for key, array in arrays.items() if (after := edit(key, array)) is not None
@@ -170,6 +183,11 @@ def summary(**values: Any) -> Damage:
 
 
 RECORDS: dict[str, tuple[Damage, str]] = {
+    "another accuracy": (
+        summary(accuracy_federated=0.99),
+        "its summary says accuracy_federated is 0.99, but its last round",
+    ),
+    "another sparsity": (summary(sparsity=0.1), "its summary says sparsity is 0.1, but its last"),
     "half a record": (cut(CELL.file), "damaged"),
     "no record": (holds(CELL.file, b"null"), "is no recorded run"),
     "an accuracy in words": (summary(accuracy_central="high"), "accuracy_central is 'high'"),
@@ -238,6 +256,18 @@ WEIGHTS: dict[str, tuple[Damage, str]] = {
         "is not there; run it again",
     ),
     "half the weights": (cut("model.safetensors"), "model.safetensors: damaged"),
+    **{
+        f"a bit of the {what}, {place} bytes from the end": (
+            turned(f"{what}.safetensors", place),
+            f"{what}.safetensors: damaged .its hash is not that of its content.; run it again",
+        )
+        for what, places in (("model", (1, 99, 999, 5555)), ("mask", (1, 20)))
+        for place in places
+    },
+    "weights of a run with another mask": (
+        tensors("model.safetensors", lambda name, array: np.ones_like(array)),
+        "model.safetensors: has filters that its mask pruned, so it is of another run",
+    ),
     "smaller weights": (
         tensors("model.safetensors", lambda name, array: array[:1]),
         "must be .*: it is of another model",
@@ -298,6 +328,13 @@ def same(name: str, array: np.ndarray) -> np.ndarray:
 
 
 BEGUN: dict[str, tuple[Damage, str]] = {
+    **{
+        f"a bit of the checkpoint, {place} bytes from the end": (
+            turned(CHECKPOINT, place),
+            r"damaged \(its hash is not that of its content\); start the run again elsewhere",
+        )
+        for place in (1, 99, 999, 5555)
+    },
     "half a checkpoint": (cut(CHECKPOINT), f"{CHECKPOINT}: damaged .*; start the run again"),
     "a folder": (
         made_a_folder,

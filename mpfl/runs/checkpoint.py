@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from mpfl import masks
 from mpfl.algorithm import State
 from mpfl.filters import Layout
-from mpfl.runs.folder import write_atomically
+from mpfl.runs.folder import sealed, unsealed, write_atomically
 from mpfl.simulation import Resume, RoundLog
 from mpfl.types import MPFLError, at_least
 
@@ -42,7 +41,7 @@ def save_checkpoint(path: Path, log: RoundLog) -> None:
         "memories": json.dumps(memories),
     }
     dense = {n: np.ascontiguousarray(a).reshape(a.shape) for n, a in arrays.items()}
-    write_atomically(path, safetensors.numpy.save(dense, meta))
+    write_atomically(path, sealed(dense, meta))
 
 
 def _place(array: np.ndarray, held: list[np.ndarray | None]) -> int:
@@ -62,9 +61,7 @@ def load_checkpoint(path: Path, layout: Layout) -> Resume | None:
     if not path.exists():
         return None
     try:
-        with safe_open(path, "numpy") as file:
-            meta = file.metadata()
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        arrays, meta = unsealed(path)
         resume = _resumed(meta, arrays, layout)
     except MPFLError as error:
         raise MPFLError(f"{path}: {error}; start the run again elsewhere") from None

@@ -18,7 +18,7 @@ import numpy as np
 
 from mpfl import masks
 from mpfl.data.catalogue import load
-from mpfl.filters import apply
+from mpfl.filters import Layout, apply
 from mpfl.nets.cutting import compact, macs
 from mpfl.nets.hardware import on_threads
 from mpfl.nets.networks import build
@@ -30,7 +30,7 @@ from mpfl.runs.folder import load_mask, load_tensors, write_atomically
 from mpfl.runs.record import Run, read_run
 from mpfl.runs.whole import require_whole
 from mpfl.seeds import rng_for
-from mpfl.types import MPFLError
+from mpfl.types import Mask, MPFLError, Weights
 
 FILES = {"federated": "model.safetensors", "central": "central.safetensors"}
 CLOSE = 1e-4
@@ -102,7 +102,9 @@ def export(
     mask = load_mask(folder / "mask.safetensors", layout)
     if masks.counts(mask) != run.summary.get("kept", masks.counts(mask)):
         raise MPFLError(f"{folder}: mask.safetensors is not that of its summary; run it again")
-    load_weights(full, apply(load_tensors(folder / FILES[weights]), mask, layout))
+    trained = load_tensors(folder / FILES[weights])
+    _refuse_another_mask(folder / FILES[weights], trained, mask, layout)
+    load_weights(full, apply(trained, mask, layout))
     noise = rng_for(0, "export").integers(0, 256, (64, *shape), np.uint8)
     pictures = np.concatenate([noise, dataset.test_images[:256]])
     facts = _facts(run, weights, dataset.classes)
@@ -126,6 +128,16 @@ def export(
         )
     write_atomically(to, made[1].file)
     return ExportedPair(made[0], made[1], worst, sizes)
+
+
+def _refuse_another_mask(path: Path, trained: Weights, mask: Mask, layout: Layout) -> None:
+    """Weights of another run are not 0 wherever the mask of this one pruned."""
+    for layer in layout.layers:
+        held = trained.get(layer.weight)
+        if held is not None and len(held) == layer.filters and held[~mask[layer.name]].any():
+            raise MPFLError(
+                f"{path}: has filters that its mask pruned, so it is of another run; run it again"
+            )
 
 
 def _refuse_to_overwrite(to: Path) -> None:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from mpfl import masks
 from mpfl.filters import Layout
@@ -113,12 +114,44 @@ def append_round(path: Path, line: Mapping[str, Any]) -> None:
 def save_weights(path: Path, weights: Weights) -> None:
     """Weights as a safetensors file."""
     dense = {n: np.ascontiguousarray(array).reshape(array.shape) for n, array in weights.items()}
-    write_atomically(path, safetensors.numpy.save(dense))
+    write_atomically(path, sealed(dense))
 
 
 def save_mask(path: Path, mask: Mask) -> None:
     """A mask as a safetensors file, one bool tensor per layer."""
-    write_atomically(path, safetensors.numpy.save(dict(mask)))
+    write_atomically(path, sealed(mask))
+
+
+SEAL = "sha256"
+"""Under what name a safetensors file holds the hash of its content."""
+
+
+def sealed(arrays: Mapping[str, np.ndarray], said: Mapping[str, str] | None = None) -> bytes:
+    """A safetensors file of ``arrays`` and of what is ``said`` of them, with a hash of both."""
+    words = dict(said or {})
+    return safetensors.numpy.save(dict(arrays), words | {SEAL: _hash(arrays, words)})
+
+
+def unsealed(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """What :func:`sealed` wrote; a file without a hash is taken as it is.
+
+    Raises :class:`~mpfl.types.MPFLError` if the hash is not that of the content.
+    """
+    with safe_open(path, "numpy") as file:
+        said = file.metadata() or {}
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    seal = said.pop(SEAL, None)
+    if seal not in (None, _hash(arrays, said)):
+        raise MPFLError("damaged (its hash is not that of its content)")
+    return arrays, said
+
+
+def _hash(arrays: Mapping[str, np.ndarray], said: Mapping[str, str]) -> str:
+    seen = hashlib.sha256(json.dumps(dict(sorted(said.items()))).encode())
+    for name, array in sorted(arrays.items()):
+        seen.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        seen.update(np.ascontiguousarray(array).data)
+    return seen.hexdigest()
 
 
 def load_mask(path: Path, layout: Layout) -> dict[str, np.ndarray]:
@@ -137,8 +170,10 @@ def load_mask(path: Path, layout: Layout) -> dict[str, np.ndarray]:
 def load_tensors(path: Path) -> dict[str, np.ndarray]:
     """What :func:`save_weights` or :func:`save_mask` wrote; raises if it is damaged."""
     try:
-        return safetensors.numpy.load_file(path)
+        return unsealed(path)[0]
     except FileNotFoundError:
         raise MPFLError(f"{path}: is not there; run it again") from None
+    except MPFLError as error:
+        raise MPFLError(f"{path}: {error}; run it again") from None
     except (SafetensorError, OSError) as error:
         raise MPFLError(f"{path}: damaged ({error}); run it again") from None

@@ -72,7 +72,23 @@ def require_whole(run: Run) -> Run:
             f"{run.folder}: its summary counts other bytes than its rounds, so some of it is lost "
             "or damaged; run it again"
         )
+    for name, told in _told_at_the_end(run).items():
+        if run.summary.get(name) != told:
+            raise MPFLError(
+                f"{run.folder}: its summary says {name} is {run.summary.get(name)!r}, but its last "
+                f"round {told!r}; one of them was changed, so run it again"
+            )
     return run
+
+
+def _told_at_the_end(run: Run) -> dict[str, Any]:
+    """What the last lines of the logs say, which the summary repeats."""
+    told: dict[str, Any] = {}
+    if run.federated and "accuracy" in run.federated[-1]:
+        told["accuracy_federated"] = run.federated[-1]["accuracy"]
+    if run.rounds and "sparsity" in run.rounds[-1]:
+        told["sparsity"] = run.rounds[-1]["sparsity"]
+    return told
 
 
 def require_readable(folder: Path) -> None:
