@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.browser, built]
 WEIGHT = 1_000_000  # bytes that a page loads, nothing compressed
 FIRST_HEADING = 450  # pixels from the top, 1440 wide
 CODE_LINES = 60  # that are not folded
+SQUEEZED = 12  # lines of a cell below 150 pixels, in a table that scrolls
 SMALLEST_TEXT = 9  # pixels, in a figure, 390 wide
 
 # Pages of source code are alike, and as wide as the source.
@@ -63,11 +64,15 @@ NARROW = """async () => {
         .filter((each) => each.checkVisibility() && (each.matches("caption")
             ? each.getBoundingClientRect().right > document.documentElement.clientWidth
             : each.scrollWidth > each.clientWidth + 1));
-    return {cut: cut.map((each) => each.textContent.trim().slice(0, 60)),
+    const thin = [...document.querySelectorAll(".bd-article :is(.scrolls, .tag_sentences) td")]
+        .filter((cell) => cell.checkVisibility() && cell.clientWidth < 150 && cell.clientHeight
+            > SQUEEZED * parseFloat(getComputedStyle(cell).lineHeight));
+    return {thin: thin.map((each) => each.textContent.trim().slice(0, 60)),
+            cut: cut.map((each) => each.textContent.trim().slice(0, 60)),
             wide: wide.map((each) => (each.querySelector("svg")?.getAttribute("aria-label")
                 ?? each.textContent).trim().slice(0, 60)),
             small: sizes.filter(([size]) => size < SMALLEST)};
-}""".replace("SMALLEST", str(SMALLEST_TEXT))
+}""".replace("SMALLEST", str(SMALLEST_TEXT)).replace("SQUEEZED", str(SQUEEZED))
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +119,7 @@ def test_page_is_well_made(tab: Any, page: str) -> None:
     tab.set_viewport_size({"width": 390, "height": 800})
     narrow = tab.evaluate(NARROW)
     faults += [f"a table is cut off at 390: {text}" for text in narrow["cut"]]
+    faults += [f"a column is too narrow to read at 390: {text}" for text in narrow["thin"]]
     faults += [f"a figure or a caption is wider than 390: {text}" for text in narrow["wide"]]
     faults += [f"text of {size:.1f} pixels at 390: {text}" for size, text in narrow["small"]]
     assert not faults, "\n" + "\n".join(faults)
