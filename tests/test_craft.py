@@ -67,7 +67,9 @@ NARROW = """async () => {
     const thin = [...document.querySelectorAll(".bd-article :is(.scrolls, .tag_sentences) td")]
         .filter((cell) => cell.checkVisibility() && cell.clientWidth < 150 && cell.clientHeight
             > SQUEEZED * parseFloat(getComputedStyle(cell).lineHeight));
-    return {thin: thin.map((each) => each.textContent.trim().slice(0, 60)),
+    const page = document.documentElement;
+    return {sideways: page.scrollWidth - page.clientWidth,
+            thin: thin.map((each) => each.textContent.trim().slice(0, 60)),
             cut: cut.map((each) => each.textContent.trim().slice(0, 60)),
             wide: wide.map((each) => (each.querySelector("svg")?.getAttribute("aria-label")
                 ?? each.textContent).trim().slice(0, 60)),
@@ -119,6 +121,8 @@ def test_page_is_well_made(tab: Any, page: str) -> None:
     tab.set_viewport_size({"width": 390, "height": 800})
     narrow = tab.evaluate(NARROW)
     faults += [f"a table is cut off at 390: {text}" for text in narrow["cut"]]
+    if narrow["sideways"] > 0:
+        faults.append(f"it is {narrow['sideways']} pixels wider than 390")
     faults += [f"a column is too narrow to read at 390: {text}" for text in narrow["thin"]]
     faults += [f"a figure or a caption is wider than 390: {text}" for text in narrow["wide"]]
     faults += [f"text of {size:.1f} pixels at 390: {text}" for size, text in narrow["small"]]
