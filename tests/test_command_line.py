@@ -191,6 +191,20 @@ def test_a_figure_and_a_table_whatever_the_shell_shows_them_with(finished, tmp_p
     assert "sparsity" in done.stdout and (tmp_path / "a.png").exists()
 
 
+def test_no_folder_stays_of_what_could_not_be_written(finished, tmp_path, monkeypatch, capsys):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    assert "does not hold data_batch_1" in refused(
+        capsys, "data", "cifar10", "--from", "empty", "--root", "new/data"
+    )
+    monkeypatch.setattr(os, "fsync", full)
+    assert "no space left" in refused(capsys, "record", finished, "--to", "kept/here")
+    assert [path.name for path in Path().iterdir()] == ["empty"]
+
+
 def test_what_the_shell_closed_gives_its_number_to_no_file(tmp_path):
     code = "import os; from mpfl.types import require_surroundings as go; go(); "
     code += f"assert os.open({str(tmp_path / 'a')!r}, os.O_CREAT) > 2"

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from tokenize import TokenError
@@ -25,14 +25,30 @@ HASHED_BYTES = 256 * 2**20
 
 
 @contextmanager
+def folder_for(path: Path) -> Iterator[None]:
+    """A folder to write into; if that fails, what was made for it is gone again."""
+    made = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for each in made:
+            with suppress(OSError):  # something else is in it by now
+                each.rmdir()
+        raise
+
+
+@contextmanager
 def staging(target: Path) -> Iterator[Path]:
     """An empty folder that takes the place of ``target`` if the block ends without an error.
 
     Law: whatever goes wrong inside, ``target`` stays as it was. The parent of the new folder is
     scratch space, and is removed in the end.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+    with (
+        folder_for(target.parent),
+        TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch,
+    ):
         new, old = Path(scratch, "new"), Path(scratch, "old")
         new.mkdir()
         yield new

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mpfl.algorithm import Outcome
+from mpfl.data.store import folder_for
 from mpfl.filters import Layout
 from mpfl.runs.experiment import slug_of
 from mpfl.runs.folder import read_json, read_lines, write_atomically
@@ -262,8 +263,8 @@ def keep_record(run: Run, folder: Path, *, over: bool = False) -> Path:
         raise MPFLError(
             f"{path}: holds another run of this experiment; remove it, or choose another --to"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, content)
+    with folder_for(folder):
+        write_atomically(path, content)
     return path
 
 
