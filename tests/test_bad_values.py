@@ -16,6 +16,8 @@ from mpfl.allocate import over_network
 from mpfl.analysis import ledger, privacy, replay
 from mpfl.baselines.fedavg import fedavg
 from mpfl.baselines.quantised import dequantise, quantise, quantised_average
+from mpfl.evidence.alike import bits_apart, share_kept
+from mpfl.evidence.power import chance_beyond
 from mpfl.filters import Layer, Layout
 from mpfl.nets.cutting import compact
 from mpfl.nets.tracing import layout_of
@@ -400,6 +402,20 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: encode_signs(BALLOTS, LAYOUT, 1, mask=WHOLE, statistics=np.array([1j])),
         "statistics are complex128; give floats",
     ),
+    "bits of one filter beside three": (
+        lambda: bits_apart(np.ones(3, bool), np.ones(1, bool)),
+        r"masks are bool\[3\] and bool\[1\]; give the bits of two of one model",
+    ),
+    "bits that are numbers": (
+        lambda: share_kept(np.array([1, 2]), np.array([2, 2])),
+        "masks are int64",
+    ),
+    "a share of nothing": (
+        lambda: share_kept(np.zeros(3, bool), np.ones(3, bool)),
+        "a mask that keeps no filter has no share",
+    ),
+    "one seed to be sure": (lambda: chance_beyond(1, 1, 1), "seeds is 1; give at least 2"),
+    "no deviation between seeds": (lambda: chance_beyond(1, 0, 3), "deviation is 0; give a number"),
     "no filter to agree on": (
         lambda: masks.agreement(WHOLE, WHOLE, {n: ~bits for n, bits in WHOLE.items()}),
         "no filter is alive, so there is nothing to agree on",

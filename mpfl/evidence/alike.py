@@ -42,6 +42,7 @@ def bits_apart(one: np.ndarray, other: np.ndarray) -> int:
     >>> bits_apart(np.array([True, True, False]), np.array([True, False, True]))
     2
     """
+    _require_two(one, other)
     return int((one != other).sum())
 
 
@@ -53,4 +54,16 @@ def share_kept(one: np.ndarray, other: np.ndarray) -> float:
     >>> share_kept(np.array([True, True, False]), np.array([True, False, True]))
     0.5
     """
+    _require_two(one, other)
+    if not one.any():
+        raise MPFLError("a mask that keeps no filter has no share of them; give another")
     return float((one & other).sum() / one.sum())
+
+
+def _require_two(one: np.ndarray, other: np.ndarray) -> None:
+    """Refuse what are not the bits of two masks of one model: numpy would compare one with all."""
+    if not one.dtype == other.dtype == bool or one.shape != other.shape:
+        raise MPFLError(
+            f"masks are {one.dtype}{list(one.shape)} and {other.dtype}{list(other.shape)}; give "
+            "the bits of two of one model"
+        )

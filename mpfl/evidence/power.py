@@ -9,7 +9,7 @@ from typing import Literal
 from scipy import stats
 
 from mpfl.evidence.samples import Sample
-from mpfl.types import MPFLError, one_of
+from mpfl.types import MPFLError, at_least, one_of
 
 MOST_SEEDS = 10_000
 Aim = Literal["better", "worse", "no worse", "equivalent"]
@@ -24,6 +24,9 @@ def chance_beyond(gap: float, deviation: float, seeds: int) -> float:
     >>> f"{chance_beyond(gap=1.0, deviation=0.5, seeds=5):.2f}"
     '0.91'
     """
+    at_least("seeds", seeds, 2)
+    if not deviation > 0:
+        raise MPFLError(f"deviation is {deviation!r}; give a number above 0")
     edge = float(stats.t.ppf(0.975, seeds - 1))
     return float(stats.nct.sf(edge, seeds - 1, math.sqrt(seeds) * gap / deviation))
 
