@@ -26,7 +26,7 @@ from mpfl.data.catalogue import NAMES
 from mpfl.evidence.cells import PRETRAINED
 from mpfl.evidence.claims import judge_claims
 from mpfl.evidence.primary import decide_primary
-from mpfl.evidence.samples import TRAININGS, difference, points, rows_of
+from mpfl.evidence.samples import TRAININGS, Row, difference, points, rows_of
 from mpfl.evidence.tables import TABLES
 from mpfl.evidence.verdicts import Finding
 from mpfl.nets.networks import build
@@ -307,23 +307,31 @@ def test_a_headline_is_what_the_records_say(said: str, claim: str, verdicts: lis
     assert found.verdict in verdicts
 
 
-def test_the_first_page_says_what_is_recorded_of_votes_that_train() -> None:
-    """Their share of ten rounds of dense averaging, and how far below the averages they end."""
+@pytest.mark.parametrize("page", ["README.md", "book/index.md"])
+def test_the_first_pages_say_what_is_recorded_of_votes_that_train(page: str) -> None:
+    """Their share of ten rounds of dense averaging, and how far from the averages they end."""
     rows = rows_of("directions", results=ROOT / "data" / "results")
-    votes, averages = (rows[f"trained w0, {way}"] for way in ("votes", "averages"))
-    dense = rows_of("cifar10", results=ROOT / "data" / "results")["dense FedAvg"].runs.values()
-    share = np.mean([run.bytes_final for run in votes.runs.values()]) / np.mean(
-        [run.bytes_final for run in dense]
+    told, votes, averages = (
+        rows[f"trained w0, {way}"] for way in ("votes and lengths", "votes", "averages")
     )
-    sample = difference(votes, averages, points("federated"))
-    assert sample.mean + sample.half > -1 and sample.n < 5  # else it is decided, and says so
-    seeds = ("no", "one", "two", "three", "four")[sample.n]
-    text = " ".join((ROOT / "book" / "index.md").read_text().replace("**", "").split())
-    assert f"60 rounds send {share:.1%} of what ten".replace("%", " %") in text
-    assert (
-        f"In the {seeds} seeds of five that are recorded, they end {-sample.mean:.0f} points"
-        in text
-    )
+    dense = rows_of("cifar10", results=ROOT / "data" / "results")["dense FedAvg"]
+    share = bytes_of(told) / bytes_of(dense)
+    gain = difference(told, averages, points("federated"))
+    assert gain.n == 5 and gain.low > 0  # else "above" is not shown
+    loss = difference(votes, averages, points("federated"))
+    assert loss.n == 2  # else "two seeds"
+    assert all(not rows[f"random w0, {way}"].runs for way in ("votes and lengths", "averages"))
+    text = " ".join((ROOT / page).read_text().replace("**", "").split())
+    assert f"{100 * share:.1f} % of what ten rounds of dense averaging send" in text
+    assert f"{gain.mean:.1f} ± {gain.half:.1f} points above averages of weights" in text
+    assert f"{-loss.mean:.0f} points below" in text and "has not been run" in text
+    if page == "README.md":
+        assert f"send {size(bytes_of(told))}" in text and f"send {size(bytes_of(averages))}" in text
+
+
+def bytes_of(row: Row) -> float:
+    """What the final training of a row's runs sends, on average."""
+    return float(np.mean([run.bytes_final for run in row.runs.values()]))
 
 
 def test_the_first_ballots_from_a_trained_start_are_its_largest_filters() -> None:

@@ -61,7 +61,7 @@ def share_kept(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _require_two(one: np.ndarray, other: np.ndarray) -> None:
-    """Refuse what are not the bits of two masks of one model: numpy would compare one with all."""
+    """Refuse what are not the bits of two masks of one model: NumPy would compare one with all."""
     if not one.dtype == other.dtype == bool or one.shape != other.shape:
         raise MPFLError(
             f"masks are {one.dtype}{list(one.shape)} and {other.dtype}{list(other.shape)}; give "
