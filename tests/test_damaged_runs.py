@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -63,6 +64,16 @@ def edited(name: str, edit: Callable[[dict[str, Any]], Any]) -> Damage:
         for value in values:
             edit(value)
         path.write_text("".join(json.dumps(value) + "\n" for value in values))
+
+    return apply
+
+
+def pipe(name: str) -> Damage:
+    """A pipe that nobody writes into: who opens it waits for ever."""
+
+    def apply(folder: Path) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
 
     return apply
 
@@ -135,6 +146,8 @@ FINISHED: dict[str, tuple[Damage, str]] = {
     ),
     "rounds lost": (fewer_lines, "counts other bytes than its rounds"),
     "no rounds": (lambda folder: (folder / "rounds.jsonl").unlink(), "other bytes than its rounds"),
+    "a pipe for a summary": (pipe("summary.json"), "summary.json: is no file"),
+    "a pipe for a log": (pipe("rounds.jsonl"), "rounds.jsonl: is no file"),
     "a line of nothing": (holds("rounds.jsonl", b"null\n"), "line 1 is not that of round 1"),
     "a log in no UTF-8": (holds("federated.jsonl", b"\xff\n"), "federated.jsonl: damaged"),
     "a line without bytes": (

@@ -11,9 +11,10 @@ from mpfl.analysis.ledger import Bill
 from mpfl.evidence.samples import Row
 from mpfl.evidence.tables import cells_of
 from mpfl.runs.record import Run
-from mpfl.show.plots.appearance import SPAN
+from mpfl.show.plots.appearance import SPAN, save_figure
 from mpfl.show.plots.evidence import accuracies, sparsity_curves, trade_off
 from mpfl.show.plots.runs import accuracy_by_bytes, convergence
+from mpfl.types import MPFLError
 
 CELLS = {cell.label: cell for cell in cells_of("digits", "toy")}
 
@@ -143,3 +144,15 @@ def test_the_name_of_a_mark_on_the_right_does_not_reach_those_on_the_left():
     assert name.get_text() == "published\ncounts,\nequal MACs"
     bar = left.transData.transform((0.8, 70))[0]
     assert name.get_window_extent().x0 > bar
+
+
+@pytest.mark.parametrize("when", ["abc", "-1", "", "1e9", "²"])
+def test_a_date_that_is_none_is_refused_and_nothing_written(tmp_path, monkeypatch, when):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", when)
+    to = tmp_path / "figure.svg"
+    with pytest.raises(MPFLError, match=r"SOURCE_DATE_EPOCH is .*; give whole seconds"):
+        save_figure(accuracies([row("vote", [0.7])]), to)
+    assert not to.exists()
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    save_figure(accuracies([row("vote", [0.7])]), to)
+    assert "2023-11-14" in to.read_text()

@@ -62,3 +62,10 @@ def test_a_missing_combination_is_refused():
 def test_equal_values_have_no_variance_to_share():
     values = {("a", "x"): 1.0, ("a", "y"): 1.0}
     assert shares_of_variance(values, ["one", "two"]) == {"one": 0.0, "two": 0.0, "together": 0.0}
+
+
+def test_no_figure_and_one_that_is_not_finite_are_refused():
+    with pytest.raises(MPFLError, match="none, or not all finite"):
+        shares_of_variance({}, ["first"])
+    with pytest.raises(MPFLError, match="none, or not all finite"):
+        shares_of_variance({("a",): 1.0, ("b",): float("nan")}, ["first"])

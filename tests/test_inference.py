@@ -3,6 +3,7 @@
 import itertools
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,6 +127,19 @@ def test_a_value_that_is_no_number_is_refused(value: float) -> None:
             function(Sample((1.0, value)))
 
 
+@pytest.mark.usefixtures("types_unchecked")
+@pytest.mark.parametrize("values", [[1.0, 2.0], "12", (1.0, "2"), (1.0, None), 3.0])
+def test_a_sample_of_what_is_no_tuple_of_numbers_is_refused(values: Any) -> None:
+    with pytest.raises(MPFLError, match="give a tuple of numbers, one per seed"):
+        Sample(values)
+
+
+@pytest.mark.parametrize("test", [p_above, p_below, p_differs])
+def test_a_bar_that_is_no_number_is_refused(test: Any) -> None:
+    with pytest.raises(MPFLError, match="bar is nan; give a number"):
+        test(Sample((1.0, 2.0, 3.0)), math.nan)
+
+
 @pytest.mark.parametrize("wrong", [0, -1, math.nan, math.inf])
 def test_a_margin_or_a_level_that_is_none_is_refused(wrong: float) -> None:
     sample = Sample((1.0, 2.0))
@@ -152,8 +166,9 @@ def test_holm_is_that_of_statsmodels(ps: list[float]) -> None:
     assert list(adjusted.values()) == pytest.approx(multipletests(ps, method="holm")[1])
 
 
-@pytest.mark.parametrize("wrong", [-0.1, 1.1, math.nan])
-def test_what_is_no_p_value_is_refused(wrong: float) -> None:
+@pytest.mark.usefixtures("types_unchecked")
+@pytest.mark.parametrize("wrong", [-0.1, 1.1, math.nan, "0.5", None])
+def test_what_is_no_p_value_is_refused(wrong: Any) -> None:
     assert holm({}) == {}
     with pytest.raises(MPFLError, match=r"lottery: .* is no p-value; give one from 0 to 1"):
         holm({"messages": 0.5, "lottery": wrong})

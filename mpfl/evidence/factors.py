@@ -38,7 +38,8 @@ def shares_of_variance(
 
     ``values`` has one figure for every combination of the dials' settings, so that the dials do
     not mix. Together is what no dial explains alone: how the dials act on one another, and chance.
-    Raises :class:`~mpfl.types.MPFLError` if a combination is missing.
+    Raises :class:`~mpfl.types.MPFLError` if a combination is missing, if there is none, and for a
+    figure that is not finite.
 
     >>> values = {("a", "x"): 1.0, ("a", "y"): 1.0, ("b", "x"): 3.0, ("b", "y"): 3.0}
     >>> shares_of_variance(values, ["first", "second"])
@@ -50,6 +51,8 @@ def shares_of_variance(
             f"{len(values)} combinations of {', '.join(dials)} are there, but all are needed; "
             "run the rest of them"
         )
+    if not values or not np.isfinite([*values.values()]).all():
+        raise MPFLError("the figures are none, or not all finite; leave unfinished runs out")
     cube = np.array([values[key] for key in sorted(values)]).reshape([len(each) for each in levels])
     total = float(np.var(cube))
     if total == 0:

@@ -119,6 +119,8 @@ def p_above(sample: Sample, bar: float = 0.0) -> float:
     >>> f"{p_above(Sample((1.0, 2.0, 3.0))):.3f}"
     '0.037'
     """
+    if math.isnan(bar):
+        raise MPFLError(f"bar is {bar!r}; give a number")
     mean, error = _mean_and_error(sample)
     if math.isinf(error):
         return 1.0
@@ -164,7 +166,8 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})
     {'a': 0.03, 'b': 0.06, 'c': 0.06}
     """
-    if wrong := [name for name, p in p_values.items() if not 0 <= p <= 1]:
+    known = {name: p for name, p in p_values.items() if isinstance(p, float | int) and 0 <= p <= 1}
+    if wrong := [name for name in p_values if name not in known]:
         raise MPFLError(f"{wrong[0]}: {p_values[wrong[0]]!r} is no p-value; give one from 0 to 1")
     adjusted, largest = {}, 0.0
     for rank, name in enumerate(sorted(p_values, key=p_values.__getitem__)):

@@ -29,9 +29,20 @@ LAST = 5
 
 @dataclass(frozen=True)
 class Sample:
-    """One figure, measured once per seed."""
+    """One figure, measured once per seed.
+
+    Raises :class:`~mpfl.types.MPFLError` if ``values`` are no tuple of numbers.
+    """
 
     values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        values = self.values
+        if not (
+            isinstance(values, tuple)
+            and all(isinstance(value, float | int | np.number) for value in values)
+        ):
+            raise MPFLError(f"a sample is {self.values!r}; give a tuple of numbers, one per seed")
 
     @property
     def n(self) -> int:

@@ -53,12 +53,19 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file of a run folder; raises if it is missing or damaged."""
+    _require_file(path)
     try:
         return json.loads(path.read_text(), object_pairs_hook=_once)
     except (FileNotFoundError, NotADirectoryError):
         raise MPFLError(f"{path.parent}: no {path.name}; is it a finished run folder?") from None
     except (ValueError, RecursionError) as error:
         raise MPFLError(f"{path}: damaged ({error}); run it again") from None
+
+
+def _require_file(path: Path) -> None:
+    """Refuse a pipe or a device, which would be read for ever."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise MPFLError(f"{path}: is no file; put the run's own there, or run it again")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -86,6 +93,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
+    _require_file(path)
     try:
         texts = path.read_text().splitlines(keepends=True)
     except UnicodeDecodeError as error:

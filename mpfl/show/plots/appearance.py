@@ -6,6 +6,7 @@ A figure is at most ``SPAN`` and has no type below ``LEAST``: so it is read on a
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,13 +98,19 @@ def bare(axes: Axes, width: float, height: float, square: bool = True) -> None:
 def save_figure(figure: Figure, to: Path) -> None:
     """Write a figure to the file named, in the format that its ending says, whole or not at all.
 
-    Raises :class:`~mpfl.types.MPFLError` if the ending says none that can be drawn.
+    Raises :class:`~mpfl.types.MPFLError` if the ending says none that can be drawn, and for a
+    SOURCE_DATE_EPOCH, which dates the file, that is no number of seconds.
     """
     formats = figure.canvas.get_supported_filetypes()
     kind = to.suffix[1:].lower()
     if kind not in formats:
         raise MPFLError(
             f"{to}: its ending says no format; let it end in one of {', '.join(formats)}"
+        )
+    when = os.environ.get("SOURCE_DATE_EPOCH", "0")
+    if not (when.isascii() and when.isdigit() and len(when) < 12):
+        raise MPFLError(
+            f"SOURCE_DATE_EPOCH is {when!r}; give whole seconds since 1970, or unset it"
         )
     drawn = io.BytesIO()
     figure.savefig(drawn, format=kind, bbox_inches="tight")

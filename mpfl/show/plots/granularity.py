@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, to_rgba
 from matplotlib.figure import Figure
 
 from mpfl.show.looks import BLUE, LOOKS, spoken
@@ -34,7 +34,7 @@ def weights_kept(panels: Mapping[str, np.ndarray]) -> Figure:
             grid = tiles.transpose(0, 2, 1, 3).reshape(outputs * (height + 1), -1)
             image = np.ma.masked_less(grid, 0)
             # A picture keeps its colours on a dark page: what is gone is a shade of any paper.
-            colours = ListedColormap([(0.5, 0.5, 0.5, 0.27), BLUE])
+            colours = ListedColormap([(0.5, 0.5, 0.5, 0.27), to_rgba(BLUE)])
             place.imshow(image, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
             place.set(title=title.replace(": ", ":\n"), xticks=[], yticks=[], xlabel="inputs")
             for side in place.spines.values():
