@@ -36,7 +36,7 @@ def kinds_of_units(units: str | Sequence[str]) -> set[Units]:
     return {kinds[one_of("units", name.strip(), kinds)] for name in names or ("",)}
 
 
-LARGEST = (2 - 2**-23) * 2.0**127
+LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 """The largest number of four bytes, which is what weights take."""
 
 View = Literal["whole", "centre"]
@@ -73,9 +73,9 @@ class Settings:
         one_of("keep", self.keep, ("last", "best", "best-ever"))
         if self.augment and self.crop:
             raise MPFLError("augment and crop are two ways to vary pictures; choose one of them")
-        if not 0 < self.lr <= LARGEST:
+        if not 0 < self.lr <= LARGEST_FLOAT32:
             raise MPFLError(f"lr is {self.lr}; give a positive number, such as 0.05")
-        if not (0 <= self.momentum < 1 and 0 <= self.weight_decay <= LARGEST):
+        if not (0 <= self.momentum < 1 and 0 <= self.weight_decay <= LARGEST_FLOAT32):
             raise MPFLError(
                 f"momentum is {self.momentum} and weight_decay {self.weight_decay}; "
                 "give a momentum of 0 to below 1 and a weight decay of 0 or more"

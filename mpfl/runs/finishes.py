@@ -14,7 +14,7 @@ from mpfl.analysis.privacy import chance_true
 from mpfl.baselines.fedavg import decode_replies, fedavg
 from mpfl.baselines.quantised import decode_steps, quantised_average, sizes_sent
 from mpfl.filters import cut_shapes
-from mpfl.nets.settings import LARGEST
+from mpfl.nets.settings import LARGEST_FLOAT32
 from mpfl.runs.final_start import Parts
 from mpfl.scaled_votes import decode_lengths, scaled_votes
 from mpfl.sign_votes import Directions, decode_directions, sign_votes, statistics_due
@@ -73,7 +73,7 @@ class by_sign_votes(Finish):
     every: int = 10
 
     def __post_init__(self) -> None:
-        if not 0 < self.eta <= LARGEST:
+        if not 0 < self.eta <= LARGEST_FLOAT32:
             raise MPFLError(f"eta is {self.eta}; give a positive number, such as 0.004")
         at_least("every", self.every, 1)
 
