@@ -92,10 +92,15 @@ def test_a_line_of_a_convergence_has_its_name_at_its_end():
     assert [each.get_xdata().tolist() for each in right.lines] == [[1e-4, 2e-4]] * 2
 
 
-def test_accuracy_by_bytes_counts_all_but_w0():
+@pytest.mark.parametrize("when", ["start", "final_start"])
+def test_accuracy_by_bytes_counts_all_but_w0(when):
     mask_round = line(1, 0.1) | {"start_bytes": 5_000_000, "mask": "", "accuracy": None}
+    sent = {"start": 0, "final_start": 0, when: 5_000_000}
     runs = {
-        name: [replace(run, rounds=[mask_round]) for run in row(name, [0.5, 0.5]).runs.values()]
+        name: [
+            replace(run, rounds=[mask_round], summary={**run.summary, "bytes": sent})
+            for run in row(name, [0.5, 0.5]).runs.values()
+        ]
         for name in ("vote", "lottery")
     }
     [axes] = accuracy_by_bytes(runs, {"a limit": 3e6}).axes

@@ -149,6 +149,12 @@ class Run:
         return f"{config['recipe']}, {config['budget']}{rule}, seed {config['seed']}"
 
     @property
+    def bytes_w0(self) -> int:
+        """w0 to all nodes: at the beginning, or before the final training if it is needed then."""
+        sent = self.summary["bytes"]
+        return int(sent["start"] or sent["final_start"])
+
+    @property
     def bytes_rounds(self) -> int:
         """The method's rounds, both ways, over all nodes, without w0."""
         sent = self.summary["bytes"]

@@ -121,11 +121,11 @@ def accuracy_by_bytes(rows: Mapping[str, Sequence[Run]], levels: Mapping[str, fl
     """
     with style():
         figure, axes = plt.subplots(figsize=(SPAN, 3.9), layout="constrained")
-        for (name, runs), (colour, marker) in zip(rows.items(), LOOKS.values(), strict=False):
-            ways = [learning_curve(run) for run in runs]
-            w0 = sum(line["start_bytes"] for line in runs[0].rounds)
-            x = np.mean([[(step.sent - w0) / 1e6 for step in way] for way in ways], axis=0)
-            each = np.array([[step.accuracy for step in way] for way in ways])
+        looks = [*LOOKS.values()][: len(rows)]
+        for (name, runs), (colour, marker) in zip(rows.items(), looks, strict=True):
+            ways = [(run.bytes_w0, learning_curve(run)) for run in runs]
+            x = np.mean([[(step.sent - w0) / 1e6 for step in way] for w0, way in ways], axis=0)
+            each = np.array([[step.accuracy for step in way] for _, way in ways])
             many = {"markevery": 10} if each.shape[1] > 20 else {}
             line: Any = {"color": colour, "marker": marker, "markersize": 5, "label": name, **many}
             mean_and_range(axes, x, each, **line)
