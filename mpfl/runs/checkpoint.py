@@ -40,8 +40,7 @@ def save_checkpoint(path: Path, log: RoundLog) -> None:
         "seed": "" if state.seed is None else str(state.seed),
         "memories": json.dumps(memories),
     }
-    dense = {n: np.ascontiguousarray(a).reshape(a.shape) for n, a in arrays.items()}
-    write_atomically(path, sealed(dense, meta))
+    write_atomically(path, sealed(arrays, meta))
 
 
 def _place(array: np.ndarray, held: list[np.ndarray | None]) -> int:

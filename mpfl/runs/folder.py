@@ -121,8 +121,7 @@ def append_round(path: Path, line: Mapping[str, Any]) -> None:
 
 def save_weights(path: Path, weights: Weights) -> None:
     """Weights as a safetensors file."""
-    dense = {n: np.ascontiguousarray(array).reshape(array.shape) for n, array in weights.items()}
-    write_atomically(path, sealed(dense))
+    write_atomically(path, sealed(weights))
 
 
 def save_mask(path: Path, mask: Mask) -> None:
@@ -137,7 +136,8 @@ SEAL = "sha256"
 def sealed(arrays: Mapping[str, np.ndarray], said: Mapping[str, str] | None = None) -> bytes:
     """A safetensors file of ``arrays`` and of what is ``said`` of them, with a hash of both."""
     words = dict(said or {})
-    return safetensors.numpy.save(dict(arrays), words | {SEAL: _hash(arrays, words)})
+    dense = {n: np.ascontiguousarray(array).reshape(array.shape) for n, array in arrays.items()}
+    return safetensors.numpy.save(dense, words | {SEAL: _hash(dense, words)})
 
 
 def unsealed(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
