@@ -17,7 +17,7 @@ from typing import Literal
 from scipy import stats
 
 from mpfl.evidence.samples import Sample
-from mpfl.types import MPFLError
+from mpfl.types import MPFLError, is_number
 
 Conclusion = Literal["equivalent", "better", "worse", "no worse", "undecided"]
 
@@ -166,8 +166,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})
     {'a': 0.03, 'b': 0.06, 'c': 0.06}
     """
-    known = {name: p for name, p in p_values.items() if isinstance(p, float | int) and 0 <= p <= 1}
-    if wrong := [name for name in p_values if name not in known]:
+    if wrong := [name for name, p in p_values.items() if not (is_number(p) and 0 <= p <= 1)]:
         raise MPFLError(f"{wrong[0]}: {p_values[wrong[0]]!r} is no p-value; give one from 0 to 1")
     adjusted, largest = {}, 0.0
     for rank, name in enumerate(sorted(p_values, key=p_values.__getitem__)):

@@ -18,7 +18,7 @@ from mpfl.evidence.tables import cells_of
 from mpfl.node import Plan
 from mpfl.runs.record import Run, consensus_of, filters_of
 from mpfl.server import decide
-from mpfl.types import MPFLError
+from mpfl.types import MPFLError, is_number
 from mpfl.vote import Rule
 
 Training = Literal["central", "federated"]
@@ -37,11 +37,7 @@ class Sample:
     values: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        values = self.values
-        if not (
-            isinstance(values, tuple)
-            and all(isinstance(value, float | int | np.number) for value in values)
-        ):
+        if not (isinstance(self.values, tuple) and all(map(is_number, self.values))):
             raise MPFLError(f"a sample is {self.values!r}; give a tuple of numbers, one per seed")
 
     @property
