@@ -256,12 +256,19 @@ _FINISHES = {
 _BY_TAYLOR = (*TRAINED, "score=taylor")
 
 
-def _by_directions(budget: str) -> tuple[str, ...]:
-    """One vote on four fifths of the filters, then 60 rounds in which a node takes 32 steps."""
+_ONE_VOTE = ("schedule=one_shot(0.8)", "rounds=1", "central_epochs=0")
+_FALLING = ("federated_lr=0.05", "federated_decay=cosine", "final_draws=own")
+
+
+def _sixty_rounds(budget: str) -> tuple[str, ...]:
+    """60 rounds in which a node takes 32 steps, at a rate that falls."""
     steps = 8 if budget == "toy" else 32  # at toy a node has no more than 11 batches
-    return ("schedule=one_shot(0.8)", "rounds=1", "central_epochs=0", "federated_rounds=60",
-            f"federated_steps={steps}", "federated_lr=0.05", "federated_decay=cosine",
-            "final_draws=own")  # fmt: skip
+    return ("federated_rounds=60", f"federated_steps={steps}", *_FALLING)
+
+
+def _by_directions(budget: str) -> tuple[str, ...]:
+    """One vote on four fifths of the filters, then these rounds."""
+    return (*_ONE_VOTE, *_sixty_rounds(budget))
 
 
 def directions_table(budget: str) -> Iterator[Cell]:
@@ -289,16 +296,15 @@ def bad_directions_table(budget: str) -> Iterator[Cell]:
 
 def dense_directions_table(budget: str) -> Iterator[Cell]:
     """The whole network, nothing pruned, by averages and by votes, from the trained start."""
-    finish = [each for each in _by_directions(budget) if each.startswith("federated")]
     for seed in FIVE:
         for name in ("averages", "votes and lengths"):
-            changes = (f"w0={PRETRAINED}", *finish, "final_draws=own", *_FINISHES[name])
+            changes = (f"w0={PRETRAINED}", *_sixty_rounds(budget), *_FINISHES[name])
             yield Cell(f"dense, {name}", f"{CIFAR10}-fedavg", seed, changes, budget)
 
 
 def imagenet100_directions_table(budget: str) -> Iterator[Cell]:
     """A small ResNet18 on ImageNet100 trained by averages and by votes, an epoch per round."""
-    finish = [each for each in _by_directions(budget) if not each.startswith("federated_steps")]
+    finish = (*_ONE_VOTE, "federated_rounds=60", *_FALLING)
     for seed in FIVE[:3]:
         for name, way in _FINISHES.items():
             yield Cell(name, "imagenet100-resnet18", seed, (*finish, *way), budget)
