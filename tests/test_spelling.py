@@ -45,15 +45,18 @@ SLIPS = {
 
 def prose(path: Path) -> str:
     """What a reader reads of a page, or of a module's docstrings."""
+    return NOISE.sub(" ", FENCE.sub(" ", HEADER.sub("", text_of(path))))
+
+
+def text_of(path: Path) -> str:
+    """A page, or a module's docstrings without their examples."""
     text = path.read_text(encoding="utf-8")
-    if path.suffix == ".py":
-        tree = ast.walk(ast.parse(text))
-        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
-        text = "\n\n".join(
-            ast.get_docstring(node) or "" for node in tree if isinstance(node, kinds)
-        )
-        text = re.sub(r"^>>>.*?(?=\n\n|\Z)", "", text, flags=re.S | re.M)
-    return NOISE.sub(" ", FENCE.sub(" ", HEADER.sub("", text)))
+    if path.suffix != ".py":
+        return text
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, kinds)]
+    text = "\n\n".join(ast.get_docstring(node) or "" for node in nodes)
+    return re.sub(r"^>>>.*?(?=\n\n|\Z)", "", text, flags=re.S | re.M)
 
 
 @cache
@@ -160,15 +163,9 @@ RIGHT = {
 
 def sentences(path: Path) -> str:
     """The prose with the names of code and links in their places, so that sentences stay whole."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".py":
-        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
-        nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, kinds)]
-        text = "\n\n".join(ast.get_docstring(node) or "" for node in nodes)
-        text = re.sub(r"^\s*>>>.*?(?=\n\s*\n|\Z)", "", text, flags=re.S | re.M)
     cells = jupytext.read(path).cells if path.parent.name == "notebooks" else []
     said = [words for cell in cells if cell.cell_type == "code" for words in strings(cell.source)]
-    text = FENCE.sub("\n", HEADER.sub("", text))
+    text = FENCE.sub("\n", HEADER.sub("", text_of(path)))
     text = re.sub(r"^:\w+:.*$|^\([\w-]+\)=$", "", text, flags=re.M)
     text = re.sub(r"\{?:?[\w:]+[}:]`~?([^`<]*?)(?:\s*<[^>`]*>)?`", r"\1", text)
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
