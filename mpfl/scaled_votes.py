@@ -7,16 +7,19 @@ fewer than half of the nodes cannot make a step longer than an honest node says.
 
 With *error feedback* (Seide et al. 2014; Karimireddy et al., arXiv 1901.09847) a node remembers
 what a bit and a length could not say, and adds it to what it says in the next round.
+
+The server sees thousands of bits from every node, and so may *mute* those that contradict the
+others more often than not (:func:`standings`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float, Float32
 
 from mpfl import wire
 from mpfl.algorithm import Algorithm, Data, Initialise, LocalTrain, State
@@ -69,6 +72,56 @@ def scaled_step(
     return np.where(up, far, -far)
 
 
+MUTED, JUDGED, STANDING = "muted", "judged", "standing"
+"""Under what names the server keeps which nodes it muted in its last round, which it has heard
+from, and how these stand."""
+
+REMEMBERED = 0.9
+"""How much of a node's standing is left a round later."""
+
+
+def correlation_with_others(
+    signs: Bool[np.ndarray, "nodes numbers"],
+) -> Float[np.ndarray, " nodes"]:
+    """How often each node says the same as another, less how often the opposite: from -1 to 1.
+
+    Over all other nodes and all numbers; 0 for a node alone.
+
+    Laws: if honest nodes are each right with one chance above 1/2, and the others, at least two
+    fewer, say the opposite of what such a node would, then over many numbers exactly those are
+    below 0. Nodes that agree among themselves to send the same wrong bits are not: each has the
+    others on its side.
+
+    >>> up, down = True, False
+    >>> correlation_with_others(np.array([[up, up], [up, up], [up, up], [down, down]]))
+    array([ 0.33333333,  0.33333333,  0.33333333, -1.        ])
+    """
+    nodes, numbers = signs.shape
+    rows = np.packbits(signs, axis=1, bitorder="little")
+    margins = 2 * wire.add_packed(rows, numbers).astype(np.int64) - nodes
+    same_less_opposite = 2 * (signs @ margins) - margins.sum() - numbers
+    return same_less_opposite / max((nodes - 1) * numbers, 1)
+
+
+def standings(
+    past: Mapping[int, float], nodes: Sequence[int], signs: Bool[np.ndarray, "nodes numbers"]
+) -> dict[int, float]:
+    """How every node stands after a round in which these ``nodes`` sent ``signs``.
+
+    Nine tenths of how it stood (:data:`REMEMBERED`), and the round's correlation with the others:
+    late in a training, one round's bits are too near to chance to judge by. A node without a
+    ``past`` stands at 0, and one that is away stands as it stood. signSGD-FD (Park & Lee 2024)
+    weights votes by how often a node agrees. Here no vote counts more than another, or nodes that
+    conspire would count most.
+
+    >>> ups = np.array([[True], [True], [True], [False]])
+    >>> standings({3: 0.5, 7: 0.5}, [0, 1, 2, 3], ups)[3]
+    -0.55
+    """
+    now = zip(nodes, correlation_with_others(signs).tolist(), strict=True)
+    return {**past, **{node: REMEMBERED * past.get(node, 0.0) + far for node, far in now}}
+
+
 def sizes_voted(them: Directions) -> list[int]:
     """How many numbers of each tensor are voted on, in their order."""
     return [math.prod(them.shapes[name]) for name in them.voted]
@@ -83,16 +136,19 @@ def scaled_votes(
     voted: Sequence[str],
     feedback: bool,
     averages: Callable[[int], bool],
+    mute: bool = False,
     start: Callable[[State], bytes] | None = None,
     join: Callable[[bytes], Weights] | None = None,
 ) -> Algorithm:
     """Train what ``mask`` leaves by votes on the direction of every weight of ``voted``.
 
     The step in a tensor is the median of the lengths that the nodes send. ``feedback`` adds to a
-    round what the round before could not say. ``averages``, ``start`` and ``join`` are as in
-    :func:`~mpfl.sign_votes.sign_votes`. A node that missed a round is sent the weights.
+    round what the round before could not say. ``mute`` counts only the nodes that stand at 0
+    or above (:func:`standings`), or all if none does. ``averages``, ``start`` and ``join`` are as
+    in :func:`~mpfl.sign_votes.sign_votes`. A node that missed a round is sent the weights.
     """
     require_bool("feedback", feedback)
+    require_bool("mute", mute)
     them = Directions(layout, mask, tuple(voted))
     sizes = sizes_voted(them)
 
@@ -119,11 +175,16 @@ def scaled_votes(
 
     def aggregate(state: State, round_: int, replies: Sequence[Reply]) -> State:
         signs, lengths, told = decode_lengths(replies, state.weights, them, round_, averages)
-        up, far = majority(signs, round_), np.median(lengths, axis=0).astype(np.float32)
+        kept: dict[str, np.ndarray] = {}
+        heard = np.ones(len(replies), bool)
+        if mute:
+            heard, kept = _heard(state.kept, [reply.node for reply in replies], signs)
+        up = majority(signs[heard], round_)
+        far = np.median(lengths[heard], axis=0).astype(np.float32)
         weights = them.moved(state.weights, scaled_step(up, far, sizes))
         if averages(round_):
-            weights = them.with_statistics(weights, told)
-        kept = {"up": up, "lengths": far}
+            weights = them.with_statistics(weights, told[heard])
+        kept |= {"up": up, "lengths": far}
         return replace(state, weights=weights, kept=kept, testable=averages(round_))
 
     def catch_up(state: State, round_: int, since: int) -> bytes:
@@ -143,6 +204,19 @@ def scaled_votes(
         start=start,
         join=join,
     )
+
+
+def _heard(
+    kept: Weights, nodes: Sequence[int], signs: Bool[np.ndarray, "nodes numbers"]
+) -> tuple[Bool[np.ndarray, " nodes"], dict[str, np.ndarray]]:
+    """Which nodes count in a round, and what the server keeps of how they stand."""
+    judged, standing = (kept[name].tolist() if name in kept else [] for name in (JUDGED, STANDING))
+    stand = standings(dict(zip(judged, standing, strict=True)), nodes, signs)
+    heard = np.array([stand[node] >= 0 for node in nodes])
+    if not heard.any():  # then nobody is to be believed more than the others
+        heard = ~heard
+    now = {JUDGED: [*stand], STANDING: [*stand.values()], MUTED: np.array(nodes)[~heard]}
+    return heard, {name: np.asarray(each) for name, each in now.items()}
 
 
 def brought_up_by_lengths(

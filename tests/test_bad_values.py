@@ -331,6 +331,10 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a step back": (lambda: by_steps(sign_votes, length=lambda round_: -1), "length is -1"),
     "feedback in words": (lambda: by_steps(scaled_votes, feedback="no"), "feedback is 'no'"),
+    "mute in words": (
+        lambda: by_steps(scaled_votes, feedback=True, mute="no"),
+        "mute is 'no'",
+    ),
     "feedback of averages in words": (
         lambda: by_steps(quantised_average, feedback="no"),
         "feedback is 'no'; give True or False",

@@ -5,6 +5,7 @@ import pytest
 from federation import DATA, begin, drift, initialise, recorded
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from steps import (
     HALF,
     NORMED,
@@ -25,14 +26,18 @@ from mpfl.analysis.ledger import bill
 from mpfl.filters import apply, cut, expand
 from mpfl.runs.experiment import Experiment
 from mpfl.runs.finishes import by_scaled_votes
+from mpfl.runs.record import read_run
+from mpfl.runs.runner import run
 from mpfl.runs.text import changed
 from mpfl.runs.workbench import Workbench
 from mpfl.scaled_votes import (
     brought_up_by_lengths,
+    correlation_with_others,
     mean_lengths,
     scaled_step,
     scaled_votes,
     sizes_voted,
+    standings,
 )
 from mpfl.seeds import rng_for
 from mpfl.sign_votes import LOST
@@ -40,7 +45,7 @@ from mpfl.simulation import simulate, take_turn
 from mpfl.types import BehindError, MPFLError, Reply
 
 
-def method(mask=HALF, train=None, feedback=True, averages=averages):
+def method(mask=HALF, train=None, feedback=True, averages=averages, mute=False):
     return scaled_votes(
         NORMED,
         initialise(NORMED),
@@ -49,6 +54,7 @@ def method(mask=HALF, train=None, feedback=True, averages=averages):
         voted=TRAINED,
         feedback=feedback,
         averages=averages,
+        mute=mute,
     )
 
 
@@ -214,8 +220,109 @@ def test_a_node_that_is_asked_twice_answers_the_same():
     assert np.array_equal(again.memory["carried/lost_before"], before)
 
 
-def test_a_run_that_goes_on_from_a_file_equals_one_that_was_never_cut_off(tmp_path):
-    check_that_it_goes_on_from_a_file(method, tmp_path / "at")
+@pytest.mark.parametrize("mute", [False, True])
+def test_a_run_that_goes_on_from_a_file_equals_one_that_was_never_cut_off(mute, tmp_path):
+    check_that_it_goes_on_from_a_file(lambda: method(mute=mute), tmp_path / "at")
+
+
+# --- who contradicts is muted ---------------------------------------------------------------------
+
+
+BITS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9))
+
+
+@given(BITS)
+def test_the_correlation_with_others_by_hand(signs):
+    found = correlation_with_others(signs)
+    for node, mine in enumerate(signs):
+        others = [row for other, row in enumerate(signs) if other != node]
+        pairs = [(a, b) for row in others for a, b in zip(row, mine, strict=True)]
+        by_hand = np.mean([1 if a == b else -1 for a, b in pairs]) if pairs else 0
+        assert found[node] == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize("bad", range(5))
+def test_of_nodes_that_err_alone_exactly_the_inverted_are_below_0(bad):
+    rng = rng_for(0, "heard", bad)
+    signs = rng.random((10, 20_000)) < np.where(np.arange(10) < bad, 0.42, 0.58)[:, None]
+    assert (correlation_with_others(signs) >= 0).tolist() == [node >= bad for node in range(10)]
+
+
+def test_nodes_that_agree_to_send_the_same_wrong_bits_are_not_found():
+    rng = rng_for(0, "heard")
+    signs = rng.random((10, 20_000)) < 0.58
+    signs[:3] = rng.random(20_000) < 0.42
+    assert (correlation_with_others(signs) >= 0).all()
+
+
+def test_a_standing_fades_and_waits_for_who_is_away():
+    alike, against = np.ones((3, 4), bool), np.array([[1] * 4, [1] * 4, [0] * 4], bool)
+    first = standings({}, [0, 1, 2], alike)
+    assert first == {0: 1, 1: 1, 2: 1}
+    second = standings(first, [0, 1, 5], against)
+    assert second == pytest.approx({0: 0.9, 1: 0.9, 2: 1, 5: -1})
+    turned = standings(second, [0, 1, 2], against)
+    assert turned[2] == pytest.approx(-0.1) and turned[5] == -1
+
+
+def test_a_round_counts_nothing_of_a_node_that_contradicts_the_others():
+    """Neither its directions, nor its lengths, nor its statistics; and it is named."""
+    algorithm = method(mute=True, averages=lambda round_: True)
+    state, numbers, means = (
+        algorithm.init(begin(NORMED)),
+        them().numbers,
+        them().others(draw_weights(NORMED)),
+    )
+    rng = rng_for(0, "ups")
+    honest = [(node, rng.random(numbers) < 0.8, node, node) for node in (1, 3, 4, 6, 7)]
+    against = [(node, rng.random(numbers) < 0.2, 0, 1e6) for node in (2, 5)]
+
+    def after(said):
+        replies = [
+            Reply(
+                node,
+                wire.encode_signs(
+                    up[None],
+                    NORMED,
+                    1,
+                    mask=HALF,
+                    statistics=np.array([far] * len(TRAINED) + [mean] * means, np.float32),
+                ),
+            )
+            for node, up, far, mean in sorted(said, key=lambda each: each[0])
+        ]
+        return algorithm.aggregate(state, 1, replies)
+
+    both, alone = after(honest + against), after(honest)
+    assert dict(zip(both.kept["judged"], both.kept["standing"] < 0, strict=True)) == {
+        node: node in (2, 5) for node in range(1, 8)
+    }
+    assert both.kept["muted"].tolist() == [2, 5] and alone.kept["muted"].tolist() == []
+    assert same(both.weights, alone.weights)
+    assert both.kept["lengths"].tolist() == [4] * len(TRAINED)
+    assert same(
+        {n: both.kept[n] for n in ("up", "lengths")}, {n: alone.kept[n] for n in ("up", "lengths")}
+    )
+
+
+def test_muting_changes_nothing_where_nobody_contradicts():
+    def alike(weights, mask, data, rng):
+        return drift(NORMED)(weights, mask, DATA[0], rng_for(0, "alike"))
+
+    muting, plain = (logs_of(method(train=alike, mute=mute)) for mute in (True, False))
+    assert all(not log.state.kept["muted"].size for log in muting)
+    assert same(muting[-1].state.weights, plain[-1].state.weights)
+
+
+def test_a_run_writes_down_whom_a_round_muted(quick, tmp_path):
+    way = "by_muting_scaled_votes(every=2)"
+    bad = ("federated_fault=inverted_update()", "noisy_nodes=1", "nodes=5")
+    lines = {}
+    for name, changes in {"bad": bad, "honest": bad[2:]}.items():
+        run(changed(quick("mpfl", central_epochs=0), [*short(way), *changes]), tmp_path / name)
+        lines[name] = read_run(tmp_path / name).federated
+    assert [line["muted"] for line in lines["bad"]] == [[0]] * 3
+    assert [line["muted"] for line in lines["honest"]] == [[]] * 3
 
 
 # --- an experiment --------------------------------------------------------------------------------

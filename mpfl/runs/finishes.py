@@ -154,6 +154,11 @@ class by_scaled_votes(Finish):
     def __post_init__(self) -> None:
         at_least("every", self.every, 1)
 
+    @property
+    def mute(self) -> bool:
+        """Whether nodes that contradict the others do not count."""
+        return False
+
     def algorithm(
         self, parts: Parts, mask: Mask, local_train: LocalTrain, messages: Messages
     ) -> Algorithm:
@@ -166,6 +171,7 @@ class by_scaled_votes(Finish):
             voted=parts.trained,
             feedback=self.feedback,
             averages=_averages(parts, self.every),
+            mute=self.mute,
             **messages,
         )
 
@@ -179,6 +185,19 @@ class by_scaled_votes(Finish):
         them = Directions(parts.layout, mask, parts.trained)
         more = len(them.voted) + them.others(parts.start.w0)
         return wire.signs_length(them.numbers, statistics=more)
+
+
+@dataclass(frozen=True)
+class by_muting_scaled_votes(by_scaled_votes):
+    """The same, but no node counts that contradicts the others more often than not.
+
+    How often is remembered from round to round (:func:`mpfl.scaled_votes.standings`).
+    """
+
+    @property
+    def mute(self) -> bool:
+        """They do not."""
+        return True
 
 
 @dataclass(frozen=True)
@@ -237,5 +256,6 @@ FINISHES = {
     "by_sign_votes": by_sign_votes,
     "by_private_sign_votes": by_private_sign_votes,
     "by_scaled_votes": by_scaled_votes,
+    "by_muting_scaled_votes": by_muting_scaled_votes,
     "by_quantised_average": by_quantised_average,
 }

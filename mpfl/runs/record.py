@@ -18,6 +18,7 @@ from mpfl.runs.experiment import slug_of
 from mpfl.runs.folder import read_json, read_lines, write_atomically
 from mpfl.runs.former import current
 from mpfl.runs.methods import METHODS, Method
+from mpfl.scaled_votes import MUTED
 from mpfl.simulation import RoundLog
 from mpfl.types import MPFLError
 
@@ -68,6 +69,8 @@ def line_of(log: RoundLog, *, wire: bool, votes: bool = True) -> dict[str, Any]:
         }
     if log.left_out:  # only between machines
         line["left_out"] = {str(node): why for node, why in log.left_out.items()}
+    if MUTED in state.kept:
+        line[MUTED] = state.kept[MUTED].tolist()
     return line
 
 
