@@ -32,10 +32,14 @@ from mpfl.sign_votes import (
     brought_up,
     by_steps,
     decode_directions,
+    kept_ups,
+    last_ups,
     lost_in,
     majority,
+    rounds_kept,
     signs_of,
     steps_or_weights,
+    with_row,
 )
 from mpfl.types import Answer, Mask, MPFLError, Reply, Weights, as_update, located, require_bool
 from mpfl.wire.numbers import require_parts
@@ -71,6 +75,9 @@ def scaled_step(
     far = np.repeat(lengths, sizes)
     return np.where(up, far, -far)
 
+
+LENGTHS = "lengths"
+"""Under what name the server keeps the lengths of its last steps, a row per round."""
 
 MUTED, JUDGED, STANDING = "muted", "judged", "standing"
 """Under what names the server keeps which nodes it muted in its last round, which it has heard
@@ -145,7 +152,7 @@ def scaled_votes(
     The step in a tensor is the median of the lengths that the nodes send. ``feedback`` adds to a
     round what the round before could not say. ``mute`` counts only the nodes that stand at 0
     or above (:func:`standings`), or all if none does. ``averages``, ``start`` and ``join`` are as
-    in :func:`~mpfl.sign_votes.sign_votes`. A node that missed a round is sent the weights.
+    in :func:`~mpfl.sign_votes.sign_votes`, and so is what a node is sent that missed some rounds.
     """
     require_bool("feedback", feedback)
     require_bool("mute", mute)
@@ -184,15 +191,15 @@ def scaled_votes(
         weights = them.moved(state.weights, scaled_step(up, far, sizes))
         if averages(round_):
             weights = them.with_statistics(weights, told[heard])
-        kept |= {"up": up, "lengths": far}
+        kept |= kept_ups(state, up) | {LENGTHS: with_row(state, LENGTHS, far)}
         return replace(state, weights=weights, kept=kept, testable=averages(round_))
 
     def catch_up(state: State, round_: int, since: int) -> bytes:
-        def the_last(_: int) -> bytes:
-            up, far = state.kept["up"], state.kept["lengths"]
-            return wire.encode_signs(up[None], layout, round_, mask=mask, statistics=far)
+        def last(rows: int) -> bytes:
+            ups, far = last_ups(state, rows, them), state.kept[LENGTHS][-rows:].ravel()
+            return wire.encode_signs(ups, layout, round_, mask=mask, statistics=far)
 
-        return steps_or_weights(state, round_, them, since, 1, the_last)
+        return steps_or_weights(state, round_, them, since, rounds_kept(state), last)
 
     return by_steps(
         "scaled_votes",
@@ -226,10 +233,17 @@ def brought_up_by_lengths(
     sizes = sizes_voted(them)
 
     def ways(round_: int) -> list[np.ndarray]:
-        signs, lengths = wire.decode_signs(
-            message, them.numbers, them.layout, round_, mask=them.mask, statistics=len(sizes)
+        ups, told = wire.decode_signs(
+            message,
+            them.numbers,
+            them.layout,
+            round_,
+            mask=them.mask,
+            rounds=None,
+            statistics=len(sizes),
         )
-        return [scaled_step(signs[0], _checked(lengths), sizes)]
+        lengths = _checked(told).reshape(len(ups), len(sizes))
+        return [scaled_step(up, far, sizes) for up, far in zip(ups, lengths, strict=True)]
 
     return brought_up(memory, message, them, ways)
 

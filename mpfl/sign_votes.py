@@ -272,10 +272,7 @@ def sign_votes(
         weights = them.step(state.weights, up, length(round_))
         if averages(round_):
             weights = them.with_statistics(weights, told)
-        row = np.packbits(up, bitorder="little")[None]
-        past = state.kept.get(MAJORITIES, row[:0])
-        kept = {MAJORITIES: np.concatenate([past, row])[-CATCH_UP:]}
-        return replace(state, weights=weights, kept=kept, testable=averages(round_))
+        return replace(state, weights=weights, kept=kept_ups(state, up), testable=averages(round_))
 
     return by_steps(
         "sign_votes",
@@ -326,13 +323,33 @@ def catch_up(state: State, round_: int, them: Directions, since: int) -> bytes:
 
     The directions of all rounds since then, if the server still keeps them, else the weights.
     """
-    past = state.kept.get(MAJORITIES, ())
 
     def directions(rows: int) -> bytes:
-        signs = np.unpackbits(past[-rows:], axis=1, count=them.numbers, bitorder="little")
-        return wire.encode_signs(signs.astype(bool), them.layout, round_, mask=them.mask)
+        return wire.encode_signs(last_ups(state, rows, them), them.layout, round_, mask=them.mask)
 
-    return steps_or_weights(state, round_, them, since, len(past), directions)
+    return steps_or_weights(state, round_, them, since, rounds_kept(state), directions)
+
+
+def kept_ups(state: State, up: Bool[np.ndarray, " numbers"]) -> dict[str, np.ndarray]:
+    """The directions of the last rounds, with those of one more."""
+    return {MAJORITIES: with_row(state, MAJORITIES, np.packbits(up, bitorder="little"))}
+
+
+def with_row(state: State, name: str, row: np.ndarray) -> np.ndarray:
+    """What the server keeps of its last rounds under ``name``, with one row more."""
+    past = state.kept.get(name, row[None][:0])
+    return np.concatenate([past, row[None]])[-CATCH_UP:]
+
+
+def rounds_kept(state: State) -> int:
+    """Of how many of the last rounds the server keeps the directions."""
+    return len(state.kept.get(MAJORITIES, ()))
+
+
+def last_ups(state: State, rows: int, them: Directions) -> Bool[np.ndarray, "rows numbers"]:
+    """The directions of the last ``rows`` rounds, the latest last."""
+    packed = state.kept[MAJORITIES][-rows:]
+    return np.unpackbits(packed, axis=1, count=them.numbers, bitorder="little").astype(bool)
 
 
 def steps_or_weights(

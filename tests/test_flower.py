@@ -494,9 +494,10 @@ def test_a_node_that_is_away_is_named_and_may_come_back(tmp_path: Path) -> None:
     assert "left_out" not in found.rounds[1], "it connected while the round was open"
 
 
-def test_a_node_that_was_away_takes_the_steps_it_missed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["by_sign_votes(eta=0.02, every=2)", "by_scaled_votes(every=2)"])
+def test_a_node_that_was_away_takes_the_steps_it_missed(way: str, tmp_path: Path) -> None:
     """Trained by votes: it says since when, and is sent the directions of all rounds since."""
-    more = ";federated=by_sign_votes(eta=0.02, every=2);federated_rounds=5;federated_steps=1"
+    more = f";federated={way};federated_rounds=5;federated_steps=1"
     config = {**CONFIG, "set": CONFIG["set"] + more}
     experiment = dataclasses.replace(experiment_of(config), central_epochs=0)
     grid = Loopback(3, config)

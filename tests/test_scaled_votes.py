@@ -40,7 +40,7 @@ from mpfl.scaled_votes import (
     standings,
 )
 from mpfl.seeds import rng_for
-from mpfl.sign_votes import LOST
+from mpfl.sign_votes import CATCH_UP, LOST, MAJORITIES
 from mpfl.simulation import simulate, take_turn
 from mpfl.types import BehindError, MPFLError, Reply
 
@@ -165,12 +165,12 @@ def test_fewer_than_half_of_the_nodes_make_no_step_longer_than_an_honest_one_say
         for node, far in enumerate([*honest, liars[0], liars[0]])
     ]
     one = algorithm.aggregate(state, 1, replies).kept["lengths"]
-    assert one.tolist() == [3] * len(sizes)
+    assert one.tolist() == [[3] * len(sizes)]
     replies[3:] = [
         Reply(node, wire.encode_signs(ups, NORMED, 1, mask=HALF, statistics=liars[1]))
         for node in (3, 4)
     ]
-    assert algorithm.aggregate(state, 1, replies).kept["lengths"].tolist() == [1] * len(sizes)
+    assert algorithm.aggregate(state, 1, replies).kept["lengths"].tolist() == [[1] * len(sizes)]
 
 
 @pytest.mark.parametrize(
@@ -197,13 +197,32 @@ def test_a_start_whose_seed_draws_other_weights_is_refused():
     assert logs[0].start_bytes > 100 * len(DATA)  # the weights themselves
 
 
-def test_a_node_that_was_away_is_sent_the_weights_and_keeps_what_it_could_not_say():
+@pytest.mark.parametrize("since", range(ROUNDS))
+def test_a_node_that_was_away_takes_the_steps_it_missed(since):
     algorithm = method()
     logs = logs_of(algorithm)
-    memory, state = logs[1].memories[0], logs[-1].state
-    with pytest.raises(BehindError, match="ask for those in between"):
-        brought_up_by_lengths(memory, algorithm.broadcast(state, ROUNDS + 1), them())
-    message = algorithm.catch_up(state, ROUNDS + 1, 2)
+    memory = logs[since - 1].memories[0] if since else draw_weights(NORMED)
+    state, next_round = logs[-1].state, ROUNDS + 1
+    message = algorithm.catch_up(state, next_round, since)
+    rows = ROUNDS - max(since, 1) + 1
+    told = {"rounds": rows, "statistics": len(TRAINED)}
+    assert len(message) == wire.signs_length(them().numbers, **told)
+    held = brought_up_by_lengths(memory, message, them())
+    assert all(np.array_equal(held[n], state.weights[n]) for n in TRAINED)
+    if since:  # what it could not say, it still has to say
+        assert np.array_equal(held[LOST], memory[LOST])
+    if since < ROUNDS - 1:
+        with pytest.raises(BehindError, match="ask for those in between"):
+            brought_up_by_lengths(memory, algorithm.broadcast(state, next_round), them())
+
+
+def test_a_node_that_was_away_for_very_long_is_sent_the_weights():
+    algorithm = method(averages=lambda round_: False)
+    logs = logs_of(algorithm, rounds=CATCH_UP + 2)
+    memory, state = logs[0].memories[0], logs[-1].state
+    several = algorithm.catch_up(state, CATCH_UP + 3, 3)
+    assert wire.kind_of(several) == wire.Kind.SIGNS
+    message = algorithm.catch_up(state, CATCH_UP + 3, 1)
     assert wire.kind_of(message) == wire.Kind.WEIGHTS
     held = brought_up_by_lengths(memory, message, them())
     assert all(np.array_equal(held[n], state.weights[n]) for n in TRAINED)
@@ -299,10 +318,8 @@ def test_a_round_counts_nothing_of_a_node_that_contradicts_the_others():
     }
     assert both.kept["muted"].tolist() == [2, 5] and alone.kept["muted"].tolist() == []
     assert same(both.weights, alone.weights)
-    assert both.kept["lengths"].tolist() == [4] * len(TRAINED)
-    assert same(
-        {n: both.kept[n] for n in ("up", "lengths")}, {n: alone.kept[n] for n in ("up", "lengths")}
-    )
+    assert both.kept["lengths"].tolist() == [[4] * len(TRAINED)]
+    assert np.array_equal(both.kept[MAJORITIES], alone.kept[MAJORITIES])
 
 
 def test_muting_changes_nothing_where_nobody_contradicts():

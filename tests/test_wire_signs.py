@@ -26,14 +26,20 @@ def test_signs_by_hand():
 def test_signs_come_back_and_their_length_is_known(numbers, rounds, more, round_):
     rng = rng_for(numbers, "signs", rounds)
     signs = rng.random((rounds, numbers)) < 0.5
-    told = rng.standard_normal(more).astype(np.float32)
+    told = rng.standard_normal(rounds * more).astype(np.float32)
     payload = wire.encode_signs(signs, TINY, round_, mask=ONE_EACH, statistics=told)
     assert len(payload) == wire.signs_length(numbers, rounds=rounds, statistics=more)
-    for asked in (rounds, None) if 4 * more < -(-numbers // 8) or not more else (rounds,):
+    for asked in (rounds, None):
         back, said = wire.decode_signs(
             payload, numbers, TINY, round_, mask=ONE_EACH, rounds=asked, statistics=more
         )
         assert np.array_equal(back, signs) and np.array_equal(said, told)
+
+
+def test_statistics_are_as_many_for_every_round():
+    signs, told = np.ones((2, 9), bool), np.ones(3, np.float32)
+    with pytest.raises(MPFLError, match="3 statistics for 2 rounds; give as many for every round"):
+        wire.encode_signs(signs, TINY, 3, mask=ONE_EACH, statistics=told)
 
 
 GOOD = wire.encode_signs(np.ones((1, 9), bool), TINY, 3, mask=ONE_EACH)

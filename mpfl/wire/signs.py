@@ -34,18 +34,22 @@ def encode_signs(
     1
 
     The body is one row after the other, each packed with its first sign in the lowest bit and
-    padded to a byte; then, if there are any, ``statistics`` in four bytes each. How many there are
-    of all of them, both sides know. Raises :class:`MPFLError` for no row at all, and for statistics
-    that are not finite.
+    padded to a byte; then, if there are any, ``statistics`` in four bytes each, as many for every
+    round. How many there are of all of them, both sides know. Raises :class:`MPFLError` for no row
+    at all, and for statistics that are not finite or not as many for every round.
     """
     masks.check(mask, layout)
     if not (isinstance(signs, np.ndarray) and signs.dtype == np.bool_ and signs.ndim == 2):
         raise MPFLError("signs are bool[rounds, numbers], True is up; give such an array")
     if not len(signs):
         raise MPFLError("signs of no round; send at least one row")
+    more = pack_statistics(statistics)
+    if len(more) % (4 * len(signs)):
+        raise MPFLError(
+            f"{len(more) // 4} statistics for {len(signs)} rounds; give as many for every round"
+        )
     packed = np.packbits(signs, axis=1, bitorder="little").tobytes()
-    body = packed + pack_statistics(statistics)
-    return frame.write(Kind.SIGNS, fingerprint_of(layout, mask), round_, body)
+    return frame.write(Kind.SIGNS, fingerprint_of(layout, mask), round_, packed + more)
 
 
 def decode_signs(
@@ -58,7 +62,7 @@ def decode_signs(
     rounds: int | None = 1,
     statistics: int = 0,
 ) -> tuple[Bool[np.ndarray, "rounds numbers"], Float32[np.ndarray, " more"]]:
-    """The inverse of :func:`encode_signs`, of so many ``numbers`` and ``statistics``.
+    """The inverse of :func:`encode_signs`, of so many ``numbers`` and ``statistics`` per round.
 
     >>> from mpfl.filters import Layer
     >>> layout = Layout((Layer("conv", 4, "w", own=("w",)),), shapes={"w": (4, 2)})
@@ -73,13 +77,13 @@ def decode_signs(
     masks.check(mask, layout)
     require_counts(numbers=numbers, statistics=statistics)
     _, body = frame.read(payload, fingerprint_of(layout, mask), round_, Kind.SIGNS)
-    row, more = math.ceil(numbers / 8), 4 * statistics
-    due = (len(body) - more) // max(row, 1) if rounds is None else rounds
-    if due < 1 or len(body) != (needed := due * row + more):
-        needed = max(due, 1) * row + more
+    row = math.ceil(numbers / 8)
+    each = row + 4 * statistics
+    due = len(body) // max(each, 1) if rounds is None else rounds
+    if due < 1 or len(body) != due * each:
         raise MPFLError(
             f"body holds {len(body)} bytes, but {max(due, 1)} rounds of {numbers} signs and "
-            f"{statistics} statistics take {needed}; do both sides hold the same mask?"
+            f"{statistics} statistics take {max(due, 1) * each}; do both sides hold the same mask?"
         )
     rows = np.frombuffer(body, np.uint8, due * row).reshape(due, row)
     if numbers % 8 and (rows[:, -1] >> numbers % 8).any():
@@ -95,4 +99,4 @@ def signs_length(numbers: int, *, rounds: int = 1, statistics: int = 0) -> int:
     10140
     """
     require_counts(numbers=numbers, rounds=rounds, statistics=statistics)
-    return frame.length(rounds * math.ceil(numbers / 8) + 4 * statistics)
+    return frame.length(rounds * (math.ceil(numbers / 8) + 4 * statistics))
