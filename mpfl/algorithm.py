@@ -6,6 +6,7 @@ so every size that mpfl reports is the length of a message.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -155,6 +156,9 @@ def joiner(layout: Layout, initialise: Initialise) -> Callable[[bytes], Weights]
 
 
 def require_replies(replies: Sequence[Reply], round_: int) -> None:
-    """Refuse a round in which no node answered."""
+    """Refuse a round in which no node answered, or one of them twice."""
     if not replies:
         raise MPFLError(f"round {round_}: no node replied; check that nodes are running, try again")
+    for node, count in Counter(reply.node for reply in replies).items():
+        if count > 1:
+            raise MPFLError(f"round {round_}: node {node} replied {count} times; count it once")

@@ -9,7 +9,8 @@ With *error feedback* (Seide et al. 2014; Karimireddy et al., arXiv 1901.09847) 
 what a bit and a length could not say, and adds it to what it says in the next round.
 
 The server sees thousands of bits from every node, and so may *mute* those that contradict the
-others more often than not (:func:`standings`).
+others more often than not (:func:`standings`). That helps against nodes that err each for itself,
+and harms against nodes that conspire: these may have honest ones muted.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from mpfl.sign_votes import (
     Directions,
     brought_up,
     by_steps,
+    count_up,
     decode_directions,
     kept_ups,
     last_ups,
@@ -57,7 +59,8 @@ def mean_lengths(
     """
     require_parts("moves", moved, sizes)
     parts = np.split(np.abs(moved), np.cumsum(sizes)[:-1])
-    return np.array([part.mean(dtype=np.float64) if part.size else 0 for part in parts], np.float32)
+    means = [part.mean(dtype=np.float64) if part.size else 0 for part in parts[: len(sizes)]]
+    return np.array(means, np.float32)
 
 
 def scaled_step(
@@ -76,12 +79,12 @@ def scaled_step(
     return np.where(up, far, -far)
 
 
-LENGTHS = "lengths"
+LENGTHS = "step_lengths"
 """Under what name the server keeps the lengths of its last steps, a row per round."""
 
 MUTED, JUDGED, STANDING = "muted", "judged", "standing"
-"""Under what names the server keeps which nodes it muted in its last round, which it has heard
-from, and how these stand."""
+"""Under what names the server keeps which nodes it muted in its last round, which have
+ever replied, and how these stand."""
 
 REMEMBERED = 0.9
 """How much of a node's standing is left a round later."""
@@ -94,19 +97,19 @@ def correlation_with_others(
 
     Over all other nodes and all numbers; 0 for a node alone.
 
-    Laws: if honest nodes are each right with one chance above 1/2, and the others, at least two
-    fewer, say the opposite of what such a node would, then over many numbers exactly those are
-    below 0. Nodes that agree among themselves to send the same wrong bits are not: each has the
-    others on its side.
+    Law: if honest nodes are each right with one chance above 1/2, independently, and the others, at
+    least two fewer, each say the opposite of what such a node would, then over many numbers exactly
+    those are below 0. Nodes that agree to send the same wrong bits need not be: each has the others
+    on its side, and with enough of them honest nodes are below 0.
 
     >>> up, down = True, False
     >>> correlation_with_others(np.array([[up, up], [up, up], [up, up], [down, down]]))
     array([ 0.33333333,  0.33333333,  0.33333333, -1.        ])
     """
+    margins = 2 * count_up(signs) - len(signs)
     nodes, numbers = signs.shape
-    rows = np.packbits(signs, axis=1, bitorder="little")
-    margins = 2 * wire.add_packed(rows, numbers).astype(np.int64) - nodes
-    same_less_opposite = 2 * (signs @ margins) - margins.sum() - numbers
+    ups = np.array([margins[row].sum() for row in signs])
+    same_less_opposite = 2 * ups - margins.sum() - numbers
     return same_less_opposite / max((nodes - 1) * numbers, 1)
 
 
@@ -116,16 +119,19 @@ def standings(
     """How every node stands after a round in which these ``nodes`` sent ``signs``.
 
     Nine tenths of how it stood (:data:`REMEMBERED`), and the round's correlation with the others:
-    late in a training, one round's bits are too near to chance to judge by. A node without a
-    ``past`` stands at 0, and one that is away stands as it stood. signSGD-FD (Park & Lee 2024)
-    weights votes by how often a node agrees. Here no vote counts more than another, or nodes that
-    conspire would count most.
+    late in a training, one round's bits are too near to chance to judge by. So a node that turns
+    bad late is found some rounds later. A node without a ``past`` stands at 0, and one that is away
+    stands as it stood. signSGD-FD (Park & Lee 2024) weights votes by how often a node agrees.
+    Raises :class:`~mpfl.types.MPFLError` unless there is one row for each node.
 
     >>> ups = np.array([[True], [True], [True], [False]])
     >>> standings({3: 0.5, 7: 0.5}, [0, 1, 2, 3], ups)[3]
     -0.55
     """
-    now = zip(nodes, correlation_with_others(signs).tolist(), strict=True)
+    found = correlation_with_others(signs).tolist()
+    if not len(nodes) == len(set(nodes)) == len(found):
+        raise MPFLError(f"signs of {len(found)} nodes, but nodes are {nodes}; name each once")
+    now = zip(nodes, found, strict=True)
     return {**past, **{node: REMEMBERED * past.get(node, 0.0) + far for node, far in now}}
 
 
@@ -150,9 +156,10 @@ def scaled_votes(
     """Train what ``mask`` leaves by votes on the direction of every weight of ``voted``.
 
     The step in a tensor is the median of the lengths that the nodes send. ``feedback`` adds to a
-    round what the round before could not say. ``mute`` counts only the nodes that stand at 0
-    or above (:func:`standings`), or all if none does. ``averages``, ``start`` and ``join`` are as
-    in :func:`~mpfl.sign_votes.sign_votes`, and so is what a node is sent that missed some rounds.
+    round what the round before could not say. ``mute`` counts only the bits and
+    statistics of nodes that stand at 0 or above (:func:`standings`), or all if those are not more
+    than half. ``averages``, ``start`` and ``join`` are as in :func:`~mpfl.sign_votes.sign_votes`,
+    and so is what a node is sent that missed some rounds.
     """
     require_bool("feedback", feedback)
     require_bool("mute", mute)
@@ -187,7 +194,7 @@ def scaled_votes(
         if mute:
             heard, kept = _heard(state.kept, [reply.node for reply in replies], signs)
         up = majority(signs[heard], round_)
-        far = np.median(lengths[heard], axis=0).astype(np.float32)
+        far = np.median(lengths, axis=0).astype(np.float32)  # of all: muting makes no step longer
         weights = them.moved(state.weights, scaled_step(up, far, sizes))
         if averages(round_):
             weights = them.with_statistics(weights, told[heard])
@@ -220,9 +227,10 @@ def _heard(
     judged, standing = (kept[name].tolist() if name in kept else [] for name in (JUDGED, STANDING))
     stand = standings(dict(zip(judged, standing, strict=True)), nodes, signs)
     heard = np.array([stand[node] >= 0 for node in nodes])
-    if not heard.any():  # then nobody is to be believed more than the others
-        heard = ~heard
-    now = {JUDGED: [*stand], STANDING: [*stand.values()], MUTED: np.array(nodes)[~heard]}
+    if 2 * heard.sum() <= len(nodes):  # a minority is not to decide alone
+        heard = np.ones(len(nodes), bool)
+    known = sorted(stand)
+    now = {JUDGED: known, STANDING: [stand[n] for n in known], MUTED: np.array(nodes)[~heard]}
     return heard, {name: np.asarray(each) for name, each in now.items()}
 
 

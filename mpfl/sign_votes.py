@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int64
 
 from mpfl import wire
 from mpfl.algorithm import (
@@ -62,8 +62,8 @@ MAJORITIES = "majorities"
 """Under what name the server keeps the last directions, packed, a row per round."""
 
 CATCH_UP = 31
-"""How many rounds back directions are kept: a weight takes 32 bits, so further back it is cheaper
-to send weights."""
+"""How many rounds back steps are kept: a weight takes 32 bits, so further back it is cheaper to
+send weights."""
 
 
 @dataclass(frozen=True)
@@ -210,16 +210,25 @@ def _check_signs(signs: Any) -> None:
         raise MPFLError("signs of no node; wait for at least one reply")
 
 
+def count_up(signs: Bool[np.ndarray, "nodes numbers"]) -> Int64[np.ndarray, " numbers"]:
+    """How many nodes say up, of each number.
+
+    >>> count_up(np.array([[True, True], [True, False]]))
+    array([2, 1])
+    """
+    _check_signs(signs)
+    rows = np.packbits(signs, axis=1, bitorder="little")
+    return wire.add_packed(rows, signs.shape[1]).astype(np.int64)
+
+
 def majority(signs: Bool[np.ndarray, "nodes numbers"], round_: int) -> Bool[np.ndarray, " numbers"]:
     """What most nodes say of each number; where the votes are equal, as :func:`undecided` says.
 
     >>> majority(np.array([[True, True], [True, False]]), round_=2)
     array([ True, False])
     """
-    _check_signs(signs)
-    rows = np.packbits(signs, axis=1, bitorder="little")
+    counts = count_up(signs)
     nodes, numbers = signs.shape
-    counts = wire.add_packed(rows, numbers)
     return np.where(2 * counts == nodes, undecided(numbers, round_), 2 * counts > nodes)
 
 
@@ -363,14 +372,16 @@ def steps_or_weights(
     """What round ``round_`` tells a node that last took part in round ``since``; 0: in none.
 
     ``steps(rows)`` is the message of the last ``rows`` rounds, of which the server keeps ``kept``.
-    A node that missed more is sent the weights; in the first round there is nothing to tell.
+    A node that missed more is sent the weights, and so is one whose steps take more bytes; in the
+    first round there is nothing to tell.
     """
     if round_ == 1:
         return wire.encode_empty(them.layout, round_)
     rows = min(max(round_ - since, 1), round_ - 1)
-    if rows > kept:
-        return wire.encode_weights(state.weights, them.layout, round_, mask=them.mask)
-    return steps(rows)
+    if rows == 1 <= kept:
+        return steps(rows)
+    weights = wire.encode_weights(state.weights, them.layout, round_, mask=them.mask)
+    return min(steps(rows), weights, key=len) if rows <= kept else weights
 
 
 def caught_up(
@@ -417,6 +428,10 @@ def brought_up(
             "held up?"
         )
     first = round_ - len(steps)  # the first round whose step is here
+    if first < 1:
+        raise MPFLError(
+            f"the message of round {round_} holds {len(steps)} steps, but there were {round_ - 1}"
+        )
     if (known := max(done, 1)) < first:
         raise BehindError(
             f"this node holds the weights of round {known}, but the message begins with the "

@@ -22,7 +22,13 @@ from mpfl.filters import Layer, Layout
 from mpfl.nets.cutting import compact
 from mpfl.nets.tracing import layout_of
 from mpfl.node import Plan
-from mpfl.scaled_votes import mean_lengths, scaled_step, scaled_votes
+from mpfl.scaled_votes import (
+    correlation_with_others,
+    mean_lengths,
+    scaled_step,
+    scaled_votes,
+    standings,
+)
 from mpfl.schedules import geometric, one_shot
 from mpfl.seeds import rng_for
 from mpfl.server import masked_pruning
@@ -331,6 +337,23 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a step back": (lambda: by_steps(sign_votes, length=lambda round_: -1), "length is -1"),
     "feedback in words": (lambda: by_steps(scaled_votes, feedback="no"), "feedback is 'no'"),
+    "a correlation of plus and minus ones": (
+        lambda: correlation_with_others(np.array([[1, 1], [1, -1]])),
+        r"signs are bool\[nodes, numbers\]",
+    ),
+    "a correlation of a list": (lambda: correlation_with_others([[True]]), "give such an array"),
+    "a correlation of nobody": (
+        lambda: correlation_with_others(np.ones((0, 4), bool)),
+        "signs of no node",
+    ),
+    "standings of other nodes": (
+        lambda: standings({}, [0], np.ones((2, 4), bool)),
+        r"signs of 2 nodes, but nodes are \[0\]; name each once",
+    ),
+    "standings of a node twice": (
+        lambda: standings({}, [0, 0], np.ones((2, 4), bool)),
+        r"nodes are \[0, 0\]; name each once",
+    ),
     "mute in words": (
         lambda: by_steps(scaled_votes, feedback=True, mute="no"),
         "mute is 'no'",
@@ -487,6 +510,6 @@ def test_numbers_of_numpy_are_as_good() -> None:
     assert levels(samples=np.int64(3)) == levels(samples=3)
     assert encode_seed(np.uint64(7), LAYOUT) == encode_seed(7, LAYOUT)
     assert encode_empty(LAYOUT, np.int64(3)) == encode_empty(LAYOUT, 3)
-    assert encode_signs(BALLOTS, LAYOUT, 1, mask=WHOLE, statistics=[1.0]) == encode_signs(
-        BALLOTS, LAYOUT, 1, mask=WHOLE, statistics=np.ones(1, np.float32)
+    assert encode_signs(BALLOTS, LAYOUT, 1, mask=WHOLE, statistics=[1.0] * 3) == encode_signs(
+        BALLOTS, LAYOUT, 1, mask=WHOLE, statistics=np.ones(3, np.float32)
     )

@@ -164,13 +164,15 @@ def test_fewer_than_half_of_the_nodes_make_no_step_longer_than_an_honest_one_say
         Reply(node, wire.encode_signs(ups, NORMED, 1, mask=HALF, statistics=far))
         for node, far in enumerate([*honest, liars[0], liars[0]])
     ]
-    one = algorithm.aggregate(state, 1, replies).kept["lengths"]
+    one = algorithm.aggregate(state, 1, replies).kept["step_lengths"]
     assert one.tolist() == [[3] * len(sizes)]
     replies[3:] = [
         Reply(node, wire.encode_signs(ups, NORMED, 1, mask=HALF, statistics=liars[1]))
         for node in (3, 4)
     ]
-    assert algorithm.aggregate(state, 1, replies).kept["lengths"].tolist() == [[1] * len(sizes)]
+    assert algorithm.aggregate(state, 1, replies).kept["step_lengths"].tolist() == [
+        [1] * len(sizes)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -220,13 +222,38 @@ def test_a_node_that_was_away_for_very_long_is_sent_the_weights():
     algorithm = method(averages=lambda round_: False)
     logs = logs_of(algorithm, rounds=CATCH_UP + 2)
     memory, state = logs[0].memories[0], logs[-1].state
-    several = algorithm.catch_up(state, CATCH_UP + 3, 3)
-    assert wire.kind_of(several) == wire.Kind.SIGNS
     message = algorithm.catch_up(state, CATCH_UP + 3, 1)
     assert wire.kind_of(message) == wire.Kind.WEIGHTS
     held = brought_up_by_lengths(memory, message, them())
     assert all(np.array_equal(held[n], state.weights[n]) for n in TRAINED)
     assert np.array_equal(held[LOST], memory[LOST])
+
+
+def test_whichever_is_shorter_is_sent():
+    """In so small a network, the steps of 31 rounds are longer than the weights."""
+    algorithm = method(averages=lambda round_: False)
+    state = logs_of(algorithm, rounds=CATCH_UP)[-1].state
+    messages = [algorithm.catch_up(state, CATCH_UP + 1, since) for since in range(1, CATCH_UP + 1)]
+    kinds = [wire.kind_of(message) for message in messages]
+    assert (kinds[0], kinds[-1]) == (wire.Kind.WEIGHTS, wire.Kind.SIGNS)
+    assert max(map(len, messages)) == len(messages[0])
+
+
+def test_a_message_with_more_steps_than_there_were_is_refused():
+    algorithm = method()
+    logs = logs_of(algorithm, rounds=2)
+    ups, far = np.ones((5, them().numbers), bool), np.ones(5 * len(TRAINED), np.float32)
+    message = wire.encode_signs(ups, NORMED, 3, mask=HALF, statistics=far)
+    with pytest.raises(MPFLError, match="message of round 3 holds 5 steps, but there were 2"):
+        brought_up_by_lengths(logs[-1].memories[0], message, them())
+
+
+def test_a_node_that_replies_twice_is_refused():
+    algorithm, ups = method(mute=True), np.ones((1, them().numbers), bool)
+    told = np.ones(len(TRAINED), np.float32)
+    reply = Reply(3, wire.encode_signs(ups, NORMED, 1, mask=HALF, statistics=told))
+    with pytest.raises(MPFLError, match="round 1: node 3 replied 2 times"):
+        algorithm.aggregate(algorithm.init(begin(NORMED)), 1, [reply, reply])
 
 
 def test_a_node_that_is_asked_twice_answers_the_same():
@@ -285,7 +312,7 @@ def test_a_standing_fades_and_waits_for_who_is_away():
 
 
 def test_a_round_counts_nothing_of_a_node_that_contradicts_the_others():
-    """Neither its directions, nor its lengths, nor its statistics; and it is named."""
+    """Neither its directions nor its statistics; its length stays in the median. It is named."""
     algorithm = method(mute=True, averages=lambda round_: True)
     state, numbers, means = (
         algorithm.init(begin(NORMED)),
@@ -294,7 +321,7 @@ def test_a_round_counts_nothing_of_a_node_that_contradicts_the_others():
     )
     rng = rng_for(0, "ups")
     honest = [(node, rng.random(numbers) < 0.8, node, node) for node in (1, 3, 4, 6, 7)]
-    against = [(node, rng.random(numbers) < 0.2, 0, 1e6) for node in (2, 5)]
+    against = [(node, rng.random(numbers) < 0.2, far, 1e6) for node, far in ((2, 0), (5, 1e6))]
 
     def after(said):
         replies = [
@@ -318,8 +345,25 @@ def test_a_round_counts_nothing_of_a_node_that_contradicts_the_others():
     }
     assert both.kept["muted"].tolist() == [2, 5] and alone.kept["muted"].tolist() == []
     assert same(both.weights, alone.weights)
-    assert both.kept["lengths"].tolist() == [[4] * len(TRAINED)]
+    assert both.kept["step_lengths"].tolist() == [[4] * len(TRAINED)]
     assert np.array_equal(both.kept[MAJORITIES], alone.kept[MAJORITIES])
+
+
+def test_a_minority_that_conspires_does_not_decide_alone():
+    """Three of ten send the same wrong bits, and honest nodes, right in 58 %, are all below 0."""
+    algorithm, numbers = method(mute=True, averages=lambda round_: False), them().numbers
+    rng = rng_for(0, "conspiracy")
+    ups = rng.random((10, numbers)) < 0.58
+    ups[:3] = False
+    assert (correlation_with_others(ups) >= 0).tolist() == [True] * 3 + [False] * 7
+    replies = []
+    for node, up in enumerate(ups):
+        told = np.full(len(TRAINED), 1e6 if node < 3 else 1, np.float32)
+        payload = wire.encode_signs(up[None], NORMED, 1, mask=HALF, statistics=told)
+        replies.append(Reply(node, payload))
+    state = algorithm.aggregate(algorithm.init(begin(NORMED)), 1, replies)
+    assert state.kept["muted"].tolist() == []
+    assert state.kept["step_lengths"].tolist() == [[1] * len(TRAINED)]
 
 
 def test_muting_changes_nothing_where_nobody_contradicts():

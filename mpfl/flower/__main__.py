@@ -222,7 +222,10 @@ class _Rounds:
             for node, why in line.get("left_out", {}).items():
                 print(f"  without node {node}: {why}", flush=True)
             for node in line.get("muted", []):
-                print(f"  muted node {node}: it contradicts the others", flush=True)
+                print(
+                    f"  muted node {node}: it contradicts the others more often than not",
+                    flush=True,
+                )
         self.told = len(lines)
 
 
