@@ -409,6 +409,34 @@ def test_a_folder_that_another_process_runs_is_left_alone_until_it_ends(quick, t
     assert not (folder / LOCK).exists()
 
 
+def test_a_run_that_goes_on_at_another_commit_says_so(quick, tmp_path):
+    folder = tmp_path / "run"
+    interrupted(quick(), folder, 3)
+    begun = read_json(folder / "checkpoint-code.json")
+    write_json(folder / "checkpoint-code.json", begun | {"commit": "0123456789ab"})
+    assert run(quick(), folder, resume=True)["provenance"]["begun"] == "0123456789ab"
+    assert not (folder / "checkpoint-code.json").exists()
+
+    interrupted(quick(), tmp_path / "same", 3)
+    assert "begun" not in run(quick(), tmp_path / "same", resume=True)["provenance"]
+    interrupted(quick(), tmp_path / "older", 3)
+    (tmp_path / "older" / "checkpoint-code.json").unlink()
+    older = run(quick(), tmp_path / "older", resume=True)["provenance"]
+    assert older["begun"] == "unknown"
+
+
+@pytest.mark.parametrize(("name", "other"), [("edition", 1), ("torch", "2.0.0")])
+def test_a_run_does_not_go_on_with_other_digits(name, other, quick, tmp_path):
+    folder = tmp_path / "run"
+    interrupted(quick(), folder, 3)
+    begun = read_json(folder / "checkpoint-code.json")
+    write_json(folder / "checkpoint-code.json", begun | {name: other})
+    before = on_disk(folder)
+    with pytest.raises(MPFLError, match=rf"begun by {name} {other}, and this is {name} "):
+        run(quick(), folder, resume=True)
+    assert on_disk(folder) == before
+
+
 def while_waiting(monkeypatch, what) -> None:
     """Do ``what`` when a run has checked everything and waits for its folder."""
     monkeypatch.setattr(runner, "_rehearse", lambda *_, **__: Timer(1, what).start())

@@ -6,7 +6,7 @@ and weights: each round is checkpointed, each final training restarts from its l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ from mpfl.seeds import rng_for
 from mpfl.types import MPFLError, Update, at_least
 
 LOCK = ".lock"
+
+CODE = "checkpoint-code.json"
+"""By what code an unfinished run was begun."""
 
 
 def run(
@@ -78,7 +81,10 @@ def run(
         if bench.trainer.device.type == "cuda":
             made["machine"]["gpu"] = torch.cuda.get_device_name(bench.trainer.device)
         made["resumed"] = any(folder.glob("*.jsonl"))
+        made |= _begun(folder, made)
         write_json(folder / "config.json", config)
+        if not made["resumed"]:
+            write_json(folder / CODE, _code_of(made))
         beside = None
         if workers != 1:
             beside = stack.enter_context(Workers(experiment, root, workers))
@@ -92,6 +98,34 @@ def run(
         summary |= {"workers": workers, "provenance": made}
         write_json(folder / "summary.json", summary)
         return _finished(folder)
+
+
+def _code_of(made: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "edition": made["edition"],
+        "torch": made["versions"]["torch"],
+        "commit": made["commit"],
+    }
+
+
+def _begun(folder: Path, made: Mapping[str, Any]) -> dict[str, str]:
+    """The commit that a run was begun at, if it goes on at another.
+
+    Raises :class:`~mpfl.types.MPFLError` if it would go on with other digits: half of it would be
+    one run, and half another.
+    """
+    if not made["resumed"]:
+        return {}
+    path, now = folder / CODE, _code_of(made)
+    then = read_config(path) if path.exists() else {**now, "commit": "unknown"}
+    for name in ("edition", "torch"):
+        if then.get(name) != now[name]:
+            raise MPFLError(
+                f"{folder}: was begun by {name} {then.get(name)}, and this is {name} {now[name]}, "
+                "with which the rounds that are there may end otherwise; go on with the one that "
+                "it was begun by, or begin again with another --out"
+            )
+    return {} if then.get("commit") == now["commit"] else {"begun": str(then.get("commit"))}
 
 
 @contextmanager
