@@ -86,9 +86,6 @@ MUTED, JUDGED, STANDING = "muted", "judged", "standing"
 """Under what names the server keeps which nodes it muted in its last round, which have
 ever replied, and how these stand."""
 
-REMEMBERED = 0.9
-"""How much of a node's standing is left a round later."""
-
 
 def correlation_with_others(
     signs: Bool[np.ndarray, "nodes numbers"],
@@ -118,21 +115,21 @@ def standings(
 ) -> dict[int, float]:
     """How every node stands after a round in which these ``nodes`` sent ``signs``.
 
-    Nine tenths of how it stood (:data:`REMEMBERED`), and the round's correlation with the others:
-    late in a training, one round's bits are too near to chance to judge by. So a node that turns
-    bad late is found some rounds later. A node without a ``past`` stands at 0, and one that is away
-    stands as it stood. signSGD-FD (Park & Lee 2024) weights votes by how often a node agrees.
-    Raises :class:`~mpfl.types.MPFLError` unless there is one row for each node.
+    As it stood in the ``past``, and the round's correlation with the others on top: late in a
+    training, bits are too near to chance to judge by, and what was seen before has to do. So a node
+    that turns bad late is found late, or never. A node without a ``past`` stands at 0, and one that
+    is away stands as it stood. signSGD-FD (Park & Lee 2024) weights votes by how often a node
+    agrees. Raises :class:`~mpfl.types.MPFLError` unless there is one row for each node.
 
     >>> ups = np.array([[True], [True], [True], [False]])
     >>> standings({3: 0.5, 7: 0.5}, [0, 1, 2, 3], ups)[3]
-    -0.55
+    -0.5
     """
     found = correlation_with_others(signs).tolist()
     if not len(nodes) == len(set(nodes)) == len(found):
         raise MPFLError(f"signs of {len(found)} nodes, but nodes are {nodes}; name each once")
     now = zip(nodes, found, strict=True)
-    return {**past, **{node: REMEMBERED * past.get(node, 0.0) + far for node, far in now}}
+    return {**past, **{node: past.get(node, 0.0) + far for node, far in now}}
 
 
 def sizes_voted(them: Directions) -> list[int]:

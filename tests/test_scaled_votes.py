@@ -301,14 +301,13 @@ def test_nodes_that_agree_to_send_the_same_wrong_bits_are_not_found():
     assert (correlation_with_others(signs) >= 0).all()
 
 
-def test_a_standing_fades_and_waits_for_who_is_away():
+def test_a_standing_adds_up_and_waits_for_who_is_away():
     alike, against = np.ones((3, 4), bool), np.array([[1] * 4, [1] * 4, [0] * 4], bool)
     first = standings({}, [0, 1, 2], alike)
     assert first == {0: 1, 1: 1, 2: 1}
     second = standings(first, [0, 1, 5], against)
-    assert second == pytest.approx({0: 0.9, 1: 0.9, 2: 1, 5: -1})
-    turned = standings(second, [0, 1, 2], against)
-    assert turned[2] == pytest.approx(-0.1) and turned[5] == -1
+    assert second == {0: 1, 1: 1, 2: 1, 5: -1}
+    assert standings(second, [0, 1, 2], against) == {0: 1, 1: 1, 2: 0, 5: -1}
 
 
 def test_a_round_counts_nothing_of_a_node_that_contradicts_the_others():

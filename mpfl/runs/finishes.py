@@ -191,7 +191,7 @@ class by_scaled_votes(Finish):
 class by_muting_scaled_votes(by_scaled_votes):
     """The same, but nodes that contradict the others more often than not do not count.
 
-    How often is remembered from round to round (:func:`mpfl.scaled_votes.standings`). It takes two
+    How often is added up over all rounds (:func:`mpfl.scaled_votes.standings`). It takes two
     more honest nodes than bad ones, and bad ones that err each for itself: nodes that conspire can
     have honest ones muted. Those that count are always more than half.
     """
