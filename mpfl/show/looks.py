@@ -29,6 +29,18 @@ LOOKS: Mapping[str, tuple[str, str]] = {
 }
 
 
+LINES = [
+    (BLUE, "o"),
+    (ORANGE, "X"),
+    (PURPLE, "D"),
+    (GREEN, "s"),
+    (VERMILLION, "^"),
+    (SKY_BLUE, "h"),
+    ("#555555", "P"),
+]
+"""Looks of lines that stand for no method, in their order; told apart in both themes."""
+
+
 def look(run: Run) -> tuple[str, str]:
     """A run's colour and marker: those of its method, but a vote's marker is its rule's."""
     colour, marker = look_of(run.method)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mpfl.show.looks import BLUE, LOOKS, VERMILLION
+from mpfl.show.looks import BLUE, LINES, VERMILLION
 from mpfl.show.plots.appearance import SPAN, legend_below, mean_and_range, style
 
 
@@ -28,7 +28,7 @@ def lines_with_range(
     with style():
         figure, axes = plt.subplots(figsize=(SPAN, 3.9), layout="constrained")
         for (name, values), (colour, marker) in zip(
-            lines.items(), _ROWS[: len(lines)], strict=True
+            lines.items(), LINES[: len(lines)], strict=True
         ):
             look: Any = {"color": colour, "marker": marker, "markersize": 5, "label": name}
             mean_and_range(axes, x, np.atleast_2d(values), **look)
@@ -57,7 +57,7 @@ def over_theory(
     with style():
         figure, axes = plt.subplots(figsize=(SPAN, 3.9), layout="constrained")
         for (name, values), (colour, marker) in zip(
-            measured.items(), _ROWS[: len(measured)], strict=True
+            measured.items(), LINES[: len(measured)], strict=True
         ):
             each, deviation = np.atleast_2d(values), 0.0
             if len(each) > 1:
@@ -89,7 +89,3 @@ def spread(rows: Mapping[str, Sequence[float]], xlabel: str) -> Figure:
         axes.grid(visible=False, axis="y")
     plt.close(figure)
     return figure
-
-
-# Rows without a look of their own, in their order.
-_ROWS = [*LOOKS.values()]

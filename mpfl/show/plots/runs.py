@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mpfl.evidence.curves import learning_curve
 from mpfl.runs.record import Run
-from mpfl.show.looks import BLUE, GREEN, LOOKS, ORANGE, VERMILLION, look
+from mpfl.show.looks import BLUE, GREEN, LINES, ORANGE, VERMILLION, look
 from mpfl.show.plots.appearance import SPAN, decades, legend_below, mean_and_range, style
 from mpfl.simulation import RoundLog, agreement_table
 
@@ -121,7 +121,7 @@ def accuracy_by_bytes(rows: Mapping[str, Sequence[Run]], levels: Mapping[str, fl
     """
     with style():
         figure, axes = plt.subplots(figsize=(SPAN, 3.9), layout="constrained")
-        looks = [*LOOKS.values()][: len(rows)]
+        looks = LINES[: len(rows)]
         for (name, runs), (colour, marker) in zip(rows.items(), looks, strict=True):
             ways = [(run.bytes_w0, learning_curve(run)) for run in runs]
             x = np.mean([[(step.sent - w0) / 1e6 for step in way] for w0, way in ways], axis=0)
@@ -142,7 +142,7 @@ def progress(runs: Mapping[str, Run]) -> Figure:
     """Runs side by side: accuracy in the final training, agreement in the mask rounds."""
     with style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(SPAN, 3.4), layout="constrained")
-        for (name, run), (colour, marker) in zip(runs.items(), LOOKS.values(), strict=False):
+        for (name, run), (colour, marker) in zip(runs.items(), LINES, strict=False):
             look: Any = {"color": colour, "marker": marker, "label": name}
             lines = run.federated
             left.plot(
