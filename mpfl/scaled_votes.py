@@ -9,8 +9,8 @@ With *error feedback* (Seide et al. 2014; Karimireddy et al., arXiv 1901.09847) 
 what a bit and a length could not say, and adds it to what it says in the next round.
 
 The server sees thousands of bits from every node, and so may *mute* those that contradict the
-others more often than not (:func:`standings`). That helps against nodes that err each for itself,
-and harms against nodes that conspire: these may have honest ones muted.
+others more often than not (:func:`standings`). That helps against nodes that each make their own
+mistakes, and harms against nodes that conspire: these may have honest ones muted.
 """
 
 from __future__ import annotations

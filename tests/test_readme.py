@@ -324,11 +324,14 @@ def test_pages_say_what_is_recorded_of_votes_that_train(page: str) -> None:
     assert gain.n == 5 and gain.low > 0  # else "above" is not shown
     loss = difference(votes, averages, points("federated"))
     assert loss.n == 2 and loss.high > 0  # else it is decided
-    assert all(not rows[f"random w0, {way}"].runs for way in ("votes and lengths", "averages"))
+    drawn = difference(
+        rows["random w0, votes and lengths"], rows["random w0, averages"], points("federated")
+    )
+    assert drawn.n == 3 and drawn.low > 0
     text = " ".join((ROOT / page).read_text().replace("**", "").split())
     assert f"{100 * share:.1f} % of what ten rounds of dense averaging send" in text
     assert f"{gain.mean:.1f} ± {gain.half:.1f} points above averages of weights" in text
-    assert "has not been run" in text
+    assert f"{drawn.mean:.1f} ± {drawn.half:.1f} points above" in text and "three seeds" in text
     if page != "notebooks/votes-that-train.md":
         assert f"two seeds end {-loss.mean:.0f} points below" in text
         for row in (told, averages):
@@ -339,6 +342,31 @@ def test_pages_say_what_is_recorded_of_votes_that_train(page: str) -> None:
         e = told.cells[0].experiment
         shapes = blueprint(str(e.model), 10, width=e.width).shapes
         assert f"{10 * wire.weights_length(shapes) / 1e6:.0f} MB for ten nodes" in text
+
+
+@pytest.mark.parametrize("page", ["README.md", "book/index.md"])
+def test_pages_say_what_is_recorded_of_three_bad_nodes(page: str) -> None:
+    bad, good = (
+        rows_of(name, results=ROOT / "data" / "results")
+        for name in ("bad_directions", "directions")
+    )
+    ways = ("averages", "votes and lengths", "votes and lengths, muting")
+    averages, votes, muting = (
+        difference(
+            bad[f"3 inverted, {way}"],
+            good[f"trained w0, {way.removesuffix(', muting')}"],
+            points("federated"),
+        )
+        for way in ways
+    )
+    assert (averages.n, votes.n, muting.n) == (1, 3, 3)
+    assert muting.low > -3  # the claim is met
+    text = " ".join((ROOT / page).read_text().replace("**", "").split())
+    said = (
+        f"averages lose {-averages.mean:.1f} points (one seed) and votes {-votes.mean:.1f} (three"
+    )
+    assert said in text
+    assert f"{-muting.mean:.1f} ± {muting.half:.1f} points (three seeds)" in text
 
 
 def bytes_of(row: Row) -> float:

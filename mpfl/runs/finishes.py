@@ -192,8 +192,8 @@ class by_muting_scaled_votes(by_scaled_votes):
     """The same, but nodes that contradict the others more often than not do not count.
 
     How often is added up over all rounds (:func:`mpfl.scaled_votes.standings`). It takes two
-    more honest nodes than bad ones, and bad ones that err each for itself: nodes that conspire can
-    have honest ones muted. Those that count are always more than half.
+    more honest nodes than bad ones, and bad ones that each make their own mistakes: nodes that
+    conspire can have honest ones muted. Those that count are always more than half.
     """
 
     @property
