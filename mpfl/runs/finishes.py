@@ -191,9 +191,9 @@ class by_scaled_votes(Finish):
 class by_muting_scaled_votes(by_scaled_votes):
     """The same, but nodes that contradict the others more often than not do not count.
 
-    How often is added up over all rounds (:func:`mpfl.scaled_votes.standings`). Bad nodes have to be
-    at least two fewer than the others, and each to make its own mistakes: nodes that conspire can
-    have honest ones muted. Those that count are always more than half.
+    How often is added up over all rounds (:func:`mpfl.scaled_votes.standings`). Bad nodes have to
+    be at least two fewer than the others, and each to make its own mistakes: nodes that conspire
+    can have honest ones muted. Those that count are always more than half.
     """
 
     @property
