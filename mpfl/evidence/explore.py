@@ -253,8 +253,6 @@ _FINISHES = {
     "votes": ("federated=by_sign_votes()",),
     "votes and lengths": ("federated=by_scaled_votes()",),
 }
-MUTING = "votes and lengths, muting"
-"""The row in which the server does not count nodes that contradict the others."""
 
 _BY_TAYLOR = (*TRAINED, "score=taylor")
 
@@ -287,11 +285,11 @@ def bad_directions_table(budget: str) -> Iterator[Cell]:
     """The same from the trained start, with nodes that pretend another training than they had."""
     nodes = recipe(CIFAR10, budget).nodes
     tenths = {"inverted_update()": (1, 3, 5), "scaled_update(100.0)": (1,)}
-    finishes = {**_FINISHES, MUTING: ("federated=by_muting_scaled_votes()",)}
+    muting = {"votes and lengths, muting": ("federated=by_muting_scaled_votes()",)}
     for seed in FIVE:
         for fault, counts in tenths.items():
             for bad in dict.fromkeys(math.ceil(count * nodes / 10) for count in counts):
-                for name, finish in finishes.items():
+                for name, finish in (_FINISHES | muting).items():
                     spoilt = (f"federated_fault={fault}", f"noisy_nodes={bad}")
                     changes = (*_BY_TAYLOR, *_by_directions(budget), *finish, *spoilt)
                     kind = fault.partition("_")[0]

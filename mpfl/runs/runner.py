@@ -81,7 +81,8 @@ def run(
         if bench.trainer.device.type == "cuda":
             made["machine"]["gpu"] = torch.cuda.get_device_name(bench.trainer.device)
         made["resumed"] = any(folder.glob("*.jsonl"))
-        made |= _begun(folder, made)
+        if made["resumed"]:
+            made |= _begun(folder, made)
         write_json(folder / "config.json", config)
         if not made["resumed"]:
             write_json(folder / CODE, _code_of(made))
@@ -109,13 +110,11 @@ def _code_of(made: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _begun(folder: Path, made: Mapping[str, Any]) -> dict[str, str]:
-    """The commit that a run was begun at, if it goes on at another.
+    """The commit at which a run was begun, if it now goes on at another.
 
     Raises :class:`~mpfl.types.MPFLError` if it would go on with other digits: half of it would be
     one run, and half another.
     """
-    if not made["resumed"]:
-        return {}
     path, now = folder / CODE, _code_of(made)
     then = read_config(path) if path.exists() else {**now, "commit": "unknown"}
     for name in ("edition", "torch"):
