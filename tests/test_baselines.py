@@ -117,8 +117,9 @@ def test_aggregating_leaves_the_state_before_as_it_was(name):
     memory = algorithm.join(algorithm.start(state))
     reply = take_turn(algorithm.local, DATA[0], 0, 1, 0, memory, down)
     algorithm.aggregate(state, 1, [reply])
-    assert same(state.weights, draw_weights(WIDE)) and same(memory, draw_weights(WIDE))
-    assert same(state.mask, algorithm.init(begin(WIDE)).mask)
+    before = algorithm.init(begin(WIDE))
+    assert same(state.weights, before.weights) and same(memory, draw_weights(WIDE))
+    assert same(state.mask, before.mask)
 
 
 @every_method

@@ -13,6 +13,7 @@ import numpy as np
 
 from mpfl import masks, wire
 from mpfl.algorithm import Algorithm, Data, Initialise, LocalTrain, State, require_replies
+from mpfl.baselines.server_steps import ServerStep, mean_step
 from mpfl.filters import Layout, apply, expand
 from mpfl.seeds import Rng
 from mpfl.types import Answer, Mask, MPFLError, Reply, Weights, as_update, carried_in, located
@@ -92,12 +93,14 @@ def fedavg(
     local_train: LocalTrain,
     *,
     mask: Mask | None = None,
+    server: ServerStep = mean_step,
     start: Callable[[State], bytes] | None = None,
     join: Callable[[bytes], Weights] | None = None,
 ) -> Algorithm:
     """Average the nodes' weights, round after round.
 
-    With ``mask`` the nodes train the network that is left, and only its weights travel.
+    With ``mask`` the nodes train the network that is left, and only its weights travel. ``server``
+    is what the server makes of the mean (:mod:`mpfl.baselines.server_steps`).
     ``start`` and ``join`` replace how w0 reaches the nodes: the final training of MPFL
     sends the last consensus, as the nodes hold w0 already.
     """
@@ -111,7 +114,9 @@ def fedavg(
 
     def aggregate(state: State, round_: int, replies: Sequence[Reply]) -> State:
         states, samples = decode_replies(replies, state.weights, layout, round_, mask)
-        return replace(state, weights=average(states, samples))
+        mean = average(states, samples)
+        weights, kept = server(state.weights, mean, state.kept, round_)
+        return replace(state, weights=weights, kept=kept)
 
     algorithm = Algorithm.from_w0(
         "fedavg",
@@ -123,7 +128,7 @@ def fedavg(
     )
     return replace(
         algorithm,
-        init=lambda begin: State(begin.w0, held, begin.seed),
+        init=lambda begin: State(apply(begin.w0, held, layout), held, begin.seed),
         start=start or algorithm.start,
         join=join or algorithm.join,
     )

@@ -13,12 +13,19 @@ from mpfl.algorithm import Algorithm, LocalTrain
 from mpfl.analysis.privacy import chance_true
 from mpfl.baselines.fedavg import decode_replies, fedavg
 from mpfl.baselines.quantised import decode_steps, quantised_average, sizes_sent
+from mpfl.baselines.server_steps import (
+    adam_step,
+    momentum_step,
+    require_rate,
+    require_share,
+    require_tau,
+)
 from mpfl.filters import cut_shapes
 from mpfl.nets.settings import LARGEST_FLOAT32
 from mpfl.runs.final_start import Parts
 from mpfl.scaled_votes import decode_lengths, scaled_votes
 from mpfl.sign_votes import Directions, decode_directions, sign_votes, statistics_due
-from mpfl.types import Mask, MPFLError, Reply, at_least
+from mpfl.types import Mask, MPFLError, Reply, at_least, require_bool
 
 Messages: TypeAlias = Mapping[str, Callable[..., Any]]
 """``start`` and ``join``, where the start of a training reaches the nodes in its own way."""
@@ -62,6 +69,69 @@ class by_average(Finish):
 
 
 @dataclass(frozen=True)
+class by_average_with_momentum(by_average):
+    """The same messages, and a server with momentum: FedAvgM (Hsu et al., arXiv 1909.06335)."""
+
+    rate: float = 1.0
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        require_rate(self.rate)
+        require_share("momentum", self.momentum)
+
+    def algorithm(
+        self, parts: Parts, mask: Mask, local_train: LocalTrain, messages: Messages
+    ) -> Algorithm:
+        """:func:`~mpfl.baselines.fedavg.fedavg` with its ``momentum_step``."""
+        server = momentum_step(parts.trained, rate=self.rate, momentum=self.momentum)
+        return fedavg(
+            parts.layout, parts.initialise, local_train, mask=mask, server=server, **messages
+        )
+
+
+@dataclass(frozen=True)
+class by_average_with_adam(by_average):
+    """The same messages, and a server with Adam: FedAdam (Reddi et al., arXiv 2003.00295).
+
+    The first step is about ``rate`` long, and the others fall by a cosine to 0 over all rounds if
+    ``falling``.
+    """
+
+    rate: float = 0.004
+    tau: float = 0.001
+    falling: bool = True
+
+    def __post_init__(self) -> None:
+        require_rate(self.rate)
+        require_tau(self.tau)
+        require_bool("falling", self.falling)
+
+    def algorithm(
+        self, parts: Parts, mask: Mask, local_train: LocalTrain, messages: Messages
+    ) -> Algorithm:
+        """:func:`~mpfl.baselines.fedavg.fedavg` with its ``adam_step``."""
+        rounds = parts.experiment.federated_rounds
+        server = adam_step(
+            parts.trained,
+            rate=lambda round_: falling(self.rate, round_, rounds) if self.falling else self.rate,
+            tau=self.tau,
+        )
+        return fedavg(
+            parts.layout, parts.initialise, local_train, mask=mask, server=server, **messages
+        )
+
+
+def falling(first: float, round_: int, rounds: int) -> float:
+    """``first`` in round 1, and then by a cosine to 0, rounded to be the same on every machine.
+
+    >>> [falling(0.004, round_, 4) for round_ in (1, 2, 3, 4)]
+    [0.004, 0.00341421, 0.002, 0.000585786]
+    """
+    share = 0.5 * (1 + math.cos(math.pi * (round_ - 1) / rounds))
+    return float(f"{first * share:.6g}")
+
+
+@dataclass(frozen=True)
 class by_sign_votes(Finish):
     """One bit per weight is sent, both ways: votes on directions (:mod:`mpfl.sign_votes`).
 
@@ -83,13 +153,8 @@ class by_sign_votes(Finish):
         return 0.0
 
     def length(self, round_: int, rounds: int) -> float:
-        """How long the step of a round is, rounded so that it is the same on every machine.
-
-        >>> [by_sign_votes(eta=0.004).length(round_, 4) for round_ in (1, 2, 3, 4)]
-        [0.004, 0.00341421, 0.002, 0.000585786]
-        """
-        share = 0.5 * (1 + math.cos(math.pi * (round_ - 1) / rounds))
-        return float(f"{self.eta * share:.6g}")
+        """How long the step of a round is."""
+        return falling(self.eta, round_, rounds)
 
     def algorithm(
         self, parts: Parts, mask: Mask, local_train: LocalTrain, messages: Messages
@@ -255,6 +320,8 @@ def _averages(parts: Parts, every: int) -> Callable[[int], bool]:
 
 FINISHES = {
     "by_average": by_average,
+    "by_average_with_momentum": by_average_with_momentum,
+    "by_average_with_adam": by_average_with_adam,
     "by_sign_votes": by_sign_votes,
     "by_private_sign_votes": by_private_sign_votes,
     "by_scaled_votes": by_scaled_votes,
