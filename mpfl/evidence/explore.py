@@ -272,11 +272,17 @@ def _by_directions(budget: str) -> tuple[str, ...]:
     return (*_ONE_VOTE, *_sixty_rounds(budget))
 
 
+_MOMENTUM = {
+    "averages, momentum": ("federated=by_average_with_momentum(rate=1.0, momentum=0.5)",),
+}
+"""The best on held-out pictures of the servers that do more than average (benchmarks/directions)."""
+
+
 def directions_table(budget: str) -> Iterator[Cell]:
     """The same small network trained between the nodes by averages and by votes on directions."""
     for seed in FIVE:
         for start, begun in {"random w0": (), "trained w0": _BY_TAYLOR}.items():
-            for name, finish in _FINISHES.items():
+            for name, finish in (_FINISHES | _MOMENTUM).items():
                 changes = (*begun, *_by_directions(budget), *finish)
                 yield Cell(f"{start}, {name}", CIFAR10, seed, changes, budget)
 
