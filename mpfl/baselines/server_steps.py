@@ -40,7 +40,7 @@ def momentum_step(trained: Sequence[str], *, rate: float, momentum: float) -> Se
     """``rate`` times this round's move and all before it, each a ``momentum`` less than the next.
 
     For the tensors ``trained``; all else becomes the mean. ``torch.optim.SGD`` does the same. Law:
-    with rate 1 and no momentum it is federated averaging.
+    with a rate of 1 and no momentum it is federated averaging.
 
     >>> step = momentum_step(["w"], rate=1.0, momentum=0.5)
     >>> weights, kept = step({"w": np.array([0.0])}, {"w": np.array([2.0])}, {}, 1)
@@ -76,9 +76,9 @@ def adam_step(
     """Every number about ``rate(round_)`` far, wherever its moves agree: Adam.
 
     For the tensors ``trained``; all else becomes the mean. The mean move is divided by the root of
-    the mean square and ``tau``: a number whose moves are far below ``tau`` hardly steps. Both means
-    are corrected for their beginning at 0, as in Kingma & Ba (arXiv 1412.6980) and
-    ``torch.optim.Adam``, which does the same.
+    the mean square and ``tau``, so moves far below ``tau`` lead to short steps. Both averages begin
+    at 0 and are corrected for that, as in Adam (Kingma and Ba, arXiv 1412.6980);
+    ``torch.optim.Adam`` does the same.
 
     >>> step = adam_step(["w"], rate=lambda round_: 0.5, tau=0.0)
     >>> step({"w": np.array([0.0, 0.0])}, {"w": np.array([2.0, -9.0])}, {}, 1)[0]

@@ -117,6 +117,16 @@ CLAIMS: tuple[Claim, ...] = (
         "A final training long enough for both to level out, as pruning-FL starts it from weights "
         "that are already trained.",
     ),
+    Claim(
+        "accuracy-pruning-fl-levelled",
+        "Accuracy comparable to federated pruning by averaged weights, if both are trained between "
+        "the nodes for 40 rounds at a rate that falls to zero.",
+        PAPER,
+        "fair",
+        points_apart("fair", "vote", "pruning-FL", "last five", -MARGIN),
+        "A final training in which pruning-FL, too, starts from w0: its masks are not seen to be better, "
+        "but its nodes keep the weights of their mask rounds.",
+    ),
     *(
         Claim(
             f"published-{other.lower()}",

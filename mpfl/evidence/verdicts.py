@@ -16,7 +16,7 @@ from mpfl import masks
 from mpfl.analysis.ledger import bill
 from mpfl.evidence.curves import learning_curve, reached
 from mpfl.evidence.power import MOST_SEEDS, seeds_beyond
-from mpfl.evidence.samples import Row, Sample, Training, difference, paired, points
+from mpfl.evidence.samples import Endpoint, Row, Sample, difference, paired, points
 from mpfl.nets.networks import blueprint
 from mpfl.node import Plan
 from mpfl.runs.recipes import recipe
@@ -103,14 +103,15 @@ def _known(sample: Sample, said: str) -> str:
 
 
 def points_apart(
-    table: str, one: str, other: str, training: Training, holds_from: float, beside: str = ""
+    table: str, one: str, other: str, training: Endpoint, holds_from: float, beside: str = ""
 ) -> Callable[[Tables], Finding]:
     """The difference of two rows in accuracy; ``beside`` is another table that has the second."""
 
     def test(tables: Tables) -> Finding:
         second = tables(beside or table)[other]
         sample = difference(tables(table)[one], second, points(training))
-        said = f"{sample.mean:+.1f} ± {sample.half:.1f} points {training}"
+        after = "federated, last five rounds" if training == "last five" else training
+        said = f"{sample.mean:+.1f} ± {sample.half:.1f} points {after}"
         return Finding(_known(sample, said), sample, judged(sample, holds_from), holds_from)
 
     return test

@@ -34,6 +34,7 @@ _PAGES = {
     "cifar10": "cifar10",
     "sparsity": "cifar10",
     "network": "vote-or-lottery",
+    "fair": "vote-or-lottery",
     "pretrained": "vote-or-lottery",
     "robustness": "bad-data",
     "schedules": "little-by-little",
