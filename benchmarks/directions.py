@@ -42,8 +42,8 @@ WAYS = (
     "by_sign_votes(eta=0.002)",
     # The rival with a server that does more than average: these settings, and the best is taken.
     *(f"by_average_with_momentum(rate={rate})" for rate in (0.1, 0.2, 0.5, 1.0)),
-    "by_average_with_momentum(momentum=0.5)",
-    *(f"by_average_with_adam(rate={rate})" for rate in (0.001, 0.002, 0.004, 0.008)),
+    *(f"by_average_with_momentum(momentum={momentum})" for momentum in (0.3, 0.5, 0.7)),
+    *(f"by_average_with_adam(rate={2**power / 1000})" for power in range(7)),
     *(f"by_average_with_adam(rate={rate}, tau=0.0001)" for rate in (0.001, 0.002, 0.004)),
     "by_average_with_adam(rate=0.002, falling=False)",
 )
