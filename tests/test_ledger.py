@@ -76,7 +76,7 @@ CELLS = {
 
 def finish_of(e):
     """What the bill must know of a final training that sends no weights."""
-    if e.federated == by_average():
+    if isinstance(e.federated, by_average):
         return {}
     with torch.device("meta"):
         module = build(e.model, CLASSES[e.dataset], width=e.width)

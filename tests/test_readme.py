@@ -25,6 +25,7 @@ from mpfl.__main__ import main, parser
 from mpfl.data.catalogue import NAMES
 from mpfl.evidence.cells import PRETRAINED
 from mpfl.evidence.claims import judge_claims
+from mpfl.evidence.gains import gains_of
 from mpfl.evidence.primary import decide_primary
 from mpfl.evidence.samples import TRAININGS, Row, difference, points, rows_of
 from mpfl.evidence.tables import TABLES
@@ -410,6 +411,21 @@ SAID_OF_FORTY_ROUNDS = (
     "notebooks/what-holds.md",
     "notebooks/vote-or-lottery.md",
 )
+
+
+def test_the_page_of_other_networks_says_what_votes_gained() -> None:
+    page = (ROOT / "notebooks" / "other-networks.md").read_text().replace("−", "-")
+    gains = {
+        (table, gain.name): gain
+        for table in ("transformer", "recurrent")
+        for gain in gains_of(table, results=ROOT / "data" / "results")
+    }
+    heads, hidden = (gains["transformer", name] for name in ("heads", "hidden units"))
+    for each in (heads.vote, heads.norms, hidden.vote, gains["recurrent", ""].vote):
+        assert f"{each.mean:+.2f} ± {each.half:.2f}".lstrip("+-") in page
+    assert heads.vote.n == hidden.vote.n == 4 and gains["recurrent", ""].vote.n == 10
+    assert all(gain.vote.low < 0 < gain.vote.high for gain in gains.values())
+    assert heads.norms.low > 0, "a hint"
 
 
 def test_the_three_numbers_of_the_first_page() -> None:
