@@ -177,6 +177,7 @@ def test_messages_carry_the_simulation_bit_for_bit(plain: Path, tmp_path: Path) 
         {"federated": "by_sign_votes(eta=0.02, every=2)", "federated_rounds": 3},
         {"federated": "by_muting_scaled_votes(every=2)", "federated_rounds": 3},
         {"federated": "by_quantised_average(bits=4, feedback=True)", "federated_rounds": 3},
+        {"federated": "by_average_with_adam()", "federated_rounds": 3},
         {"federated_fault": "inverted_update()"},
     ],
     ids=str,

@@ -10,8 +10,12 @@ from mpfl.baselines.fedavg import fedavg
 from mpfl.baselines.server_steps import adam_step, mean_step, momentum_step
 from mpfl.filters import apply
 from mpfl.runs.finishes import by_average_with_adam, by_average_with_momentum
+from mpfl.runs.recipes import recipe
+from mpfl.runs.runner import run as run_experiment
+from mpfl.runs.text import changed
 from mpfl.types import MPFLError
 
+SHORT = ("images=300", "rounds=1", "central_epochs=1")
 ROUNDS = 12
 HALF = {name: np.arange(size) % 2 == 0 for name, size in WIDE.sizes.items()}
 
@@ -81,6 +85,57 @@ def test_the_server_alone_remembers_and_what_is_pruned_stays_zero():
     assert not any(np.array_equal(weights[n], plain[-1].state.weights[n]) for n in trained)
 
 
+def test_with_a_rate_of_one_and_no_momentum_it_is_averaging_but_for_rounding():
+    plain = momentum_step(["w"], rate=1.0, momentum=0.0)
+    for mean, stepped_ in zip(means(np.float32), stepped(plain, np.float32), strict=True):
+        np.testing.assert_allclose(stepped_, mean["w"], atol=1e-6)
+
+
+def test_a_tensor_without_an_axis_stays_one():
+    for make in (
+        lambda names: momentum_step(names, rate=1.0, momentum=0.5),
+        lambda names: adam_step(names, rate=lambda _: 0.5, tau=0.0),
+    ):
+        step = make(["w"])
+        weights, kept = step({"w": np.array(1, np.float32)}, {"w": np.array(2, np.float32)}, {}, 1)
+        weights, kept = step(weights, {"w": np.asarray(weights["w"] + 1)}, kept, 2)
+        assert isinstance(weights["w"], np.ndarray) and weights["w"].shape == ()
+        assert weights["w"] == pytest.approx(3.5 if len(kept) == 1 else 2.0)
+
+
+@pytest.mark.parametrize(
+    "way", ["by_average_with_momentum(rate=1e300)", "by_average_with_adam(1e39)"]
+)
+def test_a_step_that_overflows_in_the_last_round_is_refused(tmp_path, way, recwarn):
+    e = changed(recipe("digits", "toy"), [*SHORT, "federated_rounds=1", f"federated={way}"])
+    with pytest.raises(MPFLError, match=r"round 1: the server's step leaves .* with NaN or infin"):
+        run_experiment(e, tmp_path / "run")
+    assert not (tmp_path / "run" / "summary.json").exists() and not list(recwarn)
+
+
+@pytest.mark.parametrize("way", ["by_average_with_momentum()", "by_average_with_adam()"])
+def test_cut_off_after_any_round_a_run_ends_the_same(tmp_path, way):
+    e = changed(recipe("digits", "toy"), [*SHORT, "federated_rounds=3", f"federated={way}"])
+    whole = run_experiment(e, tmp_path / "whole")
+
+    def stop(progress):
+        if progress.phase.startswith("federated") and progress.done > progress.total * 0.7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(e, tmp_path / "cut", watch=stop)
+    again = run_experiment(e, tmp_path / "cut", resume=True)
+    assert again["accuracy_federated"] == whole["accuracy_federated"]
+    one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut"))
+    assert one == other
+
+
+@pytest.mark.parametrize("weights", [{}, {"w": np.array([1, 2])}])
+def test_a_tensor_that_cannot_be_stepped_is_refused_by_name(weights):
+    with pytest.raises(MPFLError, match="trained names 'w', which is no tensor of floats"):
+        momentum_step(["w"], rate=1.0, momentum=0.9)(weights, weights, {}, 1)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -91,6 +146,7 @@ def test_the_server_alone_remembers_and_what_is_pruned_stays_zero():
         (lambda: by_average_with_adam(tau=-1.0), "tau is -1.0; give a number from 0"),
         (lambda: by_average_with_adam(falling="no"), "falling"),
         (lambda: adam_step([], rate=lambda _: 1, tau=0, memory=1), "memory is 1"),
+        (lambda: momentum_step([], rate=1, momentum=0)({}, {}, {}, 0), "round is 0; give at least"),
     ],
 )
 def test_bad_settings_are_refused(make, message, types_unchecked):

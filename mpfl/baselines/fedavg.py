@@ -100,7 +100,8 @@ def fedavg(
     """Average the nodes' weights, round after round.
 
     With ``mask`` the nodes train the network that is left, and only its weights travel. ``server``
-    is what the server makes of the mean (:mod:`mpfl.baselines.server_steps`).
+    is what the server makes of the mean (:mod:`mpfl.baselines.server_steps`). It begins with what
+    ``mask`` leaves of w0, as the nodes do: else its first move would be the pruning.
     ``start`` and ``join`` replace how w0 reaches the nodes: the final training of MPFL
     sends the last consensus, as the nodes hold w0 already.
     """

@@ -124,8 +124,8 @@ CLAIMS: tuple[Claim, ...] = (
         PAPER,
         "fair",
         points_apart("fair", "vote", "pruning-FL", "last five", -MARGIN),
-        "A final training in which pruning-FL, too, starts from w0: its masks are not seen to be better, "
-        "but its nodes keep the weights of their mask rounds.",
+        "A final training in which pruning-FL starts from w0, too: its masks are not seen to be "
+        "better, but its nodes keep the weights of their mask rounds.",
     ),
     *(
         Claim(

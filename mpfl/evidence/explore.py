@@ -275,7 +275,7 @@ def _by_directions(budget: str) -> tuple[str, ...]:
 _MOMENTUM = {
     "averages, momentum": ("federated=by_average_with_momentum(rate=1.0, momentum=0.5)",),
 }
-"""The best on held-out pictures of the servers that do more than average (benchmarks/directions)."""
+"""The best server of those that ``benchmarks/directions`` tries on pictures that no node holds."""
 
 
 def directions_table(budget: str) -> Iterator[Cell]:

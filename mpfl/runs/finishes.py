@@ -14,7 +14,9 @@ from mpfl.analysis.privacy import chance_true
 from mpfl.baselines.fedavg import decode_replies, fedavg
 from mpfl.baselines.quantised import decode_steps, quantised_average, sizes_sent
 from mpfl.baselines.server_steps import (
+    ServerStep,
     adam_step,
+    mean_step,
     momentum_step,
     require_rate,
     require_share,
@@ -57,7 +59,14 @@ class by_average(Finish):
         self, parts: Parts, mask: Mask, local_train: LocalTrain, messages: Messages
     ) -> Algorithm:
         """:func:`~mpfl.baselines.fedavg.fedavg` of the network that ``mask`` leaves."""
-        return fedavg(parts.layout, parts.initialise, local_train, mask=mask, **messages)
+        server = self.server(parts)
+        return fedavg(
+            parts.layout, parts.initialise, local_train, mask=mask, server=server, **messages
+        )
+
+    def server(self, parts: Parts) -> ServerStep:
+        """What the server makes of the mean: it takes it."""
+        return mean_step
 
     def read(self, parts: Parts, mask: Mask, round_: int, reply: Reply) -> None:
         """Weights of the small network, and how many samples are behind them."""
@@ -79,22 +88,17 @@ class by_average_with_momentum(by_average):
         require_rate(self.rate)
         require_share("momentum", self.momentum)
 
-    def algorithm(
-        self, parts: Parts, mask: Mask, local_train: LocalTrain, messages: Messages
-    ) -> Algorithm:
-        """:func:`~mpfl.baselines.fedavg.fedavg` with its ``momentum_step``."""
-        server = momentum_step(parts.trained, rate=self.rate, momentum=self.momentum)
-        return fedavg(
-            parts.layout, parts.initialise, local_train, mask=mask, server=server, **messages
-        )
+    def server(self, parts: Parts) -> ServerStep:
+        """:func:`~mpfl.baselines.server_steps.momentum_step` on all that training changes."""
+        return momentum_step(parts.trained, rate=self.rate, momentum=self.momentum)
 
 
 @dataclass(frozen=True)
 class by_average_with_adam(by_average):
     """The same messages, and a server with Adam: FedAdam (Reddi et al., arXiv 2003.00295).
 
-    The first step is about ``rate`` long, and the others fall by a cosine to 0 over all rounds if
-    ``falling``.
+    With a momentum of 0.9 and a memory of 0.99. The rate falls by a cosine to 0 over all rounds if
+    ``falling``, which is not in the paper.
     """
 
     rate: float = 0.004
@@ -106,25 +110,20 @@ class by_average_with_adam(by_average):
         require_tau(self.tau)
         require_bool("falling", self.falling)
 
-    def algorithm(
-        self, parts: Parts, mask: Mask, local_train: LocalTrain, messages: Messages
-    ) -> Algorithm:
-        """:func:`~mpfl.baselines.fedavg.fedavg` with its ``adam_step``."""
+    def server(self, parts: Parts) -> ServerStep:
+        """:func:`~mpfl.baselines.server_steps.adam_step` on all that training changes."""
         rounds = parts.experiment.federated_rounds
-        server = adam_step(
+        return adam_step(
             parts.trained,
-            rate=lambda round_: falling(self.rate, round_, rounds) if self.falling else self.rate,
+            rate=lambda round_: cosine(self.rate, round_, rounds) if self.falling else self.rate,
             tau=self.tau,
         )
-        return fedavg(
-            parts.layout, parts.initialise, local_train, mask=mask, server=server, **messages
-        )
 
 
-def falling(first: float, round_: int, rounds: int) -> float:
+def cosine(first: float, round_: int, rounds: int) -> float:
     """``first`` in round 1, and then by a cosine to 0, rounded to be the same on every machine.
 
-    >>> [falling(0.004, round_, 4) for round_ in (1, 2, 3, 4)]
+    >>> [cosine(0.004, round_, 4) for round_ in (1, 2, 3, 4)]
     [0.004, 0.00341421, 0.002, 0.000585786]
     """
     share = 0.5 * (1 + math.cos(math.pi * (round_ - 1) / rounds))
@@ -154,7 +153,7 @@ class by_sign_votes(Finish):
 
     def length(self, round_: int, rounds: int) -> float:
         """How long the step of a round is."""
-        return falling(self.eta, round_, rounds)
+        return cosine(self.eta, round_, rounds)
 
     def algorithm(
         self, parts: Parts, mask: Mask, local_train: LocalTrain, messages: Messages
