@@ -74,7 +74,7 @@ def adam_step(
 
     For the tensors ``trained``, of any shape; all else becomes the mean. The mean move is divided
     by the root of the mean square and ``tau``, so moves far below ``tau`` lead to short steps. Both
-    averages begin at 0 and are corrected for that, as in Adam (Kingma and Ba, arXiv 1412.6980) and
+    averages begin at 0 and are corrected for that, as in Adam (arXiv 1412.6980) and
     ``torch.optim.Adam``; Reddi et al. do not correct. The step raises
     :class:`~mpfl.types.MPFLError` if it ends in NaN or infinity, or if a tensor is not there.
 
