@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from mpfl import masks, wire
 from mpfl.__main__ import main, parser
@@ -320,21 +321,31 @@ def test_pages_say_what_is_recorded_of_votes_that_train(page: str) -> None:
     assert gain.n == 5 and gain.low > 0  # else "above" is not shown
     loss = difference(votes, averages, points("federated"))
     assert loss.n == 2 and loss.high > 0  # else it is decided
+    rival = difference(told, rows["trained w0, averages, momentum"], points("federated"))
+    assert rival.n == 5 and -1 < rival.low < 0 < rival.high  # else one of them is ahead
+    few = rows_of("quantised", results=ROOT / "data" / "results")["trained w0, 2 bits, feedback"]
+    one, two = (row.accuracy("federated") for row in (told, few))
+    welch = stats.ttest_ind(one.values, two.values, equal_var=False).confidence_interval()
     drawn = difference(
         rows["random w0, votes and lengths"], rows["random w0, averages"], points("federated")
     )
-    assert drawn.n == 3 and drawn.low > 0
+    assert drawn.n == 5 and drawn.low > 0
     text = " ".join((ROOT / page).read_text().replace("**", "").split())
     assert f"{100 * share:.1f} % of what ten rounds of dense averaging send" in text
     assert f"{gain.mean:.1f} ± {gain.half:.1f} points above averages of weights" in text
-    assert f"{drawn.mean:.1f} ± {drawn.half:.1f} points above" in text and "three seeds" in text
+    assert f"{drawn.mean:.1f} ± {drawn.half:.1f} points above" in text and "five seeds each" in text
+    assert f"{rival.mean:.2f} ± {rival.half:.2f} points" in text.replace("−", "-")
+    ahead = difference(rows["trained w0, averages, momentum"], averages, points("federated"))
+    assert abs(ahead.mean - gain.mean) < 0.5 and ahead.low > 0  # "as much"
     if page != "notebooks/votes-that-train.md":
-        assert f"two seeds end {-loss.mean:.0f} points below" in text
+        middle, half = (welch.high + welch.low) / 2, (welch.high - welch.low) / 2
+        assert f"{middle:.1f} ± {half:.1f} points below them" in text
         for row in (told, averages):
             assert re.search(
                 rf"send (?:{size(round(bytes_of(row)))}|{bytes_of(row) / 1e6:.0f} MB)", text
             )
     if page == "README.md":
+        assert f"two seeds end {-loss.mean:.0f} points below plain averages" in text
         e = told.cells[0].experiment
         shapes = blueprint(str(e.model), 10, width=e.width).shapes
         assert f"{10 * wire.weights_length(shapes) / 1e6:.0f} MB for ten nodes" in text
@@ -355,14 +366,14 @@ def test_pages_say_what_is_recorded_of_three_bad_nodes(page: str) -> None:
         )
         for way in ways
     )
-    assert (averages.n, votes.n, muting.n) == (1, 3, 3)
+    assert (averages.n, votes.n, muting.n) == (1, 3, 4)
     assert muting.low > -3  # the claim is met
     text = " ".join((ROOT / page).read_text().replace("**", "").split())
     said = (
         f"averages lose {-averages.mean:.1f} points (one seed) and votes {-votes.mean:.1f} (three"
     )
     assert said in text
-    assert f"{-muting.mean:.1f} ± {muting.half:.1f} points (three seeds)" in text
+    assert f"{-muting.mean:.1f} ± {muting.half:.1f} points (four seeds)" in text
 
 
 def bytes_of(row: Row) -> float:
