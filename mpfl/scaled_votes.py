@@ -1,9 +1,10 @@
-"""Votes on directions in which the nodes also say how far: a length per tensor, four bytes each.
+"""Votes on directions in which the nodes also say how far: a length per tensor or per channel.
 
 In :mod:`mpfl.sign_votes` every weight moves as far as every other. Here a node sends with its
-directions how far it went on average in each tensor, and the server takes the median of what the
-nodes say. So steps are long where training is, and get shorter as it ends, with no schedule; and
-fewer than half of the nodes cannot make a step longer than an honest node says.
+directions how far it went on average in each tensor, or in each channel of it, in four bytes. The
+server takes the median of what the nodes say. So steps are long where training is, and get shorter
+as it ends, with no schedule; and fewer than half of the nodes cannot make a step longer than an
+honest node says.
 
 With *error feedback* (Seide et al. 2014; Karimireddy et al., arXiv 1901.09847) a node remembers
 what a bit and a length could not say, and adds it to what it says in the next round.
@@ -15,7 +16,6 @@ mistakes, and harms against nodes that conspire: these may have honest ones mute
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -30,6 +30,7 @@ from mpfl.sign_votes import (
     LOST,
     LOST_BEFORE,
     Directions,
+    Per,
     brought_up,
     by_steps,
     count_up,
@@ -49,10 +50,10 @@ from mpfl.wire.numbers import require_parts
 
 def mean_lengths(
     moved: Float32[np.ndarray, " numbers"], sizes: Sequence[int]
-) -> Float32[np.ndarray, " tensors"]:
-    """How far the numbers of each tensor moved on average, whichever way.
+) -> Float32[np.ndarray, " parts"]:
+    """How far the numbers of each part, a tensor or a channel, moved on average, whichever way.
 
-    ``sizes`` are how many numbers each tensor has, one after the other.
+    ``sizes`` are how many numbers each part has, one after the other.
 
     >>> mean_lengths(np.array([1, -3, 0.5], np.float32), [2, 1])
     array([2. , 0.5], dtype=float32)
@@ -65,10 +66,10 @@ def mean_lengths(
 
 def scaled_step(
     up: Bool[np.ndarray, " numbers"],
-    lengths: Float32[np.ndarray, " tensors"],
+    lengths: Float32[np.ndarray, " parts"],
     sizes: Sequence[int],
 ) -> Float32[np.ndarray, " numbers"]:
-    """The step in these directions, as long in each tensor as ``lengths`` say.
+    """The step in these directions, as long in each part as ``lengths`` say.
 
     >>> scaled_step(np.array([True, False, False]), np.array([2, 0.5], np.float32), [2, 1])
     array([ 2. , -2. , -0.5], dtype=float32)
@@ -132,11 +133,6 @@ def standings(
     return {**past, **{node: past.get(node, 0.0) + far for node, far in now}}
 
 
-def sizes_voted(them: Directions) -> list[int]:
-    """How many numbers of each tensor are voted on, in their order."""
-    return [math.prod(them.shapes[name]) for name in them.voted]
-
-
 def scaled_votes(
     layout: Layout,
     initialise: Initialise,
@@ -146,13 +142,15 @@ def scaled_votes(
     voted: Sequence[str],
     feedback: bool,
     averages: Callable[[int], bool],
+    per: Per = "tensor",
     mute: bool = False,
     start: Callable[[State], bytes] | None = None,
     join: Callable[[bytes], Weights] | None = None,
 ) -> Algorithm:
     """Train what ``mask`` leaves by votes on the direction of every weight of ``voted``.
 
-    The step in a tensor is the median of the lengths that the nodes send. ``feedback`` adds to a
+    The step in a tensor is the median of the lengths that the nodes send for it; or each channel
+    has a length of its own, as ``per`` says. ``feedback`` adds to a
     round what the round before could not say. ``mute`` counts only the bits and
     statistics of nodes that stand at 0 or above (:func:`standings`), or all if those are not more
     than half. ``averages``, ``start`` and ``join`` are as in :func:`~mpfl.sign_votes.sign_votes`,
@@ -161,11 +159,11 @@ def scaled_votes(
     require_bool("feedback", feedback)
     require_bool("mute", mute)
     them = Directions(layout, mask, tuple(voted))
-    sizes = sizes_voted(them)
+    sizes = them.sizes(per)
 
     def local(memory: Weights, message: bytes, data: Data, rng: Rng) -> Answer:
         # 1. The weights that all hold: the node's own, after the step that the server sends.
-        weights = brought_up_by_lengths(memory, message, them)
+        weights = brought_up_by_lengths(memory, message, them, sizes)
         round_ = wire.round_of(message)
         # 2. Where this node would go, and what it could not say before.
         update = as_update(local_train(weights, mask, data, rng))
@@ -185,7 +183,7 @@ def scaled_votes(
         return Answer(payload, kept, update.metrics)
 
     def aggregate(state: State, round_: int, replies: Sequence[Reply]) -> State:
-        signs, lengths, told = decode_lengths(replies, state.weights, them, round_, averages)
+        signs, lengths, told = decode_lengths(replies, state.weights, them, sizes, round_, averages)
         kept: dict[str, np.ndarray] = {}
         heard = np.ones(len(replies), bool)
         if mute:
@@ -232,10 +230,9 @@ def _heard(
 
 
 def brought_up_by_lengths(
-    memory: Weights, message: bytes, them: Directions
+    memory: Weights, message: bytes, them: Directions, sizes: Sequence[int]
 ) -> dict[str, np.ndarray]:
     """The weights that all hold at the beginning of a message's round, and what a node carries."""
-    sizes = sizes_voted(them)
 
     def ways(round_: int) -> list[np.ndarray]:
         ups, told = wire.decode_signs(
@@ -257,23 +254,24 @@ def decode_lengths(
     replies: Sequence[Reply],
     weights: Weights,
     them: Directions,
+    sizes: Sequence[int],
     round_: int,
     averages: Callable[[int], bool],
 ) -> tuple[
     Bool[np.ndarray, "nodes numbers"],
-    Float32[np.ndarray, "nodes tensors"],
+    Float32[np.ndarray, "nodes parts"],
     Float32[np.ndarray, "nodes more"],
 ]:
     """Every node's directions, lengths and statistics; raises naming a node that sent bad ones."""
-    tensors = len(them.voted)
-    signs, told = decode_directions(replies, weights, them, round_, averages, tensors)
+    parts = len(sizes)
+    signs, told = decode_directions(replies, weights, them, round_, averages, parts)
     for reply, numbers in zip(replies, told, strict=True):
         with located(f"node {reply.node}", f"round {round_}", "decode"):
-            _checked(numbers[:tensors])
-    return signs, told[:, :tensors], told[:, tensors:]
+            _checked(numbers[:parts])
+    return signs, told[:, :parts], told[:, parts:]
 
 
-def _checked(lengths: Float32[np.ndarray, " tensors"]) -> Float32[np.ndarray, " tensors"]:
+def _checked(lengths: Float32[np.ndarray, " parts"]) -> Float32[np.ndarray, " parts"]:
     if (lengths < 0).any():
         raise MPFLError("a length is negative; give how far the numbers moved on average")
     return lengths

@@ -12,10 +12,10 @@ that a mask leaves.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -50,6 +50,9 @@ from mpfl.types import (
     one_of,
 )
 from mpfl.wire.numbers import require_finite, require_parts, require_row
+
+Per: TypeAlias = Literal["tensor", "channel"]
+"""Which numbers share a scale or a length: those of a tensor, or of one of its channels."""
 
 ROUND = f"{CARRIED}round"
 """Under what name a node remembers up to which round it has taken all steps."""
@@ -94,6 +97,12 @@ class Directions:
     def numbers(self) -> int:
         """How many numbers are voted on."""
         return sum(math.prod(self.shapes[name]) for name in self.voted)
+
+    def sizes(self, per: Per) -> list[int]:
+        """How many numbers each voted tensor has, or each of its channels, in their order."""
+        one_of("sizes per", per, get_args(Per))
+        shapes = [self.shapes[name] for name in self.voted]
+        return channel_sizes(shapes) if per == "channel" else [math.prod(s) for s in shapes]
 
     def averaged(self, weights: Weights) -> tuple[str, ...]:
         """The tensors that are averaged at times."""
@@ -166,6 +175,19 @@ class Directions:
         """
         own = {name: update.weights[name] for name in self.averaged(weights)}
         return {**weights, **own, ROUND: np.array(round_), **update.carry}
+
+
+def channel_sizes(shapes: Iterable[tuple[int, ...]]) -> list[int]:
+    """How many numbers each channel of tensors has: a row of a matrix or conv, or a whole vector.
+
+    >>> channel_sizes([(2, 3, 3, 3), (4,)])
+    [27, 27, 4]
+    """
+    sizes: list[int] = []
+    for shape in shapes:
+        rows = shape[0] if len(shape) > 1 else 1
+        sizes += [math.prod(shape) // rows] * rows if math.prod(shape) else []
+    return sizes
 
 
 def statistics_due(round_: int, rounds: int, every: int) -> bool:

@@ -56,7 +56,7 @@ def test_the_calculators_bills_are_the_ledgers():
     assert found["lottery"].total == 0
 
 
-@pytest.mark.parametrize("by", ["votes", "lengths"])
+@pytest.mark.parametrize("by", ["votes", "lengths", "channels"])
 def test_the_final_training_may_go_by_votes_on_directions(by: str):
     digits = {"digits": Network(blueprint("digits-cnn", 10), 1438)}
     widget = BandwidthCalculator(digits, nodes=4, rounds=3, final_rounds=23, final_by=by)
@@ -66,7 +66,7 @@ def test_the_final_training_may_go_by_votes_on_directions(by: str):
     plan = Plan(network.layout, geometric(0.15), 3)
     for way in ("mpfl", "lottery", "pruning-fl"):
         by_votes = bill(way, plan, samples, final_rounds=23, voted=trained, every=10,
-                        lengths=by == "lengths")  # fmt: skip
+                        lengths={"lengths": "tensor", "channels": "channel"}.get(by))  # fmt: skip
         assert widget.bills()[way] == by_votes
         assert by_votes.total < bill(way, plan, samples, final_rounds=23).total
     for way in ("fedavg", "one-bit"):  # stay what they are
@@ -76,7 +76,10 @@ def test_the_final_training_may_go_by_votes_on_directions(by: str):
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ({"final_by": "signs"}, "final_by is 'signs'; choose one of weights, votes, lengths"),
+        (
+            {"final_by": "signs"},
+            "final_by is 'signs'; choose one of weights, votes, lengths",
+        ),
         ({"network": OWN, "own": "input 3"}, "network, line 1: give at least two layers"),
         ({"network": "none"}, "network is 'none'; choose one of a <chain>, joined"),
         ({"nodes": 0}, "nodes is 0; give 1 to 1000"),
@@ -106,6 +109,7 @@ GRID = [
         (11, 2, "shortest", "weights", 1, "votes"),
         (2, 3, "shortest", "seed", 27, "votes"),
         (7, 3, "packed", "weights", 12, "lengths"),
+        (5, 4, "shortest", "seed", 21, "channels"),
     ]
 ]  # fmt: skip
 
@@ -226,7 +230,7 @@ def test_the_calculator_bills_a_network_of_the_readers(opened):
     widget.network = OWN
     for text in (widget.own, "input 1\na 9 5\nb 30 norm\nc 4 3x3", "images 77\ninput 2\nx 16\ny 2"):
         widget.own = text
-        for by in ("weights", "votes", "lengths"):
+        for by in ("weights", "votes", "lengths", "channels"):
             widget.final_by = by
             shown = page.set({line: text, "They train by": by})
             assert json.loads(shown["bills"]) == rows_of_bills(widget)

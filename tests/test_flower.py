@@ -176,6 +176,7 @@ def test_messages_carry_the_simulation_bit_for_bit(plain: Path, tmp_path: Path) 
         {"local.keep": "best-ever", "validation": 0.2, "epochs": 2, "stop_above": 0.2},
         {"federated": "by_sign_votes(eta=0.02, every=2)", "federated_rounds": 3},
         {"federated": "by_muting_scaled_votes(every=2)", "federated_rounds": 3},
+        {"federated": "by_channel_scaled_votes(every=2)", "federated_rounds": 3},
         {"federated": "by_quantised_average(bits=4, feedback=True)", "federated_rounds": 3},
         {"federated": "by_average_with_adam()", "federated_rounds": 3},
         {"federated_fault": "inverted_update()"},

@@ -28,7 +28,7 @@ from mpfl.filters import Layout, apply
 from mpfl.nets.networks import blueprint, build
 from mpfl.nets.start import initial_weights
 from mpfl.node import Plan
-from mpfl.runs.finishes import by_average, by_scaled_votes
+from mpfl.runs.finishes import by_average
 from mpfl.runs.folder import load_tensors, save_weights
 from mpfl.runs.record import bits_of, read_run
 from mpfl.runs.runner import run
@@ -81,7 +81,7 @@ def finish_of(e):
     with torch.device("meta"):
         module = build(e.model, CLASSES[e.dataset], width=e.width)
     voted = [name for name, _ in module.named_parameters(remove_duplicate=False)]
-    bits, lengths = getattr(e.federated, "bits", 1), isinstance(e.federated, by_scaled_votes)
+    bits, lengths = getattr(e.federated, "bits", 1), getattr(e.federated, "per", None)
     return {"voted": voted, "every": e.federated.every, "bits": bits, "lengths": lengths}
 
 

@@ -23,7 +23,6 @@ from toys import draw_weights, same
 from mpfl import wire
 from mpfl.baselines.quantised import (
     brought_up_by_levels,
-    channel_sizes,
     dequantise,
     quantise,
     quantised_average,
@@ -34,7 +33,7 @@ from mpfl.runs.folder import load_tensors
 from mpfl.runs.runner import run as run_experiment
 from mpfl.runs.text import changed
 from mpfl.seeds import rng_for
-from mpfl.sign_votes import LOST
+from mpfl.sign_votes import LOST, channel_sizes
 from mpfl.simulation import take_turn
 from mpfl.types import BehindError, MPFLError, Reply, Update
 

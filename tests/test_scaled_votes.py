@@ -25,7 +25,7 @@ from mpfl.algorithm import Start
 from mpfl.analysis.ledger import bill
 from mpfl.filters import apply, cut, expand
 from mpfl.runs.experiment import Experiment
-from mpfl.runs.finishes import by_scaled_votes
+from mpfl.runs.finishes import by_channel_scaled_votes, by_scaled_votes
 from mpfl.runs.record import read_run
 from mpfl.runs.runner import run
 from mpfl.runs.text import changed
@@ -36,7 +36,6 @@ from mpfl.scaled_votes import (
     mean_lengths,
     scaled_step,
     scaled_votes,
-    sizes_voted,
     standings,
 )
 from mpfl.seeds import rng_for
@@ -44,8 +43,11 @@ from mpfl.sign_votes import CATCH_UP, LOST, MAJORITIES
 from mpfl.simulation import simulate, take_turn
 from mpfl.types import BehindError, MPFLError, Reply
 
+PER = pytest.mark.parametrize("per", ["tensor", "channel"])
+SIZES = them().sizes("tensor")
 
-def method(mask=HALF, train=None, feedback=True, averages=averages, mute=False):
+
+def method(mask=HALF, train=None, feedback=True, averages=averages, mute=False, per="tensor"):
     return scaled_votes(
         NORMED,
         initialise(NORMED),
@@ -54,6 +56,7 @@ def method(mask=HALF, train=None, feedback=True, averages=averages, mute=False):
         voted=TRAINED,
         feedback=feedback,
         averages=averages,
+        per=per,
         mute=mute,
     )
 
@@ -82,8 +85,8 @@ def test_a_step_is_as_long_on_average_as_what_it_stands_for(sizes, seed):
 # --- the algorithm --------------------------------------------------------------------------------
 
 
-def slow_scaled_votes(mask, feedback, rounds=ROUNDS):
-    """The same by loops over nodes, tensors and numbers."""
+def slow_scaled_votes(mask, feedback, per, rounds=ROUNDS):
+    """The same by loops over nodes, tensors, channels and numbers."""
     weights = apply(draw_weights(NORMED), mask, NORMED)
     own = [weights] * len(DATA)  # each node's statistics are its own
     small = cut(weights, mask, NORMED)
@@ -97,22 +100,25 @@ def slow_scaled_votes(mask, feedback, rounds=ROUNDS):
         small = cut(weights, mask, NORMED)
         stepped = {}
         for name in TRAINED:
-            flat = small[name].ravel().copy()
-            votes, said = np.zeros(flat.size, int), []
-            for node, after in enumerate(trained):
-                wanted = (cut(after, mask, NORMED)[name] - small[name]).ravel()
-                if feedback:
-                    wanted = wanted + lost[node][name]
-                far = np.float32(np.abs(wanted).mean(dtype=np.float64))
-                said.append(far)
-                for number in range(flat.size):
-                    votes[number] += 1 if wanted[number] > 0 else -1
-                    sent = far if wanted[number] > 0 else -far
-                    lost[node][name][number] = wanted[number] - sent
-            middle = np.float32(sorted(said)[len(said) // 2])  # of an odd number of nodes
-            for number in range(flat.size):
-                flat[number] += middle if votes[number] > 0 else -middle
-            stepped[name] = flat.reshape(small[name].shape)
+            flat, shape = small[name].ravel().copy(), small[name].shape
+            wanted = [(cut(after, mask, NORMED)[name] - small[name]).ravel() for after in trained]
+            if feedback:
+                wanted = [mine + lost[node][name] for node, mine in enumerate(wanted)]
+            channels = shape[0] if per == "channel" and len(shape) > 1 else 1
+            for channel in range(channels):
+                numbers = range(*[flat.size // channels * end for end in (channel, channel + 1)])
+                votes, said = dict.fromkeys(numbers, 0), []
+                for node, mine in enumerate(wanted):
+                    far = np.float32(np.abs(mine[list(numbers)]).mean(dtype=np.float64))
+                    said.append(far)
+                    for number in numbers:
+                        votes[number] += 1 if mine[number] > 0 else -1
+                        sent = far if mine[number] > 0 else -far
+                        lost[node][name][number] = mine[number] - sent
+                middle = np.float32(sorted(said)[len(said) // 2])  # of an odd number of nodes
+                for number in numbers:
+                    flat[number] += middle if votes[number] > 0 else -middle
+            stepped[name] = flat.reshape(shape)
         if averages(round_):
             for name in weights:
                 if name.endswith(".mean"):
@@ -123,39 +129,45 @@ def slow_scaled_votes(mask, feedback, rounds=ROUNDS):
     return weights
 
 
+@PER
 @pytest.mark.parametrize("feedback", [True, False])
 @pytest.mark.parametrize("mask", [HALF, masks.full(NORMED)], ids=["mask", "dense"])
-def test_it_is_its_slow_twin_to_the_bit(mask, feedback):
+def test_it_is_its_slow_twin_to_the_bit(mask, feedback, per):
     assert len(DATA) % 2
-    logs = logs_of(method(mask, feedback=feedback))
-    assert same(logs[-1].state.weights, slow_scaled_votes(mask, feedback))
+    logs = logs_of(method(mask, feedback=feedback, per=per))
+    assert same(logs[-1].state.weights, slow_scaled_votes(mask, feedback, per))
     assert same(apply(logs[-1].state.weights, mask, NORMED), logs[-1].state.weights)
 
 
-def test_every_node_holds_the_servers_weights_after_its_next_message():
-    algorithm = method()
+@PER
+def test_every_node_holds_the_servers_weights_after_its_next_message(per):
+    algorithm = method(per=per)
     for log in logs_of(algorithm):
         down = algorithm.broadcast(log.state, log.round + 1)
         for memory in log.memories:
-            held = brought_up_by_lengths(memory, down, them())
+            held = brought_up_by_lengths(memory, down, them(), them().sizes(per))
             assert all(np.array_equal(held[n], log.state.weights[n]) for n in TRAINED)
 
 
-def test_what_crosses_is_bits_a_length_per_tensor_and_at_times_statistics():
-    algorithm, messages = recorded(method())
+@PER
+def test_what_crosses_is_bits_lengths_and_at_times_statistics(per):
+    algorithm, messages = recorded(method(per=per))
     logs_of(algorithm)
     numbers, means = them().numbers, sum(int(bits.sum()) for bits in HALF.values())
+    weights = cut(draw_weights(NORMED), HALF, NORMED)
+    channels = sum(len(weights[n]) if weights[n].ndim > 1 else 1 for n in TRAINED)
+    lengths = {"tensor": len(TRAINED), "channel": channels}[per]
     for what, round_, message in messages:
         if what == "up":
             more = means if averages(round_) else 0
-            assert len(message) == wire.signs_length(numbers, statistics=len(TRAINED) + more)
+            assert len(message) == wire.signs_length(numbers, statistics=lengths + more)
         elif what == "down":
-            told = wire.signs_length(numbers, statistics=len(TRAINED))
+            told = wire.signs_length(numbers, statistics=lengths)
             assert len(message) == (14 if round_ == 1 else told)
 
 
 def test_fewer_than_half_of_the_nodes_make_no_step_longer_than_an_honest_one_says():
-    algorithm, sizes = method(feedback=False), sizes_voted(them())
+    algorithm, sizes = method(feedback=False), them().sizes("tensor")
     state, numbers = algorithm.init(begin(NORMED)), them().numbers
     honest = [np.full(len(sizes), far, np.float32) for far in (1, 2, 3)]
     liars = [np.full(len(sizes), far, np.float32) for far in (1e30, 0)]
@@ -209,13 +221,13 @@ def test_a_node_that_was_away_takes_the_steps_it_missed(since):
     rows = ROUNDS - max(since, 1) + 1
     told = {"rounds": rows, "statistics": len(TRAINED)}
     assert len(message) == wire.signs_length(them().numbers, **told)
-    held = brought_up_by_lengths(memory, message, them())
+    held = brought_up_by_lengths(memory, message, them(), SIZES)
     assert all(np.array_equal(held[n], state.weights[n]) for n in TRAINED)
     if since:  # what it could not say, it still has to say
         assert np.array_equal(held[LOST], memory[LOST])
     if since < ROUNDS - 1:
         with pytest.raises(BehindError, match="ask for those in between"):
-            brought_up_by_lengths(memory, algorithm.broadcast(state, next_round), them())
+            brought_up_by_lengths(memory, algorithm.broadcast(state, next_round), them(), SIZES)
 
 
 def test_a_node_that_was_away_for_very_long_is_sent_the_weights():
@@ -224,7 +236,7 @@ def test_a_node_that_was_away_for_very_long_is_sent_the_weights():
     memory, state = logs[0].memories[0], logs[-1].state
     message = algorithm.catch_up(state, CATCH_UP + 3, 1)
     assert wire.kind_of(message) == wire.Kind.WEIGHTS
-    held = brought_up_by_lengths(memory, message, them())
+    held = brought_up_by_lengths(memory, message, them(), SIZES)
     assert all(np.array_equal(held[n], state.weights[n]) for n in TRAINED)
     assert np.array_equal(held[LOST], memory[LOST])
 
@@ -245,7 +257,7 @@ def test_a_message_with_more_steps_than_there_were_is_refused():
     ups, far = np.ones((5, them().numbers), bool), np.ones(5 * len(TRAINED), np.float32)
     message = wire.encode_signs(ups, NORMED, 3, mask=HALF, statistics=far)
     with pytest.raises(MPFLError, match="message of round 3 holds 5 steps, but there were 2"):
-        brought_up_by_lengths(logs[-1].memories[0], message, them())
+        brought_up_by_lengths(logs[-1].memories[0], message, them(), SIZES)
 
 
 def test_a_node_that_replies_twice_is_refused():
@@ -266,9 +278,10 @@ def test_a_node_that_is_asked_twice_answers_the_same():
     assert np.array_equal(again.memory["carried/lost_before"], before)
 
 
+@PER
 @pytest.mark.parametrize("mute", [False, True])
-def test_a_run_that_goes_on_from_a_file_equals_one_that_was_never_cut_off(mute, tmp_path):
-    check_that_it_goes_on_from_a_file(lambda: method(mute=mute), tmp_path / "at")
+def test_a_run_that_goes_on_from_a_file_equals_one_that_was_never_cut_off(mute, per, tmp_path):
+    check_that_it_goes_on_from_a_file(lambda: method(mute=mute, per=per), tmp_path / "at")
 
 
 # --- who contradicts is muted ---------------------------------------------------------------------
@@ -374,8 +387,10 @@ def test_muting_changes_nothing_where_nobody_contradicts():
     assert same(muting[-1].state.weights, plain[-1].state.weights)
 
 
-def test_a_run_writes_down_whom_a_round_muted(quick, tmp_path):
-    way = "by_muting_scaled_votes(every=2)"
+@pytest.mark.parametrize(
+    "way", ["by_muting_scaled_votes(every=2)", "by_channel_scaled_votes(every=2, muting=True)"]
+)
+def test_a_run_writes_down_whom_a_round_muted(way, quick, tmp_path):
     bad = ("federated_fault=inverted_update()", "noisy_nodes=1", "nodes=5")
     lines = {}
     for name, changes in {"bad": bad, "honest": bad[2:]}.items():
@@ -387,23 +402,29 @@ def test_a_run_writes_down_whom_a_round_muted(quick, tmp_path):
 
 # --- an experiment --------------------------------------------------------------------------------
 
-WAY = "by_scaled_votes(every=2)"
+WAYS = {"tensor": "by_scaled_votes(every=2)", "channel": "by_channel_scaled_votes(every=2)"}
 
 
-def test_a_run_sends_what_the_ledger_says(quick, tmp_path):
+@PER
+def test_a_run_sends_what_the_ledger_says(quick, per, tmp_path):
     names = ("mpfl", "lottery", "fedavg", "pruning-fl")
-    check_that_it_sends_what_its_bill_says(names, quick, WAY, tmp_path, every=2, lengths=True)
+    way = WAYS[per]
+    check_that_it_sends_what_its_bill_says(names, quick, way, tmp_path, every=2, lengths=per)
 
 
+@pytest.mark.usefixtures("types_unchecked")
 def test_lengths_go_with_votes(quick):
     bench = Workbench(quick("mpfl"))
     for how in ({}, {"voted": bench.trained, "bits": 4}):
         with pytest.raises(MPFLError, match="lengths go with votes on tensors"):
-            bill("mpfl", bench.plan, [5, 5], final_rounds=2, lengths=True, **how)
+            bill("mpfl", bench.plan, [5, 5], final_rounds=2, lengths="channel", **how)
+    with pytest.raises(MPFLError, match="no lengths per 'layer'; did you mean"):
+        bill("mpfl", bench.plan, [5, 5], final_rounds=2, voted=bench.trained, lengths="layer")
 
 
-def test_no_message_is_longer_than_it_says(quick):
-    bench = Workbench(changed(quick("mpfl", nodes=3, central_epochs=0), short(WAY)))
+@PER
+def test_no_message_is_longer_than_it_says(quick, per):
+    bench = Workbench(changed(quick("mpfl", nodes=3, central_epochs=0), short(WAYS[per])))
     mask, way = masks.full(bench.layout), bench.experiment.federated
     algorithm = bench.final_algorithm(mask)
     state = algorithm.init(bench.start)
@@ -414,7 +435,12 @@ def test_no_message_is_longer_than_it_says(quick):
     assert len(reply.payload) <= way.longest(bench, mask)
 
 
+@pytest.mark.usefixtures("types_unchecked")
 def test_a_bad_way_is_refused():
     with pytest.raises(MPFLError, match="every is 0; give at least 1"):
         changed(Experiment(), ["federated=by_scaled_votes(every=0)"])
+    with pytest.raises(MPFLError, match="muting is 1; give True or False"):
+        by_channel_scaled_votes(muting=1)
+    with pytest.raises(MPFLError, match="no sizes per 'layer'; did you mean"):
+        them().sizes("layer")
     assert by_scaled_votes() == by_scaled_votes(feedback=True, every=10)

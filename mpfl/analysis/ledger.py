@@ -16,11 +16,10 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from mpfl import masks, wire
-from mpfl.baselines.quantised import channel_sizes
 from mpfl.filters import Layout, cut_shapes
 from mpfl.masks import Keep
 from mpfl.node import Plan
-from mpfl.sign_votes import statistics_due
+from mpfl.sign_votes import Per, channel_sizes, statistics_due
 from mpfl.types import Mask, MPFLError, at_least, one_of
 from mpfl.wire import frame
 
@@ -71,7 +70,7 @@ def bill(
     voted: Sequence[str] = (),
     every: int = 10,
     bits: int = 1,
-    lengths: bool = False,
+    lengths: Per | None = None,
 ) -> Bill:
     """The bytes of a run with ``samples[i]`` images on node ``i``; weights are float32.
 
@@ -81,8 +80,8 @@ def bill(
     At the end ``final_rounds`` of federated averaging train the network that is left (0: none). If
     tensors are ``voted`` on, the training is by votes on their directions instead, with statistics
     in each ``every``-th round (:mod:`mpfl.sign_votes`). With ``bits`` above 1 their steps are
-    averaged in so many bits per number, both ways (:mod:`mpfl.baselines.quantised`). ``lengths``
-    go with the directions in :mod:`mpfl.scaled_votes`, one per tensor.
+    averaged in so many bits per number, both ways (:mod:`mpfl.baselines.quantised`). In
+    :mod:`mpfl.scaled_votes` ``lengths`` go with the directions, one per tensor or channel.
     ``fedavg`` and ``one-bit`` have these rounds only, of the dense network. Where ``fedavg``
     sends a float, ``one-bit`` sends a bit, down and up: as signSGD with majority vote does
     (Bernstein et al., arXiv 1802.04434). FedPM (Isik et al., arXiv 2209.15328) sends the bit
@@ -98,6 +97,8 @@ def bill(
     _check(way, samples, w0, final_rounds, every)
     for name in voted:
         one_of("tensor", name, plan.layout.shapes)
+    if lengths is not None:
+        one_of("lengths per", lengths, get_args(Per))
     if lengths and (bits != 1 or not voted):
         raise MPFLError("lengths go with votes on tensors; name them in voted, and leave bits at 1")
     if bits != 1 and not voted:
@@ -155,13 +156,13 @@ def _by_steps(
     voted: Sequence[str],
     every: int,
     bits: int,
-    lengths: bool,
+    lengths: Per | None,
 ) -> tuple[int, int]:
     """Bytes down and up of training by votes on tensors of these shapes, or by quantised steps."""
     numbers = sum(math.prod(shapes[name]) for name in voted)
     statistics = sum(math.prod(shape) for name, shape in shapes.items() if name not in voted)
     channels = len(channel_sizes(shapes[name] for name in voted))
-    told = len(voted) if lengths else 0
+    told = {None: 0, "tensor": len(voted), "channel": channels}[lengths]
 
     def message(more: int) -> int:
         if bits == 1:

@@ -12,8 +12,7 @@ server.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -85,24 +84,6 @@ def dequantise(
     return levels.astype(np.float32) * np.repeat(scales, sizes)
 
 
-def channel_sizes(shapes: Iterable[tuple[int, ...]]) -> list[int]:
-    """How many numbers each channel of tensors has: a row of a matrix or conv, or a whole vector.
-
-    >>> channel_sizes([(2, 3, 3, 3), (4,)])
-    [27, 27, 4]
-    """
-    sizes: list[int] = []
-    for shape in shapes:
-        rows = shape[0] if len(shape) > 1 else 1
-        sizes += [math.prod(shape) // rows] * rows if math.prod(shape) else []
-    return sizes
-
-
-def sizes_sent(them: Directions) -> list[int]:
-    """:func:`channel_sizes` of what is sent of a small network, in its order."""
-    return channel_sizes(them.shapes[name] for name in them.voted)
-
-
 def quantised_average(
     layout: Layout,
     initialise: Initialise,
@@ -124,7 +105,7 @@ def quantised_average(
     """
     require_bool("feedback", feedback)
     them = Directions(layout, mask, tuple(sent))
-    sizes = sizes_sent(them)
+    sizes = them.sizes("channel")
 
     def local(memory: Weights, message: bytes, data: Data, rng: Rng) -> Answer:
         # 1. The weights that all hold: the node's own, after the step that the server sends.
@@ -190,7 +171,7 @@ def brought_up_by_levels(
     memory: Weights, message: bytes, them: Directions, bits: int
 ) -> dict[str, np.ndarray]:
     """The weights that all hold at the beginning of a message's round, and what a node carries."""
-    sizes = sizes_sent(them)
+    sizes = them.sizes("channel")
 
     def ways(round_: int) -> list[np.ndarray]:
         levels, scales, _, _ = wire.decode_levels(
@@ -211,7 +192,7 @@ def decode_steps(
 ) -> tuple[list[Weights], list[int]]:
     """Every node's step and statistics, and number of images; names the node that sent bad ones."""
     require_replies(replies, round_)
-    sizes = sizes_sent(them)
+    sizes = them.sizes("channel")
     more = them.others(weights) if averages(round_) else 0
     told: list[Weights] = []
     samples: list[int] = []

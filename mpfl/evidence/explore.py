@@ -278,11 +278,15 @@ _MOMENTUM = {
 """The best server of those that ``benchmarks/directions`` tries on pictures that no node holds."""
 
 
+_CHANNELS = {"votes, channel lengths": ("federated=by_channel_scaled_votes()",)}
+"""Votes with a length per channel: the one change to votes that the same trials favour."""
+
+
 def directions_table(budget: str) -> Iterator[Cell]:
     """The same small network trained between the nodes by averages and by votes on directions."""
     for seed in FIVE:
         for start, begun in {"random w0": (), "trained w0": _BY_TAYLOR}.items():
-            for name, finish in (_FINISHES | _MOMENTUM).items():
+            for name, finish in (_FINISHES | _MOMENTUM | _CHANNELS).items():
                 changes = (*begun, *_by_directions(budget), *finish)
                 yield Cell(f"{start}, {name}", CIFAR10, seed, changes, budget)
 

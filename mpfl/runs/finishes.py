@@ -12,7 +12,7 @@ from mpfl import wire
 from mpfl.algorithm import Algorithm, LocalTrain
 from mpfl.analysis.privacy import chance_true
 from mpfl.baselines.fedavg import decode_replies, fedavg
-from mpfl.baselines.quantised import decode_steps, quantised_average, sizes_sent
+from mpfl.baselines.quantised import decode_steps, quantised_average
 from mpfl.baselines.server_steps import (
     ServerStep,
     adam_step,
@@ -26,7 +26,7 @@ from mpfl.filters import cut_shapes
 from mpfl.nets.settings import LARGEST_FLOAT32
 from mpfl.runs.final_start import Parts
 from mpfl.scaled_votes import decode_lengths, scaled_votes
-from mpfl.sign_votes import Directions, decode_directions, sign_votes, statistics_due
+from mpfl.sign_votes import Directions, Per, decode_directions, sign_votes, statistics_due
 from mpfl.types import Mask, MPFLError, Reply, at_least, require_bool
 
 Messages: TypeAlias = Mapping[str, Callable[..., Any]]
@@ -223,6 +223,11 @@ class by_scaled_votes(Finish):
         """Whether nodes that contradict the others do not count."""
         return False
 
+    @property
+    def per(self) -> Per:
+        """What has a length of its own: each tensor."""
+        return "tensor"
+
     def algorithm(
         self, parts: Parts, mask: Mask, local_train: LocalTrain, messages: Messages
     ) -> Algorithm:
@@ -235,19 +240,20 @@ class by_scaled_votes(Finish):
             voted=parts.trained,
             feedback=self.feedback,
             averages=_averages(parts, self.every),
+            per=self.per,
             mute=self.mute,
             **messages,
         )
 
     def read(self, parts: Parts, mask: Mask, round_: int, reply: Reply) -> None:
-        """A bit for each weight, a length for each tensor, and statistics if they are due."""
-        them = Directions(parts.layout, mask, parts.trained)
-        decode_lengths([reply], parts.start.w0, them, round_, _averages(parts, self.every))
+        """A bit for each weight, the lengths, and statistics if they are due."""
+        them, averages = Directions(parts.layout, mask, parts.trained), _averages(parts, self.every)
+        decode_lengths([reply], parts.start.w0, them, them.sizes(self.per), round_, averages)
 
     def longest(self, parts: Parts, mask: Mask) -> int:
         """The bits and lengths, with statistics behind them."""
         them = Directions(parts.layout, mask, parts.trained)
-        more = len(them.voted) + them.others(parts.start.w0)
+        more = len(them.sizes(self.per)) + them.others(parts.start.w0)
         return wire.signs_length(them.numbers, statistics=more)
 
 
@@ -264,6 +270,31 @@ class by_muting_scaled_votes(by_scaled_votes):
     def mute(self) -> bool:
         """They do not."""
         return True
+
+
+@dataclass(frozen=True)
+class by_channel_scaled_votes(by_scaled_votes):
+    """The same, but with a length per channel: a row of a matrix or conv, or a whole vector.
+
+    So a filter that has learnt moves less than its neighbours. With ``muting`` nodes do not count
+    that contradict the others, as in :class:`by_muting_scaled_votes`.
+    """
+
+    muting: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_bool("muting", self.muting)
+
+    @property
+    def mute(self) -> bool:
+        """As ``muting`` says."""
+        return self.muting
+
+    @property
+    def per(self) -> Per:
+        """Each channel."""
+        return "channel"
 
 
 @dataclass(frozen=True)
@@ -306,7 +337,7 @@ class by_quantised_average(Finish):
     def longest(self, parts: Parts, mask: Mask) -> int:
         """The levels, with statistics behind them."""
         them = Directions(parts.layout, mask, parts.trained)
-        channels = len(sizes_sent(them))
+        channels = len(them.sizes("channel"))
         more = them.others(parts.start.w0)
         return wire.levels_length(them.numbers, channels, bits=self.bits, statistics=more)
 
@@ -325,5 +356,6 @@ FINISHES = {
     "by_private_sign_votes": by_private_sign_votes,
     "by_scaled_votes": by_scaled_votes,
     "by_muting_scaled_votes": by_muting_scaled_votes,
+    "by_channel_scaled_votes": by_channel_scaled_votes,
     "by_quantised_average": by_quantised_average,
 }

@@ -13,10 +13,13 @@ from mpfl.node import Plan
 from mpfl.schedules import geometric
 from mpfl.show.widgets.network import Network, written_network
 from mpfl.show.widgets.playable import Between, Playable, module
+from mpfl.sign_votes import Per
 from mpfl.types import MPFLError
 
 # As bytes.js draws them; "w0-norms" sends what "lottery" sends.
 _WAYS: tuple[Way, ...] = ("mpfl", "lottery", "one-bit", "pruning-fl", "fedavg")
+# What a length is of, where the final training goes by votes with lengths.
+_LENGTHS: Mapping[str, Per] = {"lengths": "tensor", "channels": "channel"}
 # What the page's controls can be set to, but for the network.
 _CONTROLS: Mapping[str, tuple[str, ...] | Between] = {
     "nodes": Between(1, 1000),
@@ -25,7 +28,7 @@ _CONTROLS: Mapping[str, tuple[str, ...] | Between] = {
     "coding": ("shortest", "packed"),
     "w0": ("seed", "weights"),
     "final_rounds": Between(0, 50),
-    "final_by": ("weights", "votes", "lengths"),
+    "final_by": ("weights", "votes", *_LENGTHS),
 }
 OWN = "your own"
 EVERY = 10  # by votes, statistics travel in each tenth round and in the last
@@ -120,7 +123,7 @@ class BandwidthCalculator(Playable):
             final = self.final_rounds or (self.rounds if alone else 0)
             bills[way] = bill(way, plan, samples, w0=w0, final_rounds=final,
                               voted=() if alone else voted, every=EVERY,
-                              lengths=not alone and self.final_by == "lengths")  # fmt: skip
+                              lengths=None if alone else _LENGTHS.get(self.final_by))  # fmt: skip
         return bills
 
 

@@ -83,12 +83,14 @@ function count({ layers, tensors, images }, { nodes, rounds, share, coding, w0, 
   const averaging = (times, shapes) => exchange(times, weightsLength(shapes),
     (more && more * weightsLength(shapes, each + 1)) + (nodes - more) * weightsLength(shapes, each));
 
-  // By votes: a direction for each weight both ways, and a length for each tensor if lengths are told;
+  // By votes: a direction for each weight both ways, and a length for each tensor or channel if lengths are told;
   // at times the statistics of batch norm up.
-  const signVotes = (times, shapes, lengths) => {
+  const signVotes = (times, shapes, by) => {
     const which = (moved) => shapes.filter(([, , voted]) => voted === moved);
     const numbers = (moved) => total(which(moved).map(([, shape]) => product(shape)));
-    const said = Math.ceil(numbers(true) / 8) + (lengths ? 4 * which(true).length : 0);
+    const channels = total(which(true).map(([, shape]) => (product(shape) ? (shape.length > 1 ? shape[0] : 1) : 0)));
+    const told = { votes: 0, lengths: which(true).length, channels };
+    const said = Math.ceil(numbers(true) / 8) + 4 * told[by];
     const due = Math.floor(times / EVERY) + (times % EVERY ? 1 : 0);
     const [down, up] = exchange(times, framed(said), nodes * framed(said));
     return [down, up + nodes * due * (framed(said + 4 * numbers(false)) - framed(said))];
@@ -100,7 +102,7 @@ function count({ layers, tensors, images }, { nodes, rounds, share, coding, w0, 
   const small = cut(tensors, keep[rounds]);
   const bits = framed(Math.ceil(total(tensors.map(([, shape]) => product(shape))) / 8));
   const final = final_by === "weights" ? averaging(final_rounds, small)
-    : signVotes(final_rounds, small, final_by === "lengths");
+    : signVotes(final_rounds, small, final_by);
   const after = (message) => (final_rounds ? nodes * message : 0);
   const votes = ["down", "up"].map((way) => nodes * total(masks.slice(0, rounds).map((of) => of[way])));
   return {
