@@ -163,7 +163,7 @@ def scaled_votes(
 
     def local(memory: Weights, message: bytes, data: Data, rng: Rng) -> Answer:
         # 1. The weights that all hold: the node's own, after the step that the server sends.
-        weights = brought_up_by_lengths(memory, message, them, sizes)
+        weights = brought_up_by_lengths(memory, message, them, per)
         round_ = wire.round_of(message)
         # 2. Where this node would go, and what it could not say before.
         update = as_update(local_train(weights, mask, data, rng))
@@ -183,7 +183,7 @@ def scaled_votes(
         return Answer(payload, kept, update.metrics)
 
     def aggregate(state: State, round_: int, replies: Sequence[Reply]) -> State:
-        signs, lengths, told = decode_lengths(replies, state.weights, them, sizes, round_, averages)
+        signs, lengths, told = decode_lengths(replies, state.weights, them, per, round_, averages)
         kept: dict[str, np.ndarray] = {}
         heard = np.ones(len(replies), bool)
         if mute:
@@ -230,9 +230,10 @@ def _heard(
 
 
 def brought_up_by_lengths(
-    memory: Weights, message: bytes, them: Directions, sizes: Sequence[int]
+    memory: Weights, message: bytes, them: Directions, per: Per
 ) -> dict[str, np.ndarray]:
     """The weights that all hold at the beginning of a message's round, and what a node carries."""
+    sizes = them.sizes(per)
 
     def ways(round_: int) -> list[np.ndarray]:
         ups, told = wire.decode_signs(
@@ -254,7 +255,7 @@ def decode_lengths(
     replies: Sequence[Reply],
     weights: Weights,
     them: Directions,
-    sizes: Sequence[int],
+    per: Per,
     round_: int,
     averages: Callable[[int], bool],
 ) -> tuple[
@@ -263,7 +264,7 @@ def decode_lengths(
     Float32[np.ndarray, "nodes more"],
 ]:
     """Every node's directions, lengths and statistics; raises naming a node that sent bad ones."""
-    parts = len(sizes)
+    parts = len(them.sizes(per))
     signs, told = decode_directions(replies, weights, them, round_, averages, parts)
     for reply, numbers in zip(replies, told, strict=True):
         with located(f"node {reply.node}", f"round {round_}", "decode"):

@@ -99,8 +99,14 @@ class Directions:
         return sum(math.prod(self.shapes[name]) for name in self.voted)
 
     def sizes(self, per: Per) -> list[int]:
-        """How many numbers each voted tensor has, or each of its channels, in their order."""
+        """How many numbers each voted tensor has, or each of its channels, in their order.
+
+        Raises :class:`~mpfl.types.MPFLError` for channels where single kernels or weights are
+        masked: what is left of a channel is no row then.
+        """
         one_of("sizes per", per, get_args(Per))
+        if per == "channel":
+            require_channels(self.layout)
         shapes = [self.shapes[name] for name in self.voted]
         return channel_sizes(shapes) if per == "channel" else [math.prod(s) for s in shapes]
 
@@ -177,8 +183,19 @@ class Directions:
         return {**weights, **own, ROUND: np.array(round_), **update.carry}
 
 
+def require_channels(layout: Layout) -> None:
+    """Refuse a layout whose masks do not keep or drop whole channels."""
+    if finer := [layer.name for layer in layout.layers if layer.grid]:
+        raise MPFLError(
+            f"layer {finer[0]!r} is masked by kernel or weight, which leaves no whole channels; "
+            "take one length per tensor, or a mask of filters"
+        )
+
+
 def channel_sizes(shapes: Iterable[tuple[int, ...]]) -> list[int]:
     """How many numbers each channel of tensors has: a row of a matrix or conv, or a whole vector.
+
+    A tensor without numbers has no channels.
 
     >>> channel_sizes([(2, 3, 3, 3), (4,)])
     [27, 27, 4]

@@ -78,7 +78,7 @@ def test_the_final_training_may_go_by_votes_on_directions(by: str):
     [
         (
             {"final_by": "signs"},
-            "final_by is 'signs'; choose one of weights, votes, lengths",
+            "final_by is 'signs'; choose one of weights, votes, lengths, channels",
         ),
         ({"network": OWN, "own": "input 3"}, "network, line 1: give at least two layers"),
         ({"network": "none"}, "network is 'none'; choose one of a <chain>, joined"),

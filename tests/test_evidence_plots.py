@@ -103,7 +103,10 @@ def test_accuracy_by_bytes_counts_all_but_w0(when):
         ]
         for name in ("vote", "lottery")
     }
-    [axes] = accuracy_by_bytes(runs, {"a limit": 3e6}).axes
+    panels = {"one": runs, "other": {"lottery": runs["lottery"]}}
+    axes, other = accuracy_by_bytes(panels, {"a limit": 3e6}).axes
+    assert [each.get_title() for each in (axes, other)] == ["one", "other"]
+    assert other.lines[0].get_color() == axes.lines[1].get_color() != axes.lines[0].get_color()
     *lines, limit = axes.lines
     assert [each.get_label() for each in lines] == ["vote", "lottery"]
     # 100 bytes of the mask round and 100 of each round after it, in MB; the means of two seeds.

@@ -24,6 +24,8 @@ from mpfl import masks, wire
 from mpfl.algorithm import Start
 from mpfl.analysis.ledger import bill
 from mpfl.filters import apply, cut, expand
+from mpfl.granularity import finer
+from mpfl.node import Plan
 from mpfl.runs.experiment import Experiment
 from mpfl.runs.finishes import by_channel_scaled_votes, by_scaled_votes
 from mpfl.runs.record import read_run
@@ -38,13 +40,13 @@ from mpfl.scaled_votes import (
     scaled_votes,
     standings,
 )
+from mpfl.schedules import geometric
 from mpfl.seeds import rng_for
-from mpfl.sign_votes import CATCH_UP, LOST, MAJORITIES
+from mpfl.sign_votes import CATCH_UP, LOST, MAJORITIES, Directions
 from mpfl.simulation import simulate, take_turn
 from mpfl.types import BehindError, MPFLError, Reply
 
 PER = pytest.mark.parametrize("per", ["tensor", "channel"])
-SIZES = them().sizes("tensor")
 
 
 def method(mask=HALF, train=None, feedback=True, averages=averages, mute=False, per="tensor"):
@@ -145,7 +147,7 @@ def test_every_node_holds_the_servers_weights_after_its_next_message(per):
     for log in logs_of(algorithm):
         down = algorithm.broadcast(log.state, log.round + 1)
         for memory in log.memories:
-            held = brought_up_by_lengths(memory, down, them(), them().sizes(per))
+            held = brought_up_by_lengths(memory, down, them(), per)
             assert all(np.array_equal(held[n], log.state.weights[n]) for n in TRAINED)
 
 
@@ -211,32 +213,34 @@ def test_a_start_whose_seed_draws_other_weights_is_refused():
     assert logs[0].start_bytes > 100 * len(DATA)  # the weights themselves
 
 
+@PER
 @pytest.mark.parametrize("since", range(ROUNDS))
-def test_a_node_that_was_away_takes_the_steps_it_missed(since):
-    algorithm = method()
+def test_a_node_that_was_away_takes_the_steps_it_missed(since, per):
+    algorithm = method(per=per)
     logs = logs_of(algorithm)
     memory = logs[since - 1].memories[0] if since else draw_weights(NORMED)
     state, next_round = logs[-1].state, ROUNDS + 1
     message = algorithm.catch_up(state, next_round, since)
     rows = ROUNDS - max(since, 1) + 1
-    told = {"rounds": rows, "statistics": len(TRAINED)}
+    told = {"rounds": rows, "statistics": len(them().sizes(per))}
     assert len(message) == wire.signs_length(them().numbers, **told)
-    held = brought_up_by_lengths(memory, message, them(), SIZES)
+    held = brought_up_by_lengths(memory, message, them(), per)
     assert all(np.array_equal(held[n], state.weights[n]) for n in TRAINED)
     if since:  # what it could not say, it still has to say
         assert np.array_equal(held[LOST], memory[LOST])
     if since < ROUNDS - 1:
         with pytest.raises(BehindError, match="ask for those in between"):
-            brought_up_by_lengths(memory, algorithm.broadcast(state, next_round), them(), SIZES)
+            brought_up_by_lengths(memory, algorithm.broadcast(state, next_round), them(), per)
 
 
-def test_a_node_that_was_away_for_very_long_is_sent_the_weights():
-    algorithm = method(averages=lambda round_: False)
+@PER
+def test_a_node_that_was_away_for_very_long_is_sent_the_weights(per):
+    algorithm = method(averages=lambda round_: False, per=per)
     logs = logs_of(algorithm, rounds=CATCH_UP + 2)
     memory, state = logs[0].memories[0], logs[-1].state
     message = algorithm.catch_up(state, CATCH_UP + 3, 1)
     assert wire.kind_of(message) == wire.Kind.WEIGHTS
-    held = brought_up_by_lengths(memory, message, them(), SIZES)
+    held = brought_up_by_lengths(memory, message, them(), per)
     assert all(np.array_equal(held[n], state.weights[n]) for n in TRAINED)
     assert np.array_equal(held[LOST], memory[LOST])
 
@@ -257,7 +261,7 @@ def test_a_message_with_more_steps_than_there_were_is_refused():
     ups, far = np.ones((5, them().numbers), bool), np.ones(5 * len(TRAINED), np.float32)
     message = wire.encode_signs(ups, NORMED, 3, mask=HALF, statistics=far)
     with pytest.raises(MPFLError, match="message of round 3 holds 5 steps, but there were 2"):
-        brought_up_by_lengths(logs[-1].memories[0], message, them(), SIZES)
+        brought_up_by_lengths(logs[-1].memories[0], message, them(), "tensor")
 
 
 def test_a_node_that_replies_twice_is_refused():
@@ -441,6 +445,27 @@ def test_a_bad_way_is_refused():
         changed(Experiment(), ["federated=by_scaled_votes(every=0)"])
     with pytest.raises(MPFLError, match="muting is 1; give True or False"):
         by_channel_scaled_votes(muting=1)
+    with pytest.raises(MPFLError, match="feedback is 1; give True or False"):
+        by_channel_scaled_votes(feedback=1)
+    for way in ("by_channel_scaled_votes()", "by_quantised_average()"):
+        with pytest.raises(MPFLError, match="granularity 'kernel' leaves no whole channels"):
+            changed(Experiment(), ["granularity=kernel", f"federated={way}"])
     with pytest.raises(MPFLError, match="no sizes per 'layer'; did you mean"):
         them().sizes("layer")
     assert by_scaled_votes() == by_scaled_votes(feedback=True, every=10)
+
+
+@pytest.mark.parametrize("bit", ["kernel", "weight"])
+def test_what_a_finer_mask_leaves_has_no_channels(bit):
+    layout = finer(NORMED, bit)
+    left = Directions(layout, masks.full(layout), TRAINED)
+    assert sum(left.sizes("tensor")) == left.numbers
+    says = "layer .* is masked by kernel or weight, which leaves no whole channels"
+    with pytest.raises(MPFLError, match=says):
+        left.sizes("channel")
+    plan = Plan(layout, geometric(0.15), 2)
+    for how in ({"lengths": "channel"}, {"bits": 4}):
+        with pytest.raises(MPFLError, match=says):
+            bill("mpfl", plan, [5, 5], final_rounds=2, voted=TRAINED, **how)
+    with pytest.raises(MPFLError, match="name each tensor once"):
+        bill("mpfl", plan, [5, 5], final_rounds=2, voted=TRAINED[:1] * 2)

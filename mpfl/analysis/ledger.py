@@ -19,7 +19,7 @@ from mpfl import masks, wire
 from mpfl.filters import Layout, cut_shapes
 from mpfl.masks import Keep
 from mpfl.node import Plan
-from mpfl.sign_votes import Per, channel_sizes, statistics_due
+from mpfl.sign_votes import Per, channel_sizes, require_channels, statistics_due
 from mpfl.types import Mask, MPFLError, at_least, one_of
 from mpfl.wire import frame
 
@@ -97,12 +97,16 @@ def bill(
     _check(way, samples, w0, final_rounds, every)
     for name in voted:
         one_of("tensor", name, plan.layout.shapes)
+    if len(set(voted)) < len(voted):
+        raise MPFLError(f"voted is {voted!r}; name each tensor once")
     if lengths is not None:
         one_of("lengths per", lengths, get_args(Per))
     if lengths and (bits != 1 or not voted):
         raise MPFLError("lengths go with votes on tensors; name them in voted, and leave bits at 1")
     if bits != 1 and not voted:
         raise MPFLError(f"bits is {bits}, but no tensor is voted on; name them in voted")
+    if bits != 1 or lengths == "channel":
+        require_channels(plan.layout)
     layout, nodes = plan.layout, len(samples)
     seed = len(wire.encode_seed(0, layout))
     start = nodes * (seed if w0 == "seed" else wire.weights_length(layout.shapes))

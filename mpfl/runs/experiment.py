@@ -168,6 +168,12 @@ class Experiment:
                 f"prunes is {self.prunes!r}, which is about whole filters, but granularity is "
                 f"{self.granularity!r}; leave one of them at filter"
             )
+        if self.granularity != "filter" and self.federated.per == "channel":
+            raise MPFLError(
+                f"federated {self.federated} has a number per channel, but granularity "
+                f"{self.granularity!r} leaves no whole channels; take by_scaled_votes(), or leave "
+                "granularity at filter"
+            )
         self._check_vote()
         self._check_method()
 

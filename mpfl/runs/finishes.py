@@ -50,6 +50,11 @@ class Finish(ABC):
     def longest(self, parts: Parts, mask: Mask) -> int:
         """How many bytes a reply takes at most."""
 
+    @property
+    def per(self) -> Per | None:
+        """What has a length or a scale of its own in every message, if anything has."""
+        return None
+
 
 @dataclass(frozen=True)
 class by_average(Finish):
@@ -216,16 +221,17 @@ class by_scaled_votes(Finish):
     every: int = 10
 
     def __post_init__(self) -> None:
+        require_bool("feedback", self.feedback)
         at_least("every", self.every, 1)
 
     @property
-    def mute(self) -> bool:
+    def muting(self) -> bool:
         """Whether nodes that contradict the others do not count."""
         return False
 
     @property
     def per(self) -> Per:
-        """What has a length of its own: each tensor."""
+        """Each tensor has a length."""
         return "tensor"
 
     def algorithm(
@@ -241,14 +247,14 @@ class by_scaled_votes(Finish):
             feedback=self.feedback,
             averages=_averages(parts, self.every),
             per=self.per,
-            mute=self.mute,
+            mute=self.muting,
             **messages,
         )
 
     def read(self, parts: Parts, mask: Mask, round_: int, reply: Reply) -> None:
         """A bit for each weight, the lengths, and statistics if they are due."""
         them, averages = Directions(parts.layout, mask, parts.trained), _averages(parts, self.every)
-        decode_lengths([reply], parts.start.w0, them, them.sizes(self.per), round_, averages)
+        decode_lengths([reply], parts.start.w0, them, self.per, round_, averages)
 
     def longest(self, parts: Parts, mask: Mask) -> int:
         """The bits and lengths, with statistics behind them."""
@@ -267,7 +273,7 @@ class by_muting_scaled_votes(by_scaled_votes):
     """
 
     @property
-    def mute(self) -> bool:
+    def muting(self) -> bool:
         """They do not."""
         return True
 
@@ -276,8 +282,8 @@ class by_muting_scaled_votes(by_scaled_votes):
 class by_channel_scaled_votes(by_scaled_votes):
     """The same, but with a length per channel: a row of a matrix or conv, or a whole vector.
 
-    So a filter that has learnt moves less than its neighbours. With ``muting`` nodes do not count
-    that contradict the others, as in :class:`by_muting_scaled_votes`.
+    So a filter that has learnt moves less than its neighbours. With ``muting``, nodes that contradict
+    the others do not count, as in :class:`by_muting_scaled_votes`.
     """
 
     muting: bool = False
@@ -287,13 +293,8 @@ class by_channel_scaled_votes(by_scaled_votes):
         require_bool("muting", self.muting)
 
     @property
-    def mute(self) -> bool:
-        """As ``muting`` says."""
-        return self.muting
-
-    @property
     def per(self) -> Per:
-        """Each channel."""
+        """Each channel has a length."""
         return "channel"
 
 
@@ -311,7 +312,13 @@ class by_quantised_average(Finish):
 
     def __post_init__(self) -> None:
         wire.highest_level(self.bits)
+        require_bool("feedback", self.feedback)
         at_least("every", self.every, 1)
+
+    @property
+    def per(self) -> Per:
+        """Each channel has a scale."""
+        return "channel"
 
     def algorithm(
         self, parts: Parts, mask: Mask, local_train: LocalTrain, messages: Messages

@@ -67,8 +67,9 @@ def require_parts(
     counts = list(sizes) if isinstance(sizes, Sequence | np.ndarray) else sizes
     whole = isinstance(counts, list) and all(is_whole(count) and count >= 0 for count in counts)
     if not whole or sum(map(int, counts)) != numbers.size:
+        said = f"{counts[:8]!r} and so on" if isinstance(counts, list) and counts[8:] else counts
         raise MPFLError(
-            f"{what}: {numbers.size} numbers for parts of {counts!r}; give how many each part has"
+            f"{what}: {numbers.size} numbers for parts of {said}; give how many each part has"
         )
 
 

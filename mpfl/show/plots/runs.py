@@ -113,27 +113,44 @@ def convergence(rows: Mapping[str, Sequence[Run]]) -> Figure:
     return figure
 
 
-def accuracy_by_bytes(rows: Mapping[str, Sequence[Run]], levels: Mapping[str, float]) -> Figure:
+def accuracy_by_bytes(
+    panels: Mapping[str, Mapping[str, Sequence[Run]]], levels: Mapping[str, float]
+) -> Figure:
     """Federated accuracy on the way, against all bytes that were sent until then, w0 apart.
 
-    A line per row of runs that differ by their seed: their mean, and the range behind it.
-    ``levels`` are numbers of bytes with their names, each a dashed line upwards.
+    A panel per group of rows, and a line per row of runs that differ by their seed: their mean, and
+    the range behind it. A row looks alike in all panels. ``levels`` are numbers of bytes with their
+    names, each a dashed line upwards.
     """
+    names = list(dict.fromkeys(name for rows in panels.values() for name in rows))
+    looks = dict(zip(names, LINES[: len(names)], strict=True))
     with style():
-        figure, axes = plt.subplots(figsize=(SPAN, 3.9), layout="constrained")
-        looks = LINES[: len(rows)]
-        for (name, runs), (colour, marker) in zip(rows.items(), looks, strict=True):
-            ways = [(run.bytes_w0, learning_curve(run)) for run in runs]
-            x = np.mean([[(step.sent - w0) / 1e6 for step in way] for w0, way in ways], axis=0)
-            each = np.array([[step.accuracy for step in way] for _, way in ways])
-            many = {"markevery": 10} if each.shape[1] > 20 else {}
-            line: Any = {"color": colour, "marker": marker, "markersize": 5, "label": name, **many}
-            mean_and_range(axes, x, each, **line)
-        for name, level in levels.items():
-            axes.axvline(level / 1e6, color="#555555", linestyle="--", linewidth=1.2, label=name)
-        axes.set(xlabel="sent until then by all, MB", ylabel="test accuracy, %", ylim=(0, None))
-        decades(axes)
-        legend_below(figure, axes)
+        figure, grid = plt.subplots(
+            1,
+            len(panels),
+            figsize=(SPAN, 4),
+            layout="constrained",
+            sharex=True,
+            sharey=True,
+            squeeze=False,
+        )
+        for axes, (title, rows) in zip(grid[0], panels.items(), strict=True):
+            for name, runs in rows.items():
+                ways = [(run.bytes_w0, learning_curve(run)) for run in runs]
+                x = np.mean([[(step.sent - w0) / 1e6 for step in way] for w0, way in ways], axis=0)
+                each = np.array([[step.accuracy for step in way] for _, way in ways])
+                many = {"markevery": 10} if each.shape[1] > 20 else {}
+                colour, marker = looks[name]
+                line: Any = {"color": colour, "marker": marker, "markersize": 5, **many}
+                mean_and_range(axes, x, each, label=name, **line)
+            for name, level in levels.items():
+                axes.axvline(
+                    level / 1e6, color="#555555", linestyle="--", linewidth=1.2, label=name
+                )
+            axes.set(title=title, xlabel="sent until then by all, MB", ylim=(0, None))
+            decades(axes)
+        grid[0][0].set_ylabel("test accuracy, %")
+        legend_below(figure, *grid[0])
     plt.close(figure)
     return figure
 

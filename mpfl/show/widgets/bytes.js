@@ -8,7 +8,7 @@ const WAYS = [
 const FIELDS = ["start", "mask_rounds_down", "mask_rounds_up", "final_start", "final_down", "final_up"];
 const SETTING = ["network", "own", "nodes", "rounds", "share", "coding", "w0", "final_rounds", "final_by"];
 const OWN = "your own";
-const lengthsOf = (state) => (state.final_by === "lengths" ? "tensor" : "channel");
+const LENGTHS = { lengths: "tensor", channels: "channel" };
 
 /** A bill as it is drawn: w0, the rounds, the final training. */
 function phases([start, down, up, begin, late, up_], w0) {
@@ -120,7 +120,7 @@ export default {
           ...(state.final_rounds ? [h("li", {}, h("i", {}, "m"), " and ", h("i", {}, "m′"),
             state.final_by !== "weights"
             ? ": a direction for each weight of the small network, one bit; "
-              + (state.final_by === "votes" ? "" : `how far for each of its ${lengthsOf(state)}s, 4 bytes; `)
+              + (LENGTHS[state.final_by] ? `how far for each of its ${LENGTHS[state.final_by]}s, 4 bytes; ` : "")
               + `up, each ${EVERY}th round and the last one bring the statistics of batch norm, 4 bytes each. `
             : ": the small network down and up, 4 bytes per weight; up it says how many images are behind it. ",
             h("i", {}, "e"), ` = ${framed(0)}: go on from what you have.`)] : []),
@@ -173,7 +173,7 @@ export default {
       const joined = network.tensors.some(([, , , read]) => read.length > 1);
       notes.replaceChildren(...[
         state.final_by !== "weights" && state.final_rounds && "The final training of MPFL, of the lottery and of "
-          + `pruning-FL goes by votes: one bit per weight ${state.final_by === "votes" ? "" : `and a length per ${lengthsOf(state)} `}`
+          + `pruning-FL goes by votes: one bit per weight ${LENGTHS[state.final_by] ? `and a length per ${LENGTHS[state.final_by]} ` : ""}`
           + `both ways, and in each ${EVERY}th round and the last one the statistics of batch norm up. Dense FedAvg and `
           + "1 bit per weight stay as they are.",
         !state.final_rounds && "Without final rounds, dense FedAvg and 1 bit per weight are given as many "

@@ -83,8 +83,8 @@ function count({ layers, tensors, images }, { nodes, rounds, share, coding, w0, 
   const averaging = (times, shapes) => exchange(times, weightsLength(shapes),
     (more && more * weightsLength(shapes, each + 1)) + (nodes - more) * weightsLength(shapes, each));
 
-  // By votes: a direction for each weight both ways, and a length for each tensor or channel if lengths are told;
-  // at times the statistics of batch norm up.
+  // By votes: a direction for each weight both ways, with a length for each tensor or channel if these are
+  // told; at times the statistics of batch norm up.
   const signVotes = (times, shapes, by) => {
     const which = (moved) => shapes.filter(([, , voted]) => voted === moved);
     const numbers = (moved) => total(which(moved).map(([, shape]) => product(shape)));
