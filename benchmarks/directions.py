@@ -38,9 +38,8 @@ WAYS = (
     "by_average()",
     "by_sign_votes(eta=0.004)",
     "by_scaled_votes(feedback=False)",
-    *(f"by_sign_votes(eta={eta})" for eta in (0.008, 0.016)),
+    *(f"by_sign_votes(eta={eta})" for eta in (0.008, 0.016, 0.032)),
     "by_channel_scaled_votes()",
-    *(f"by_sign_votes(eta={eta})" for eta in (0.032, 0.002)),
     # The rival with a server that does more than average: these settings, and the best is taken.
     *(f"by_average_with_momentum(rate={rate})" for rate in (0.1, 0.2, 0.5, 1.0)),
     *(f"by_average_with_momentum(momentum={momentum})" for momentum in (0.3, 0.5, 0.7)),

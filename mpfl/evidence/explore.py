@@ -278,15 +278,19 @@ _MOMENTUM = {
 """The best server of those that ``benchmarks/directions`` tries on pictures that no node holds."""
 
 
-_CHANNELS = {"votes, channel lengths": ("federated=by_channel_scaled_votes()",)}
-"""Votes with a length per channel: the one change to votes that the same trials favour."""
+_OTHER_VOTES = {
+    "votes, channel lengths": ("federated=by_channel_scaled_votes()",),
+    "votes, longer steps": ("federated=by_sign_votes(eta=0.016)",),
+}
+"""Votes in other ways: with a length per channel, and with the best first length of the same trials
+for votes of one length."""
 
 
 def directions_table(budget: str) -> Iterator[Cell]:
     """The same small network trained between the nodes by averages and by votes on directions."""
     for seed in FIVE:
         for start, begun in {"random w0": (), "trained w0": _BY_TAYLOR}.items():
-            for name, finish in (_FINISHES | _MOMENTUM | _CHANNELS).items():
+            for name, finish in (_FINISHES | _MOMENTUM | _OTHER_VOTES).items():
                 changes = (*begun, *_by_directions(budget), *finish)
                 yield Cell(f"{start}, {name}", CIFAR10, seed, changes, budget)
 
