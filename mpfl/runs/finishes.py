@@ -282,8 +282,8 @@ class by_muting_scaled_votes(by_scaled_votes):
 class by_channel_scaled_votes(by_scaled_votes):
     """The same, but with a length per channel: a row of a matrix or conv, or a whole vector.
 
-    So a filter that has learnt moves less than its neighbours. With ``muting``, nodes that contradict
-    the others do not count, as in :class:`by_muting_scaled_votes`.
+    So a filter that has learnt moves less than its neighbours. With ``muting``, nodes that
+    contradict the others do not count, as in :class:`by_muting_scaled_votes`.
     """
 
     muting: bool = False
