@@ -106,7 +106,7 @@ class Directions:
         """
         one_of("sizes per", per, get_args(Per))
         if per == "channel":
-            require_channels(self.layout)
+            require_whole_channels(self.layout)
         shapes = [self.shapes[name] for name in self.voted]
         return channel_sizes(shapes) if per == "channel" else [math.prod(s) for s in shapes]
 
@@ -183,7 +183,7 @@ class Directions:
         return {**weights, **own, ROUND: np.array(round_), **update.carry}
 
 
-def require_channels(layout: Layout) -> None:
+def require_whole_channels(layout: Layout) -> None:
     """Refuse a layout whose masks do not keep or drop whole channels."""
     if finer := [layer.name for layer in layout.layers if layer.grid]:
         raise MPFLError(

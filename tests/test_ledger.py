@@ -81,7 +81,8 @@ def finish_of(e):
     with torch.device("meta"):
         module = build(e.model, CLASSES[e.dataset], width=e.width)
     voted = [name for name, _ in module.named_parameters(remove_duplicate=False)]
-    bits, lengths = getattr(e.federated, "bits", 1), getattr(e.federated, "per", None)
+    bits = getattr(e.federated, "bits", 1)
+    lengths = e.federated.per if bits == 1 else None
     return {"voted": voted, "every": e.federated.every, "bits": bits, "lengths": lengths}
 
 

@@ -19,7 +19,7 @@ from mpfl import masks, wire
 from mpfl.filters import Layout, cut_shapes
 from mpfl.masks import Keep
 from mpfl.node import Plan
-from mpfl.sign_votes import Per, channel_sizes, require_channels, statistics_due
+from mpfl.sign_votes import Per, channel_sizes, require_whole_channels, statistics_due
 from mpfl.types import Mask, MPFLError, at_least, one_of
 from mpfl.wire import frame
 
@@ -106,7 +106,7 @@ def bill(
     if bits != 1 and not voted:
         raise MPFLError(f"bits is {bits}, but no tensor is voted on; name them in voted")
     if bits != 1 or lengths == "channel":
-        require_channels(plan.layout)
+        require_whole_channels(plan.layout)
     layout, nodes = plan.layout, len(samples)
     seed = len(wire.encode_seed(0, layout))
     start = nodes * (seed if w0 == "seed" else wire.weights_length(layout.shapes))
