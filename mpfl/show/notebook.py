@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -38,7 +39,8 @@ def table(
 
 def _cell(value: Any) -> str:
     text = f"{value:,}" if isinstance(value, int) else str(value)
-    number = len(text) < 30 and (text.lstrip("+-")[:1].isdigit() or text == "-")
+    text = re.sub(r"(?<![^\s(])-(?=\d)", "−", text)  # a minus, as it is set in the text
+    number = len(text) < 30 and (text.lstrip("+−")[:1].isdigit() or text == "-")
     look = "text-align:right;white-space:nowrap" if number else "text-align:left"
     return f'<td style="{look}">{text}</td>'
 
