@@ -323,6 +323,8 @@ def test_pages_say_what_is_recorded_of_votes_that_train(page: str) -> None:
     assert loss.n == 2 and loss.high > 0  # else it is decided
     rival = difference(told, rows["trained w0, averages, momentum"], points("federated"))
     assert rival.n == 5 and -1 < rival.low < 0 < rival.high  # else one of them is ahead
+    finer = difference(rows["trained w0, votes, channel lengths"], told, points("federated"))
+    assert finer.n == 5 and finer.low < 0 < finer.high < 0.5  # "adds little"
     few = rows_of("quantised", results=ROOT / "data" / "results")["trained w0, 2 bits, feedback"]
     one, two = (row.accuracy("federated") for row in (told, few))
     welch = stats.ttest_ind(one.values, two.values, equal_var=False).confidence_interval()
