@@ -325,6 +325,12 @@ def test_pages_say_what_is_recorded_of_votes_that_train(page: str) -> None:
     assert rival.n == 5 and -1 < rival.low < 0 < rival.high  # else one of them is ahead
     finer = difference(rows["trained w0, votes, channel lengths"], told, points("federated"))
     assert finer.n == 5 and finer.low < 0 < finer.high < 0.5  # "adds little"
+    far = difference(
+        rows["random w0, votes and lengths"],
+        rows["random w0, averages, momentum"],
+        points("federated"),
+    )
+    assert far.n == 3 and far.low < -1 < 0 < far.high  # "undecided"
     few = rows_of("quantised", results=ROOT / "data" / "results")["trained w0, 2 bits, feedback"]
     one, two = (row.accuracy("federated") for row in (told, few))
     welch = stats.ttest_ind(one.values, two.values, equal_var=False).confidence_interval()
@@ -342,6 +348,7 @@ def test_pages_say_what_is_recorded_of_votes_that_train(page: str) -> None:
     if page != "notebooks/votes-that-train.md":
         middle, half = (welch.high + welch.low) / 2, (welch.high - welch.low) / 2
         assert f"{middle:.1f} ± {half:.1f} points below them" in text
+        assert f"{far.mean:+.1f} ± {far.half:.1f}" in text and "three seeds" in text
         for row in (told, averages):
             assert re.search(
                 rf"send (?:{size(round(bytes_of(row)))}|{bytes_of(row) / 1e6:.0f} MB)", text
