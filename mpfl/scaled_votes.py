@@ -150,11 +150,11 @@ def scaled_votes(
     """Train what ``mask`` leaves by votes on the direction of every weight of ``voted``.
 
     The step in a tensor is the median of the lengths that the nodes send for it; or each channel
-    has a length of its own, as ``per`` says. ``feedback`` adds to a
-    round what the round before could not say. ``mute`` counts only the bits and
-    statistics of nodes that stand at 0 or above (:func:`standings`), or all if those are not more
-    than half. ``averages``, ``start`` and ``join`` are as in :func:`~mpfl.sign_votes.sign_votes`,
-    and so is what a node is sent that missed some rounds.
+    has a length of its own, as ``per`` says. ``feedback`` adds to a round what the round before
+    could not say. ``mute`` counts only the bits and statistics of nodes that stand at 0 or above
+    (:func:`standings`), or all if those are not more than half. ``averages``, ``start`` and
+    ``join`` are as in :func:`~mpfl.sign_votes.sign_votes`, and so is what a node is sent that
+    missed some rounds.
     """
     require_bool("feedback", feedback)
     require_bool("mute", mute)

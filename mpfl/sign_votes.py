@@ -188,7 +188,7 @@ def require_whole_channels(layout: Layout) -> None:
     if finer := [layer.name for layer in layout.layers if layer.grid]:
         raise MPFLError(
             f"layer {finer[0]!r} is masked by kernel or weight, which leaves no whole channels; "
-            "take one length per tensor, or a mask of filters"
+            "take votes with a length per tensor, or a mask of filters"
         )
 
 
