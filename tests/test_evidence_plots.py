@@ -11,6 +11,7 @@ from mpfl.analysis.ledger import Bill
 from mpfl.evidence.samples import Row
 from mpfl.evidence.tables import cells_of
 from mpfl.runs.record import Run
+from mpfl.show.looks import looks_of
 from mpfl.show.plots.appearance import SPAN, save_figure
 from mpfl.show.plots.evidence import accuracies, sparsity_curves, trade_off
 from mpfl.show.plots.runs import accuracy_by_bytes, convergence
@@ -104,7 +105,7 @@ def test_accuracy_by_bytes_counts_all_but_w0(when):
         for name in ("vote", "lottery")
     }
     panels = {"one": runs, "other": {"lottery": runs["lottery"]}}
-    axes, other = accuracy_by_bytes(panels, {"a limit": 3e6}).axes
+    axes, other, closer, beside = accuracy_by_bytes(panels, {"a limit": 3e6}).axes
     assert [each.get_title() for each in (axes, other)] == ["one", "other"]
     assert other.lines[0].get_color() == axes.lines[1].get_color() != axes.lines[0].get_color()
     *lines, limit = axes.lines
@@ -113,6 +114,19 @@ def test_accuracy_by_bytes_counts_all_but_w0(when):
     assert [each.get_xdata().tolist() for each in lines] == [pytest.approx([2e-4, 3e-4])] * 2
     assert [each.get_ydata().tolist() for each in lines] == [pytest.approx([10, 25])] * 2
     assert list(limit.get_xdata()) == [3, 3] and limit.get_label() == "a limit"
+    # From the lowest end, 25, to the best seed, 30, and a point more.
+    assert axes.get_ylim()[0] == 0
+    assert closer.get_ylim() == beside.get_ylim() == pytest.approx((24, 31))
+    for whole, end in ((axes, closer), (other, beside)):
+        assert [each.get_xydata().tolist() for each in whole.lines] == [
+            each.get_xydata().tolist() for each in end.lines
+        ]
+
+
+def test_a_figure_names_the_lines_that_it_cannot_tell_apart():
+    assert len(set(looks_of(map(str, range(7))).values())) == 7
+    with pytest.raises(MPFLError, match="7 lines apart, not 8: leave out some of 0, 1, 2"):
+        looks_of(map(str, range(8)))
 
 
 def test_curves_are_as_wide_as_a_page_with_a_column_per_training():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from mpfl.runs.methods import Method
 from mpfl.runs.record import Run
+from mpfl.types import MPFLError
 
 # The palette of Okabe & Ito (2008), told apart by colour-blind readers too.
 BLUE = "#0072B2"
@@ -39,6 +40,23 @@ LINES = [
     ("#555555", "P"),
 ]
 """Looks of lines that stand for no method, in their order; told apart in both themes."""
+
+
+def looks_of(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """A colour and a marker per name, for lines that stand for no method.
+
+    Raises :class:`~mpfl.types.MPFLError` for more names than can be told apart.
+
+    >>> looks_of(["votes", "averages"])
+    {'votes': ('#0072B2', 'o'), 'averages': ('#E69F00', 'X')}
+    """
+    each = list(dict.fromkeys(names))
+    if len(each) > len(LINES):
+        raise MPFLError(
+            f"a figure can tell {len(LINES)} lines apart, not {len(each)}: leave out some of "
+            f"{', '.join(each)}"
+        )
+    return dict(zip(each, LINES, strict=False))
 
 
 def look(run: Run) -> tuple[str, str]:

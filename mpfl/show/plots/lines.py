@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mpfl.show.looks import BLUE, LINES, VERMILLION
+from mpfl.show.looks import BLUE, VERMILLION, looks_of
 from mpfl.show.plots.appearance import SPAN, legend_below, mean_and_range, style
 
 
@@ -27,9 +27,9 @@ def lines_with_range(
     """
     with style():
         figure, axes = plt.subplots(figsize=(SPAN, 3.9), layout="constrained")
-        for (name, values), (colour, marker) in zip(
-            lines.items(), LINES[: len(lines)], strict=True
-        ):
+        looks = looks_of(lines)
+        for name, values in lines.items():
+            colour, marker = looks[name]
             look: Any = {"color": colour, "marker": marker, "markersize": 5, "label": name}
             mean_and_range(axes, x, np.atleast_2d(values), **look)
         for name, level in (levels or {}).items():
@@ -56,9 +56,9 @@ def over_theory(
     """
     with style():
         figure, axes = plt.subplots(figsize=(SPAN, 3.9), layout="constrained")
-        for (name, values), (colour, marker) in zip(
-            measured.items(), LINES[: len(measured)], strict=True
-        ):
+        looks = looks_of(measured)
+        for name, values in measured.items():
+            colour, marker = looks[name]
             each, deviation = np.atleast_2d(values), 0.0
             if len(each) > 1:
                 deviation = each.std(axis=0, ddof=1)

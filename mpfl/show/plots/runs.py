@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mpfl.evidence.curves import learning_curve
 from mpfl.runs.record import Run
-from mpfl.show.looks import BLUE, GREEN, LINES, ORANGE, VERMILLION, look
+from mpfl.show.looks import BLUE, GREEN, ORANGE, VERMILLION, look, looks_of
 from mpfl.show.plots.appearance import SPAN, decades, legend_below, mean_and_range, style
 from mpfl.simulation import RoundLog, agreement_table
 
@@ -119,37 +119,49 @@ def accuracy_by_bytes(
     """Federated accuracy on the way, against all bytes that were sent until then, w0 apart.
 
     A panel per group of rows, and a line per row of runs that differ by their seed: their mean, and
-    the range behind it. A row looks alike in all panels. ``levels`` are numbers of bytes with their
-    names, each a dashed line upwards.
+    the range behind it. A row looks alike in all panels. Below each panel its upper end stands once
+    more, from the lowest end of a line upwards. ``levels`` are numbers of bytes with their names,
+    each a dashed line upwards.
     """
-    names = list(dict.fromkeys(name for rows in panels.values() for name in rows))
-    looks = dict(zip(names, LINES[: len(names)], strict=True))
+    looks = looks_of(name for rows in panels.values() for name in rows)
+    ends: list[float] = []
     with style():
         figure, grid = plt.subplots(
-            1,
+            2,
             len(panels),
-            figsize=(SPAN, 4),
+            figsize=(SPAN, 6.2),
             layout="constrained",
             sharex=True,
-            sharey=True,
+            sharey="row",
             squeeze=False,
         )
-        for axes, (title, rows) in zip(grid[0], panels.items(), strict=True):
+        for column, (title, rows) in zip(grid.T, panels.items(), strict=True):
             for name, runs in rows.items():
                 ways = [(run.bytes_w0, learning_curve(run)) for run in runs]
                 x = np.mean([[(step.sent - w0) / 1e6 for step in way] for w0, way in ways], axis=0)
                 each = np.array([[step.accuracy for step in way] for _, way in ways])
-                many = {"markevery": 10} if each.shape[1] > 20 else {}
+                ends += [each[:, -1].mean(), each.max()]
+                marked = range(each.shape[1])[:: -10 if each.shape[1] > 20 else -1]
                 colour, marker = looks[name]
-                line: Any = {"color": colour, "marker": marker, "markersize": 5, **many}
-                mean_and_range(axes, x, each, label=name, **line)
-            for name, level in levels.items():
-                axes.axvline(
-                    level / 1e6, color="#555555", linestyle="--", linewidth=1.2, label=name
-                )
-            axes.set(title=title, xlabel="sent until then by all, MB", ylim=(0, None))
-            decades(axes)
-        grid[0][0].set_ylabel("test accuracy, %")
+                line: Any = {
+                    "color": colour,
+                    "marker": marker,
+                    "markersize": 5,
+                    "markevery": [*marked],
+                }
+                for axes in column:
+                    mean_and_range(axes, x, each, label=name, **line)
+            for axes in column:
+                for name, level in levels.items():
+                    axes.axvline(
+                        level / 1e6, color="#555555", linestyle="--", linewidth=1.2, label=name
+                    )
+            column[0].set(title=title, ylim=(0, None))
+            column[1].set(xlabel="sent until then by all, MB")
+            decades(column[1])
+        grid[1][0].set_ylim(min(ends) - 1, max(ends) + 1)
+        grid[1][0].yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=3))
+        figure.supylabel("test accuracy, %", fontsize=11)
         legend_below(figure, *grid[0])
     plt.close(figure)
     return figure
@@ -159,7 +171,9 @@ def progress(runs: Mapping[str, Run]) -> Figure:
     """Runs side by side: accuracy in the final training, agreement in the mask rounds."""
     with style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(SPAN, 3.4), layout="constrained")
-        for (name, run), (colour, marker) in zip(runs.items(), LINES, strict=False):
+        looks = looks_of(runs)
+        for name, run in runs.items():
+            colour, marker = looks[name]
             look: Any = {"color": colour, "marker": marker, "label": name}
             lines = run.federated
             left.plot(
