@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from IPython.display import HTML, Code
@@ -20,29 +20,44 @@ def show(thing: Callable[..., Any]) -> Code:
 def table(
     rows: Sequence[Mapping[str, Any]], caption: str = "", none: str = "Nothing to show."
 ) -> HTML:
-    """Rows with equal keys as a table, numbers to the right; if there are none, a sentence.
+    """Rows with equal keys as a table, columns of numbers to the right; without rows, a sentence.
 
     >>> table([], none="Planned, and not run yet.").data
     '<p><em>Planned, and not run yet.</em></p>'
     """
     if not rows:
         return HTML(f"<p><em>{none}</em></p>")
-    head = "".join(f'<th scope="col">{key}</th>' for key in rows[0])
-    body = "".join(
-        "<tr>" + "".join(_cell(value) for value in row.values()) + "</tr>" for row in rows
-    )
+    columns = {key: [_text(row[key]) for row in rows] for key in rows[0]}
+    sides = [
+        "right" if _are_numbers(column, names_rows=place == 0) else "left"
+        for place, column in enumerate(columns.values())
+    ]
+    head = _line("th", columns, [f'scope="col" style="text-align:{side}"' for side in sides])
+    whole = {"right": ";white-space:nowrap", "left": ""}
+    looks = [f'style="text-align:{side}{whole[side]}"' for side in sides]
+    body = "".join(_line("td", line, looks) for line in zip(*columns.values(), strict=True))
     title = f"<caption>{caption}</caption>" if caption else ""
-    return HTML(
-        f'<table class="table">{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    )
+    return HTML(f'<table class="table">{title}<thead>{head}</thead><tbody>{body}</tbody></table>')
 
 
-def _cell(value: Any) -> str:
-    text = f"{value:,}" if isinstance(value, int) else str(value)
-    text = re.sub(r"(?<![^\s(])-(?=\d)", "−", text)  # a minus, as it is set in the text
-    number = len(text) < 30 and (text.lstrip("+−")[:1].isdigit() or text == "-")
-    look = "text-align:right;white-space:nowrap" if number else "text-align:left"
-    return f'<td style="{look}">{text}</td>'
+def _text(value: Any) -> str:
+    counted = isinstance(value, int) and not isinstance(value, bool)
+    text = f"{value:,}" if counted else str(value)
+    return re.sub(r"(?<![^\s(])-(?=\d)", "−", text)  # a minus, as it is set in the text
+
+
+def _are_numbers(column: Sequence[str], names_rows: bool) -> bool:
+    """Whether a column is read as numbers; one that names its rows holds nothing but numbers then.
+
+    ``3 inverted`` names a row, ``3 seeds`` further right is a number.
+    """
+    number = re.compile(r"[+−]?[\d.,]+( ?%)?" if names_rows else r"[+−]?\d.{0,28}|[-–]|")
+    return all(map(number.fullmatch, column)) and any(column)
+
+
+def _line(tag: str, texts: Iterable[str], looks: Sequence[str]) -> str:
+    cells = zip(texts, looks, strict=True)
+    return f"<tr>{''.join(f'<{tag} {look}>{text}</{tag}>' for text, look in cells)}</tr>"
 
 
 def dots(mask: Mask, width: int = 50) -> str:
