@@ -313,6 +313,31 @@ def apply(weights: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarray]
     return expand(cut(weights, mask, layout), mask, layout)
 
 
+def rescaled(weights: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarray]:
+    """Weights with every reader as much larger as it has fewer channels left to sum over.
+
+    A reader of ``n`` channels of which ``k`` are left is multiplied by the root of ``n / k``: what
+    it sums up keeps its size on average, if the channels are independent and any ``k`` of them
+    stay. A random initialisation follows the same rule (He et al., arXiv 1502.01852). Biases and
+    norms stay as they are, and so does a reader of which no channel is left.
+
+    >>> layer = Layer("a", 4, "a.weight", ("a.weight",))
+    >>> shapes = {"a.weight": (4, 1), "b.weight": (1, 4)}
+    >>> layout = Layout((layer,), shapes, (Reader("b.weight", ("a",)),))
+    >>> weights = {name: np.ones(shape) for name, shape in shapes.items()}
+    >>> rescaled(weights, {"a": np.array([True, False, False, False])}, layout)["b.weight"]
+    array([[2., 2., 2., 2.]])
+    """
+    _kept_indices(layout, mask)  # refuses a mask of another network
+    larger = dict(weights)
+    for reader in layout.readers:
+        left = channels(mask, reader)
+        if reader.axis == 1 and left.any():
+            array = larger[reader.tensor]
+            larger[reader.tensor] = array * np.sqrt(left.size / left.sum(), dtype=array.dtype)
+    return larger
+
+
 def cut_shapes(layout: Layout, mask: Mask) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of the small network, without touching any weights."""
     return _shapes_left(layout, _kept_indices(layout, mask), _kept_rows(layout, mask))

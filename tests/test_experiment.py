@@ -22,7 +22,7 @@ from mpfl.data.noise import (
     shuffled_pixels,
 )
 from mpfl.data.partition import dirichlet
-from mpfl.filters import apply
+from mpfl.filters import apply, rescaled
 from mpfl.nets.settings import Settings
 from mpfl.nets.start import initial_weights
 from mpfl.prune import random, taylor
@@ -341,6 +341,11 @@ def test_central_training_is_of_w0_on_all_the_data(quick):
     fitted = bench.trainer.fit(w0, mask, bench.parties.pooled, rng, e.final, epochs=2)
     assert equal(trained.weights, fitted.weights)
     assert trained.accuracy == bench.accuracy(fitted.weights, mask) > 0 and trained.seconds > 0
+    again = Workbench(quick(central_epochs=2, federated_rounds=0, rescaled=True))
+    larger = apply(rescaled(bench.start.w0, mask, bench.layout), mask, bench.layout)
+    fitted = bench.trainer.fit(larger, mask, bench.parties.pooled, rng_for(e.seed, "central"),
+                               e.final, epochs=2)  # fmt: skip
+    assert equal(again.train_centrally(mask).weights, fitted.weights)
     # Its accuracy is known after each epoch, and which test pictures it got right in the end.
     assert len(trained.accuracies) == 2 and trained.accuracies[-1] == trained.accuracy
     assert trained.right.shape == (len(bench.parties.test),)
@@ -373,6 +378,9 @@ def test_the_plan_refuses_a_schedule_that_empties_a_layer(quick):
         _ = Workbench(quick(schedule=one_shot(0.99))).plan
 
 
+ALONE = {"rescaled": True, "federated_rounds": 0}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -383,6 +391,13 @@ def test_the_plan_refuses_a_schedule_that_empties_a_layer(quick):
         ({"validation": "0.1"}, "validation is '0.1'; give a share of 0 to below 1"),
         ({"stop_above": 1.0}, "stop_above is 1.0; give a share of 0 to below 1"),
         ({"final_draws": "new"}, "no final_draws 'new'"),
+        ({"rescaled": 1}, "rescaled is 1; give True or False"),
+        ({"rewind": "no"}, "rewind is 'no'; give True or False"),
+        ({"rescaled": True}, "rescaled is about training in one place alone; set federated_rounds"),
+        ({**ALONE, "central_epochs": 0}, "rescaled is about training in one place alone"),
+        ({**ALONE, "method": FEDAVG, "federated_rounds": 2}, "rescaled is about training in one"),
+        ({**ALONE, "granularity": "kernel"}, "rescaled is about whole filters that are cut out"),
+        ({**ALONE, "prunes": "weight"}, "rescaled is about whole filters that are cut out"),
     ],
 )
 @pytest.mark.usefixtures("types_unchecked")

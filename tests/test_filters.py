@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from toys import TOY, chain, draw_weights, layouts, mask_of, masks_for, same
 
 from mpfl import masks
-from mpfl.filters import Layer, Layout, Reader, apply, channels, cut, cut_shapes, expand
+from mpfl.filters import (
+    Layer,
+    Layout,
+    Reader,
+    apply,
+    channels,
+    cut,
+    cut_shapes,
+    expand,
+    rescaled,
+)
 from mpfl.types import MPFLError
 
 few = settings(max_examples=25)
@@ -66,6 +76,34 @@ def test_apply_by_hand():
         assert (masked[name] != 0).tolist() == [True, False, True, True]
     assert (masked["conv2.weight"][:, 1] == 0).all() and (masked["conv2.weight"][0] == 0).all()
     assert (masked["conv2.weight"][1:, [0, 2, 3]] != 0).all()
+
+
+def test_rescaled_by_hand():
+    # Three of conv1's four channels are left to conv2, and two of conv2's three to fc.
+    weights, factors = draw_weights(TOY), {"conv2.weight": 4 / 3, "fc.weight": 3 / 2}
+    larger = rescaled(weights, HAND, TOY)
+    assert larger.keys() == weights.keys()
+    for name, array in weights.items():
+        assert larger[name].dtype == array.dtype
+        np.testing.assert_allclose(larger[name], array * factors.get(name, 1) ** 0.5, rtol=1e-6)
+    assert same(rescaled(weights, masks.full(TOY), TOY), weights)
+    with pytest.raises(MPFLError, match="layer 'conv9', which the model does not have"):
+        rescaled(weights, HAND | {"conv9": np.ones(2, bool)}, TOY)
+
+
+def test_what_a_rescaled_layer_sums_up_keeps_its_size():
+    rng = np.random.default_rng(0)
+    layer = Layer("a", 500, "a", ("a",))
+    layout = Layout((layer,), {"a": (500, 3), "b": (400, 500)}, (Reader("b", ("a",)),))
+    weights = {"a": rng.normal(size=(500, 3)), "b": rng.normal(size=(400, 500))}
+    signal = rng.normal(size=(500, 200))
+    mask = {"a": rng.permutation(500) < 100}
+    sizes = [
+        np.std(apply(each, mask, layout)["b"] @ signal)
+        for each in (weights, rescaled(weights, mask, layout))
+    ]
+    whole = np.std(weights["b"] @ signal)
+    assert sizes[0] < 0.6 * whole and sizes[1] == pytest.approx(whole, rel=0.1)
 
 
 def test_a_sum_is_read_until_all_of_its_layers_have_pruned_a_channel():

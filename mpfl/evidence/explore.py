@@ -65,7 +65,8 @@ def without_norm_table(budget: str) -> Iterator[Cell]:
     """VGG11 without batch norm, from a w0 of its own that was trained on photographs.
 
     Under batch norm the size of a filter's weights means little to what the network computes; the
-    authors' network has none.
+    authors' network has none. Without it, what a layer sums up gets smaller with every filter that
+    goes. The rows that are *rescaled* begin with weights that make up for this.
     """
     plain = ("model=vgg11", "final.lr=0.03")  # without batch norm 0.05 is much, 0.01 too slow
     photographs = ("dataset=imagenet100-64", "pixels=32", "central_epochs=15")
@@ -73,6 +74,13 @@ def without_norm_table(budget: str) -> Iterator[Cell]:
                keeps=_of(budget, PLAIN_W0))  # fmt: skip
     changes = (*plain, f"w0={_of(budget, PLAIN_W0)}", "local.lr=0.01", *ONE_SHOT)
     yield from _held_against_lotteries(changes, budget)
+    for seed in FIVE:
+        same_size = (*changes, "rescaled=True")
+        yield Cell("vote, rescaled", CIFAR10, seed, same_size, budget)
+        yield Cell("w0 norms, rescaled", f"{CIFAR10}-w0-norms", seed, same_size, budget)
+        for lot, label in enumerate(lots("lottery", 2)):
+            drawn = with_lot(lot, same_size)
+            yield Cell(f"{label}, rescaled", f"{CIFAR10}-lottery", seed, drawn, budget)
 
 
 def other_starts_table(budget: str) -> Iterator[Cell]:

@@ -65,6 +65,9 @@ class Experiment:
     ``local``. ``federated_fault`` is
     what the first ``noisy_nodes`` pretend that their training came to.
 
+    ``rescaled=True`` begins the training in one place with weights that are as much larger as
+    fewer channels are left to sum over (:func:`mpfl.filters.rescaled`).
+
     ``granularity`` is what a bit of a mask stands for (:mod:`mpfl.granularity`). A mask of kernels
     or single weights is held in training, and cuts nothing out. ``prunes`` and ``units`` are those
     of :func:`mpfl.nets.tracing.layout_of`. ``units`` is what is voted on: ``"filters"``,
@@ -124,6 +127,7 @@ class Experiment:
     statistics: Statistics = "dataset"
     stop_above: float | None = None
     granularity: Granularity = "filter"
+    rescaled: bool = False
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -174,6 +178,11 @@ class Experiment:
                 f"{self.granularity!r} leaves no whole channels; take by_scaled_votes(), or leave "
                 "granularity at filter"
             )
+        if self.rescaled and not (self.granularity == self.prunes == "filter"):
+            raise MPFLError(
+                "rescaled is about whole filters that are cut out; leave granularity and prunes at "
+                "filter"
+            )
         self._check_vote()
         self._check_method()
 
@@ -192,6 +201,9 @@ class Experiment:
         ):
             if (value := getattr(self, name)) is not None and type(value) is not int:
                 raise MPFLError(f"{name} is {value!r}; give a whole number")
+        for name in ("rewind", "rescaled"):
+            if type(value := getattr(self, name)) is not bool:
+                raise MPFLError(f"{name} is {value!r}; give True or False")
         for name in ("recipe", "budget"):  # the run's folder and its record are called by them
             value = getattr(self, name)
             plain = isinstance(value, str) and value.isprintable() and Path(value).name == value
@@ -259,6 +271,12 @@ class Experiment:
                     f"{name} is about training between nodes, and {method.name!r} has none; leave "
                     f"it at {plain}"
                 )
+        in_one_place = method.central and self.central_epochs > 0
+        if self.rescaled and (self.federated_rounds > 0 or not in_one_place):
+            raise MPFLError(
+                "rescaled is about training in one place alone; set federated_rounds to 0 and "
+                "central_epochs above 0, with a method that has such a training"
+            )
         if self.lot and not method.draws_lots:
             raise MPFLError(f"lot is {self.lot}, but {method.name!r} draws no lots; leave it at 0")
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool
 from mpfl import data as datasets
 from mpfl.algorithm import Initialise, LocalTrain, Start
 from mpfl.baselines.released_fl import CentreTrain
-from mpfl.filters import Layout, apply
+from mpfl.filters import Layout, apply, rescaled
 from mpfl.granularity import finer
 from mpfl.nets.networks import build
 from mpfl.nets.pixels import IMAGENET, noise_pictures, uncut
@@ -223,7 +223,10 @@ class Trainings(Parts):
             on_epoch=on_epoch,
             after_epoch=test,
         )
-        begin = apply(self.start.w0, mask, self.layout)
+        w0 = self.start.w0
+        if e.rescaled:
+            w0 = rescaled(w0, mask, self.layout)
+        begin = apply(w0, mask, self.layout)
         update = train(begin, mask, self.parties.pooled, rng_for(e.seed, "central"))
         right = self.right(update.weights, mask)
         return Trained(update.weights, right, tuple(accuracies), time.perf_counter() - began)
