@@ -66,7 +66,7 @@ def without_norm_table(budget: str) -> Iterator[Cell]:
 
     Under batch norm the size of a filter's weights means little to what the network computes; the
     authors' network has none. Without it, what a layer sums up gets smaller with every filter that
-    goes. The rows that are *rescaled* begin with weights that make up for this.
+    goes. The rows that are *rescaled* begin with weights that compensate for this.
     """
     plain = ("model=vgg11", "final.lr=0.03")  # without batch norm 0.05 is much, 0.01 too slow
     photographs = ("dataset=imagenet100-64", "pixels=32", "central_epochs=15")
