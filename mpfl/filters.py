@@ -313,13 +313,30 @@ def apply(weights: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarray]
     return expand(cut(weights, mask, layout), mask, layout)
 
 
+def require_chain(layout: Layout) -> None:
+    """Refuse a layout in which a reader does not simply sum the channels of one layer.
+
+    Where several layers are added up, a channel may have lost some of its terms and not others.
+    Raises :class:`~mpfl.types.MPFLError` with the tensor's name.
+    """
+    for reader in layout.readers:
+        if len(reader.layers) > 1 or reader.axis != 1:
+            raise MPFLError(
+                f"{reader.tensor!r} follows axis {reader.axis} of {', '.join(reader.layers)}; only "
+                "weights that each sum the channels of one layer can be rescaled, as in a chain of "
+                "conv and linear layers; leave rescaled at False"
+            )
+
+
 def rescaled(weights: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarray]:
     """Weights with every reader as much larger as it has fewer channels left to sum over.
 
     A reader of ``n`` channels of which ``k`` are left is multiplied by the root of ``n / k``: what
     it sums up keeps its size on average, if the channels are independent and any ``k`` of them
     stay. A random initialisation follows the same rule (He et al., arXiv 1502.01852). Biases and
-    norms stay as they are, and so does a reader of which no channel is left.
+    norms stay as they are, and so does a reader of which no channel is left. Raises
+    :class:`~mpfl.types.MPFLError` for networks that are no chain (:func:`require_chain`), and for a
+    mask or a tensor of another one.
 
     >>> layer = Layer("a", 4, "a.weight", ("a.weight",))
     >>> shapes = {"a.weight": (4, 1), "b.weight": (1, 4)}
@@ -328,12 +345,14 @@ def rescaled(weights: Weights, mask: Mask, layout: Layout) -> dict[str, np.ndarr
     >>> rescaled(weights, {"a": np.array([True, False, False, False])}, layout)["b.weight"]
     array([[2., 2., 2., 2.]])
     """
-    _kept_indices(layout, mask)  # refuses a mask of another network
+    require_chain(layout)
+    kept = _kept_indices(layout, mask)  # refuses a mask of another network
+    _check_shapes(weights, {name: layout.shapes[name] for name in kept})
     larger = dict(weights)
     for reader in layout.readers:
         left = channels(mask, reader)
-        if reader.axis == 1 and left.any():
-            array = larger[reader.tensor]
+        if reader.tensor in weights and left.any():
+            array = np.asarray(weights[reader.tensor])
             larger[reader.tensor] = array * np.sqrt(left.size / left.sum(), dtype=array.dtype)
     return larger
 

@@ -123,6 +123,12 @@ def test_accuracy_by_bytes_counts_all_but_w0(when):
         ]
 
 
+def test_a_figure_of_nothing_is_refused():
+    for panels in ({}, {"one": {}}):
+        with pytest.raises(MPFLError, match="no rows to draw"):
+            accuracy_by_bytes(panels, {})
+
+
 def test_a_figure_names_the_lines_that_it_cannot_tell_apart():
     assert len(set(looks_of(map(str, range(7))).values())) == 7
     with pytest.raises(MPFLError, match="7 lines apart, not 8: leave out some of 0, 1, 2"):

@@ -394,8 +394,10 @@ ALONE = {"rescaled": True, "federated_rounds": 0}
         ({"rescaled": 1}, "rescaled is 1; give True or False"),
         ({"rewind": "no"}, "rewind is 'no'; give True or False"),
         ({"rescaled": True}, "rescaled is about training in one place alone; set federated_rounds"),
-        ({**ALONE, "central_epochs": 0}, "rescaled is about training in one place alone"),
-        ({**ALONE, "method": FEDAVG, "federated_rounds": 2}, "rescaled is about training in one"),
+        ({**ALONE, "central_epochs": 0}, "rescaled .* one place; set central_epochs above 0"),
+        ({**ALONE, "method": FEDAVG, "federated_rounds": 2}, "and 'fedavg' does not do that"),
+        ({**ALONE, "method": CENTRAL}, "and 'central' does not do that"),
+        ({**ALONE, "head": "fresh"}, "rescaled would be lost on a head that is drawn anew"),
         ({**ALONE, "granularity": "kernel"}, "rescaled is about whole filters that are cut out"),
         ({**ALONE, "prunes": "weight"}, "rescaled is about whole filters that are cut out"),
     ],
@@ -404,6 +406,29 @@ ALONE = {"rescaled": True, "federated_rounds": 0}
 def test_a_field_without_effect_is_refused(quick, changes, said):
     with pytest.raises(MPFLError, match=said):
         quick(**changes)
+
+
+class Sum(torch.nn.Module):
+    """Two layers whose channels are added up."""
+
+    def __init__(self, classes: int):
+        super().__init__()
+        self.one, self.two = (torch.nn.Conv2d(n, 4, 3, padding=1) for n in (1, 4))
+        self.head = torch.nn.Linear(4, classes)
+
+    def forward(self, x):
+        first = self.one(x)
+        return self.head((first + self.two(first.relu())).mean((2, 3)))
+
+
+def test_what_is_no_chain_is_refused_before_anything_is_trained(quick):
+    Workbench(quick(model=Sum))
+    with pytest.raises(MPFLError, match="'head.weight' follows axis 1 of two, one; only"):
+        Workbench(quick(**ALONE, model=Sum))
+
+
+def test_a_method_without_nodes_may_be_rescaled(quick):
+    assert quick(rescaled=True, method=LTH).federated_rounds > 0  # it has none, so it ignores them
 
 
 def test_the_final_rate_falls_by_a_cosine_and_the_draws_are_its_own(quick):

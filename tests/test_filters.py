@@ -87,8 +87,21 @@ def test_rescaled_by_hand():
         assert larger[name].dtype == array.dtype
         np.testing.assert_allclose(larger[name], array * factors.get(name, 1) ** 0.5, rtol=1e-6)
     assert same(rescaled(weights, masks.full(TOY), TOY), weights)
+    assert rescaled({}, HAND, TOY) == {}
     with pytest.raises(MPFLError, match="layer 'conv9', which the model does not have"):
         rescaled(weights, HAND | {"conv9": np.ones(2, bool)}, TOY)
+    with pytest.raises(MPFLError, match=r"'fc.weight' is \[2, 6\], but must be \[5, 6\]"):
+        rescaled(weights | {"fc.weight": np.ones((2, 6))}, HAND, TOY)
+
+
+@pytest.mark.parametrize(
+    "reader", [Reader("b", ("a", "more")), Reader("b", ("a",), axis=0)], ids=["a sum", "axis 0"]
+)
+def test_what_is_no_chain_is_not_rescaled(reader):
+    layers = tuple(Layer(name, 2, name, (name,)) for name in ("a", "more"))
+    layout = Layout(layers, {"a": (2, 1), "more": (2, 1), "b": (2, 2)}, (reader,))
+    with pytest.raises(MPFLError, match=r"'b' follows axis .* leave rescaled at False"):
+        rescaled({"b": np.ones((2, 2))}, masks.full(layout), layout)
 
 
 def test_what_a_rescaled_layer_sums_up_keeps_its_size():

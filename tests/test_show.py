@@ -23,6 +23,7 @@ def test_names_alone_load_nothing_that_draws(module):
     [
         (["10.5 %", "−0.40 ± 0.45", "3 seeds"], "right"),
         (["", "-1.5", "–"], "right"),
+        (["0.5", "±0.1", "nan", "—"], "right"),
         ([12_000, 3], "right"),
         (["0, 1, 2", "nobody"], "left"),
         (["", ""], "left"),
@@ -36,7 +37,9 @@ def test_a_column_of_a_table_is_set_to_one_side(column, side):
 
 
 def test_a_table_sets_its_numbers_as_text_does():
-    drawn = table([{"bits": 32, "apart": -1.5, "seeds": 12_000, "holds": True}]).data
+    rows = [{"bits": 32, "apart": -1.5, "seeds": 12_000, "holds": True}, {"more": [-0.1, -0.2]}]
+    drawn = table(rows).data
     cells = [each.partition("</td>")[0].partition(">")[2] for each in drawn.split("<td")[1:]]
-    assert cells == ["32", "−1.5", "12,000", "True"]
-    assert drawn.count('<th scope="col" style="text-align:right">') == 3
+    assert cells[:5] == ["32", "−1.5", "12,000", "True", ""]
+    assert cells[5:] == ["", "", "", "", "[−0.1, −0.2]"]  # a row that lacks a key loses nothing
+    assert drawn.count('<th scope="col" style="text-align:right">') == 2

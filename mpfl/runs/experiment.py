@@ -65,7 +65,7 @@ class Experiment:
     ``local``. ``federated_fault`` is
     what the first ``noisy_nodes`` pretend that their training came to.
 
-    ``rescaled=True`` begins the training in one place with weights that are as much larger as
+    ``rescaled=True`` begins the final training in one place with weights that are as much larger as
     fewer channels are left to sum over (:func:`mpfl.filters.rescaled`).
 
     ``granularity`` is what a bit of a mask stands for (:mod:`mpfl.granularity`). A mask of kernels
@@ -178,6 +178,8 @@ class Experiment:
                 f"{self.granularity!r} leaves no whole channels; take by_scaled_votes(), or leave "
                 "granularity at filter"
             )
+        if self.rescaled and self.head == "fresh":
+            raise MPFLError("rescaled would be lost on a head that is drawn anew; leave head at w0")
         if self.rescaled and not (self.granularity == self.prunes == "filter"):
             raise MPFLError(
                 "rescaled is about whole filters that are cut out; leave granularity and prunes at "
@@ -271,11 +273,16 @@ class Experiment:
                     f"{name} is about training between nodes, and {method.name!r} has none; leave "
                     f"it at {plain}"
                 )
-        in_one_place = method.central and self.central_epochs > 0
-        if self.rescaled and (self.federated_rounds > 0 or not in_one_place):
+        if self.rescaled and not (method.central and method.has_mask_rounds):
             raise MPFLError(
-                "rescaled is about training in one place alone; set federated_rounds to 0 and "
-                "central_epochs above 0, with a method that has such a training"
+                f"rescaled is about training in one place what a mask leaves, and {method.name!r} "
+                "does not do that; leave it at False"
+            )
+        if self.rescaled and self.central_epochs == 0:
+            raise MPFLError("rescaled is about training in one place; set central_epochs above 0")
+        if self.rescaled and method.wire and self.federated_rounds > 0:
+            raise MPFLError(
+                "rescaled is about training in one place alone; set federated_rounds to 0"
             )
         if self.lot and not method.draws_lots:
             raise MPFLError(f"lot is {self.lot}, but {method.name!r} draws no lots; leave it at 0")

@@ -15,7 +15,7 @@ from jaxtyping import Bool
 from mpfl import data as datasets
 from mpfl.algorithm import Initialise, LocalTrain, Start
 from mpfl.baselines.released_fl import CentreTrain
-from mpfl.filters import Layout, apply, rescaled
+from mpfl.filters import Layout, apply, require_chain, rescaled
 from mpfl.granularity import finer
 from mpfl.nets.networks import build
 from mpfl.nets.pixels import IMAGENET, noise_pictures, uncut
@@ -72,6 +72,8 @@ class Trainings(Parts):
         self.dataset = datasets.load(experiment.dataset, root, **size)
         self.parties = Parties(experiment, self.dataset)
         self.layout = self.trainer.layout
+        if experiment.rescaled:
+            require_chain(self.layout)
 
     def _module(self) -> torch.nn.Module:
         e, classes = self.experiment, len(self.dataset.classes)

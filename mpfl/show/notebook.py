@@ -20,14 +20,15 @@ def show(thing: Callable[..., Any]) -> Code:
 def table(
     rows: Sequence[Mapping[str, Any]], caption: str = "", none: str = "Nothing to show."
 ) -> HTML:
-    """Rows with equal keys as a table, columns of numbers to the right; without rows, a sentence.
+    """Rows as a table, a column per key, those of numbers to the right; without rows, a sentence.
 
     >>> table([], none="Planned, and not run yet.").data
     '<p><em>Planned, and not run yet.</em></p>'
     """
     if not rows:
         return HTML(f"<p><em>{none}</em></p>")
-    columns = {key: [_text(row[key]) for row in rows] for key in rows[0]}
+    keys = dict.fromkeys(key for row in rows for key in row)
+    columns = {key: [_text(row.get(key, "")) for row in rows] for key in keys}
     sides = [
         "right" if _are_numbers(column, names_rows=place == 0) else "left"
         for place, column in enumerate(columns.values())
@@ -43,7 +44,7 @@ def table(
 def _text(value: Any) -> str:
     counted = isinstance(value, int) and not isinstance(value, bool)
     text = f"{value:,}" if counted else str(value)
-    return re.sub(r"(?<![^\s(])-(?=\d)", "−", text)  # a minus, as it is set in the text
+    return re.sub(r"(?<![^\s(\[])-(?=\d)", "−", text)  # a minus, as it is set in the text
 
 
 def _are_numbers(column: Sequence[str], names_rows: bool) -> bool:
@@ -51,7 +52,7 @@ def _are_numbers(column: Sequence[str], names_rows: bool) -> bool:
 
     ``3 inverted`` names a row, ``3 seeds`` further right is a number.
     """
-    number = re.compile(r"[+−]?[\d.,]+( ?%)?" if names_rows else r"[+−]?\d.{0,28}|[-–]|")
+    number = re.compile(r"[+−]?[\d.,]+( ?%)?" if names_rows else r"[+−±]?\d.{0,28}|[-–—]|nan|")
     return all(map(number.fullmatch, column)) and any(column)
 
 

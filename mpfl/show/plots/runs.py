@@ -16,6 +16,7 @@ from mpfl.runs.record import Run
 from mpfl.show.looks import BLUE, GREEN, ORANGE, VERMILLION, look, looks_of
 from mpfl.show.plots.appearance import SPAN, decades, legend_below, mean_and_range, style
 from mpfl.simulation import RoundLog, agreement_table
+from mpfl.types import MPFLError
 
 
 def histogram(log: RoundLog, nodes: int, layer: str) -> Figure:
@@ -124,6 +125,8 @@ def accuracy_by_bytes(
     each a dashed line upwards.
     """
     looks = looks_of(name for rows in panels.values() for name in rows)
+    if not looks:
+        raise MPFLError("there are no rows to draw; give some in one panel at least")
     ends: list[float] = []
     with style():
         figure, grid = plt.subplots(
