@@ -423,7 +423,7 @@ class Sum(torch.nn.Module):
 
 def test_what_is_no_chain_is_refused_before_anything_is_trained(quick):
     Workbench(quick(model=Sum))
-    with pytest.raises(MPFLError, match="'head.weight' follows axis 1 of two, one; only"):
+    with pytest.raises(MPFLError, match=r"'head.weight' follows axis 1 of two, one; only"):
         Workbench(quick(**ALONE, model=Sum))
 
 
