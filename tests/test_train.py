@@ -118,7 +118,8 @@ def test_what_is_pruned_is_exactly_zero_at_every_step(name, compact, settings, t
 def test_the_small_network_trains_as_its_slow_twin(name, optimiser):
     rate = {"sgd": 0.05, "adam": 0.01}[optimiser]
     settings = Settings(optimiser, lr=rate, weight_decay=0.01, batch=16, augment=True)
-    for trial in range(3):
+    near, compared = {"rtol": 1e-2, "atol": 1e-3}, 0
+    for trial in range(6):
         module = MODULES[name]()
         if name == "tanh":
             module.dropout.p = 0.0  # it draws for every channel, and the twin has more of them
@@ -130,33 +131,39 @@ def test_the_small_network_trains_as_its_slow_twin(name, optimiser):
             rng = rng_for(trial, "steps")
             return trainer.fit(w0, mask, data, rng, settings, epochs=2, gradients=True)
 
-        one, two = fit(fast), fit(slow)
-        # Where rounding takes a ReLU to its other side, the twin and itself part as well.
-        nudged = fit(slow, {n: (a * (1 + 1e-6)).astype(a.dtype) for n, a in w0.items()})
-        assert one.metrics["loss"] == pytest.approx(two.metrics["loss"], rel=1e-3)
-        # A pruned filter of the twin has a slope still; the small network has no such filter.
-        slopes, others = (
-            filters.apply(each.gradients, mask, fast.layout) for each in (two, nudged)
-        )
         # Under batch norm a conv's bias has no slope but rounding, which Adam makes steps of.
         idle = {
             tensor for layer in fast.layout.layers if layer.scale and optimiser == "adam"
             for tensor in layer.own if tensor.endswith(".bias") and tensor != layer.shift
         }  # fmt: skip
-        for ours, theirs, nearby in (
-            (one.weights, two.weights, nudged.weights), (one.gradients, slopes, others)
-        ):  # fmt: skip
-            for tensor, array in ours.items():
-                if tensor in idle:
-                    continue
-                apart = 2 * np.abs(nearby[tensor] - theirs[tensor]).max(initial=0)
-                near = {"rtol": 1e-2, "atol": 1e-3 + apart, "err_msg": tensor}
-                np.testing.assert_allclose(array, theirs[tensor], **near)
+
+        def held(update, layout=fast.layout, mask=mask, idle=idle):
+            """Its weights and slopes; a pruned filter of the twin has a slope still."""
+            slopes = filters.apply(update.gradients, mask, layout)
+            pairs = (update.weights.items(), slopes.items())
+            return [(n, a) for each in pairs for n, a in each if n not in idle]
+
+        one, two = fit(fast), fit(slow)
+        # Rounding may take a ReLU to its other side. Then the twin parts from itself as well, if it
+        # starts a millionth away, and the trial says nothing of the small network.
+        nudged = fit(slow, {n: (a * (1 + 1e-6)).astype(a.dtype) for n, a in w0.items()})
+        if not all(
+            np.allclose(ours, theirs, **near)
+            for (_, ours), (_, theirs) in zip(held(nudged), held(two), strict=True)
+        ):
+            continue
+        compared += 1
+        assert one.metrics["loss"] == pytest.approx(two.metrics["loss"], rel=1e-3)
+        for (tensor, ours), (_, theirs) in zip(held(one), held(two), strict=True):
+            np.testing.assert_allclose(ours, theirs, err_msg=tensor, **near)
         start = filters.apply(w0, mask, fast.layout)
         moved = max(np.abs(one.weights[n] - start[n]).max() for n in one.gradients)
         assert moved > 0.02, "the steps were too small to compare"
         score = fast.accuracy(one.weights, mask, data)
         assert score == slow.accuracy(one.weights, mask, data) > 0
+        if compared == 3:
+            return
+    raise AssertionError(f"only {compared} of six trials say anything")
 
 
 def test_the_network_of_a_mask_is_made_once(digits):
