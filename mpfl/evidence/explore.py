@@ -74,13 +74,7 @@ def without_norm_table(budget: str) -> Iterator[Cell]:
                keeps=_of(budget, PLAIN_W0))  # fmt: skip
     changes = (*plain, f"w0={_of(budget, PLAIN_W0)}", "local.lr=0.01", *ONE_SHOT)
     yield from _held_against_lotteries(changes, budget)
-    for seed in FIVE:
-        same_size = (*changes, "rescaled=True")
-        yield Cell("vote, rescaled", CIFAR10, seed, same_size, budget)
-        yield Cell("w0 norms, rescaled", f"{CIFAR10}-w0-norms", seed, same_size, budget)
-        for lot, label in enumerate(lots("lottery", 2)):
-            drawn = with_lot(lot, same_size)
-            yield Cell(f"{label}, rescaled", f"{CIFAR10}-lottery", seed, drawn, budget)
+    yield from _held_against_lotteries((*changes, "rescaled=True"), budget, ", rescaled")
 
 
 def other_starts_table(budget: str) -> Iterator[Cell]:

@@ -178,15 +178,10 @@ class Experiment:
                 f"{self.granularity!r} leaves no whole channels; take by_scaled_votes(), or leave "
                 "granularity at filter"
             )
-        if self.rescaled and self.head == "fresh":
-            raise MPFLError("rescaled would be lost on a head that is drawn anew; leave head at w0")
-        if self.rescaled and not (self.granularity == self.prunes == "filter"):
-            raise MPFLError(
-                "rescaled is about whole filters that are cut out; leave granularity and prunes at "
-                "filter"
-            )
         self._check_vote()
         self._check_method()
+        if self.rescaled:
+            self._check_rescaled()
 
     def _check_kinds(self) -> None:
         """A name in place of a value would fail late, and far from here."""
@@ -273,19 +268,29 @@ class Experiment:
                     f"{name} is about training between nodes, and {method.name!r} has none; leave "
                     f"it at {plain}"
                 )
-        if self.rescaled and not (method.central and method.has_mask_rounds):
+        if self.lot and not method.draws_lots:
+            raise MPFLError(f"lot is {self.lot}, but {method.name!r} draws no lots; leave it at 0")
+
+    def _check_rescaled(self) -> None:
+        method = self.method
+        if self.head == "fresh":
+            raise MPFLError("rescaled would be lost on a head that is drawn anew; leave head at w0")
+        if not (self.granularity == self.prunes == "filter"):
+            raise MPFLError(
+                "rescaled is about whole filters that are cut out; leave granularity and prunes at "
+                "filter"
+            )
+        if not (method.central and method.has_mask_rounds):
             raise MPFLError(
                 f"rescaled is about training in one place what a mask leaves, and {method.name!r} "
                 "does not do that; leave it at False"
             )
-        if self.rescaled and self.central_epochs == 0:
+        if self.central_epochs == 0:
             raise MPFLError("rescaled is about training in one place; set central_epochs above 0")
-        if self.rescaled and method.wire and self.federated_rounds > 0:
+        if method.wire and self.federated_rounds > 0:
             raise MPFLError(
                 "rescaled is about training in one place alone; set federated_rounds to 0"
             )
-        if self.lot and not method.draws_lots:
-            raise MPFLError(f"lot is {self.lot}, but {method.name!r} draws no lots; leave it at 0")
 
     @property
     def slug(self) -> str:
