@@ -37,10 +37,15 @@ Local: TypeAlias = Callable[[Weights, bytes, Data, Rng], Answer]
 
 @dataclass(frozen=True)
 class Start:
-    """Where training starts: ``w0``, and the seed it was drawn from (None: not random)."""
+    """Where training starts: ``w0``, and the seed it was drawn from (None: not random).
+
+    ``bits``: w0 was rounded (:func:`mpfl.wire.round_weights`), and is sent in so many bits per
+    weight; None: whole.
+    """
 
     w0: Weights
     seed: int | None = None
+    bits: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,8 @@ class State:
     ``weights`` are those that the next round starts from: w0 if nodes rewind, the average if
     weights are averaged. ``outcome`` is that of the last round's vote, if there was one. ``kept``
     is whatever else a method hands on to its next round. ``testable``: the weights are a whole
-    model; not while the statistics that belong to them have still to be sent.
+    model; not while the statistics that belong to them have still to be sent. ``bits`` is how w0 is
+    sent, as in :class:`Start`.
     """
 
     weights: Weights
@@ -74,6 +80,7 @@ class State:
     outcome: Outcome | None = None
     kept: Weights = field(default_factory=dict)
     testable: bool = True
+    bits: int | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,7 @@ class Algorithm:
 
         return cls(
             name=name,
-            init=lambda start: State(start.w0, masks.full(layout), start.seed),
+            init=lambda start: State(start.w0, masks.full(layout), start.seed, bits=start.bits),
             start=start,
             join=joiner(layout, initialise),
             broadcast=broadcast,
@@ -142,6 +149,8 @@ def start_message(state: State, layout: Layout) -> bytes:
     """w0 on the wire: its seed if it is a random initialisation, else the weights."""
     if state.seed is not None:
         return wire.encode_seed(state.seed, layout)
+    if state.bits is not None:
+        return wire.encode_rounded(state.weights, layout, bits=state.bits)
     return wire.encode_weights(state.weights, layout, 0)
 
 

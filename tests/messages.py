@@ -1,6 +1,7 @@
 """A tiny model, the messages about it, and how a test takes one apart and forges another."""
 
 import zlib
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import strategies as st
@@ -89,6 +90,8 @@ TINY = chain(4, 3)
 ALL = masks.full(TINY)
 ONE_EACH = mask_of(TINY, "#.##", "##.")
 WEIGHTS = draw_weights(TINY, rng_for(0, "tiny"))
+FLOATS = {name: array for name, array in WEIGHTS.items() if array.dtype.kind == "f"}
+OF_FLOATS = replace(TINY, shapes={name: array.shape for name, array in FLOATS.items()})
 OTHER = chain(4, 3, 2)
 VOTES = {"c0": np.array([4, 0, 1, 3]), "c1": np.array([2, 0, 0])}
 
@@ -113,6 +116,10 @@ def cases(draw):
 MESSAGES = {
     "seed": (wire.encode_seed(77, TINY), lambda p: wire.decode_start(p, TINY)),
     "empty": (wire.encode_empty(TINY, 3), lambda p: wire.decode_empty(p, TINY, 3)),
+    "rounded": (
+        wire.encode_rounded(wire.round_weights(FLOATS, OF_FLOATS, 4), OF_FLOATS, bits=4),
+        lambda p: wire.decode_start(p, OF_FLOATS),
+    ),
     "weights": (
         wire.encode_weights(WEIGHTS, TINY, 3, mask=ONE_EACH, samples=50),
         lambda p: wire.decode_weights(p, TINY, 3, mask=ONE_EACH),

@@ -102,6 +102,7 @@ def test_a_recorded_run_sent_what_the_ledger_says(cell):
         Plan(layout, e.schedule, e.rounds, e.quota, e.coding),
         [IMAGES[e.dataset] // e.nodes] * e.nodes,
         w0="seed" if e.w0 == "random" else "weights",
+        w0_bits=e.w0_bits,
         final_rounds=e.federated_rounds,
         mask=last,
         **finish_of(e),
@@ -117,11 +118,14 @@ def test_every_method_is_among_the_recorded_runs():
     assert {cell.experiment.w0 == "random" for cell in CELLS.values()} == {True, False}
 
 
-@pytest.mark.parametrize("w0", ["seed", "weights"])
+@pytest.mark.parametrize("w0", ["seed", "weights", "rounded"])
 @pytest.mark.parametrize("way", OURS)
 def test_a_run_on_digits_sends_what_the_ledger_says(quick, tmp_path, way, w0):
     changes = {"nodes": 3, "central_epochs": 0}
-    if w0 == "weights":
+    how = {"w0": "seed"}
+    if w0 != "seed":
+        how = {"w0": "weights", "w0_bits": 4 if w0 == "rounded" else None}
+        changes["w0_bits"] = how["w0_bits"]
         changes["w0"] = str(tmp_path / "w0.safetensors")
         save_weights(tmp_path / "w0.safetensors", initial_weights(build("digits-cnn", 10), 0))
         changes["width"] = 1.0
@@ -130,7 +134,7 @@ def test_a_run_on_digits_sends_what_the_ledger_says(quick, tmp_path, way, w0):
     left = load_tensors(tmp_path / "run" / "mask.safetensors")
     samples = [len(shard) for shard in bench.parties.nodes]
     for mask in (None, left):
-        found = bill(way, bench.plan, samples, w0=w0, final_rounds=2, mask=mask)
+        found = bill(way, bench.plan, samples, **how, final_rounds=2, mask=mask)
         assert dataclasses.asdict(found) == sent
 
 
@@ -196,6 +200,22 @@ def test_the_length_of_weights_is_that_of_the_codec(shapes, samples):
     zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     message = wire.encode_weights(zeros, Layout((), shapes), 1, samples=samples)
     assert wire.weights_length(shapes, samples) == len(message)
+
+
+@given(
+    shapes=st.dictionaries(
+        st.text('ab.1"é', min_size=1),
+        st.lists(st.integers(0, 6), max_size=4).map(tuple),
+        max_size=4,
+    ),
+    bits=st.integers(2, 8),
+)
+def test_the_length_of_a_rounded_w0_is_that_of_the_codec(shapes, bits):
+    layout = Layout((), shapes)
+    ones = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+    rounded = wire.round_weights(ones, layout, bits)
+    message = wire.encode_rounded(rounded, layout, bits=bits)
+    assert wire.rounded_length(shapes, bits=bits) == len(message)
 
 
 # --- what it says of runs that nobody made ----------------------------------------------------

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from messages import (
     ALL,
     MESSAGES,
+    OF_FLOATS,
     ONE_EACH,
     OTHER,
     TINY,
@@ -95,6 +96,8 @@ def test_a_sealed_message_is_refused_or_canonical(name, data):
         assert wire.encode_weights(tensors, TINY, 3, mask=ONE_EACH, samples=samples) == sealed
     elif name == "seed":
         assert wire.encode_seed(value, TINY) == sealed
+    elif name == "rounded":
+        assert wire.encode_rounded(value, OF_FLOATS, bits=body[0]) == sealed
     elif name == "empty":
         assert sealed == payload
     elif name == "counts":
@@ -134,7 +137,7 @@ def changed(payload, at, value):
         (changed(NESTED, 9, b"\xff\xff\xff\xff\xff"), "not canonical LEB128"),
         (changed(NESTED, 10, b"\0"), "checksum mismatch"),
         (reseal(NESTED, b"", kind=0), "unknown kind 0"),
-        (reseal(NESTED, b"", kind=10), "unknown kind 10"),
+        (reseal(NESTED, b"", kind=11), "unknown kind 11"),
         (wire.encode_seed(1, TINY), "of kind SEED, but KNOWN or NESTED or PACKED is due"),
         (reseal(NESTED, b"\0" * 7, kind=1), "SEED body holds 7 bytes, not 8"),
         (reseal(NESTED, b"\0", kind=3), "EMPTY body holds 1 bytes, not 0"),

@@ -125,7 +125,7 @@ def test_foreign_safetensors_are_refused():
         ),
         (
             lambda: wire.decode_start(MESSAGES["nested"][0], TINY),
-            "kind NESTED, but SEED or WEIGHTS is due",
+            "kind NESTED, but SEED or WEIGHTS or ROUNDED is due",
         ),
     ],
 )

@@ -65,6 +65,7 @@ def bill(
     samples: Sequence[int],
     *,
     w0: Literal["seed", "weights"] = "seed",
+    w0_bits: int | None = None,
     final_rounds: int = 0,
     mask: Mask | None = None,
     voted: Sequence[str] = (),
@@ -76,6 +77,8 @@ def bill(
 
     Law: equals ``summary["bytes"]`` of that run, if ``mpfl`` votes by ``most_votes``
     and every node sends the mask that the plan asks for.
+
+    Weights in ``w0_bits`` are a w0 that was rounded (:func:`mpfl.wire.round_weights`).
 
     At the end ``final_rounds`` of federated averaging train the network that is left (0: none). If
     tensors are ``voted`` on, the training is by votes on their directions instead, with statistics
@@ -109,7 +112,14 @@ def bill(
         require_whole_channels(plan.layout)
     layout, nodes = plan.layout, len(samples)
     seed = len(wire.encode_seed(0, layout))
-    start = nodes * (seed if w0 == "seed" else wire.weights_length(layout.shapes))
+    if w0_bits is not None and w0 == "seed":
+        raise MPFLError(f"w0_bits is {w0_bits}, but w0 is sent as its seed; set w0 to weights")
+    whole = (
+        wire.weights_length(layout.shapes)
+        if w0_bits is None
+        else wire.rounded_length(layout.shapes, bits=w0_bits)
+    )
+    start = nodes * (seed if w0 == "seed" else whole)
     late_start = start if final_rounds else 0  # of nodes that nobody needs before
 
     def trained(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:

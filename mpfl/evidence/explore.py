@@ -117,6 +117,16 @@ def _held_against_lotteries(
         yield Cell(f"smallest{suffix}", f"{CIFAR10}-w0-norms", seed, smallest, budget)
 
 
+def start_bits_table(budget: str) -> Iterator[Cell]:
+    """The trained w0 sent in 8, 4 or 2 bits per weight; whole ones are in ``one_shot_trained``."""
+    for seed in FIVE:
+        for bits in (8, 4, 2):
+            changes = (*TRAINED, f"w0_bits={bits}", *ONE_SHOT)
+            yield Cell(f"vote, {bits} bits", CIFAR10, seed, changes, budget)
+            taylor = (*changes, "score=taylor")
+            yield Cell(f"vote, taylor, {bits} bits", CIFAR10, seed, taylor, budget)
+
+
 def sparser_table(budget: str) -> Iterator[Cell]:
     """One vote on 56, 90 and 95 % of the filters; 80 % are in the table ``one_shot``."""
     # The layers of toy are too narrow to lose so much.
@@ -371,6 +381,7 @@ EXPLORATORY_TABLES: tuple[Callable[[str], Iterator[Cell]], ...] = (
     without_norm_table,
     without_norm_random_table,
     other_starts_table,
+    start_bits_table,
     sparser_table,
     network_taylor_table,
     uneven_table,

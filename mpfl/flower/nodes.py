@@ -84,8 +84,8 @@ class FlowerNodes:
     ) -> RunNodes:
         """How a simulation runs them: in the mask rounds, or in training under ``mask``."""
         bench = self._bench
-        layout, experiment = bench.layout, bench.experiment
-        w0 = State(bench.start.w0, masks.full(layout), bench.start.seed)
+        layout, experiment, start = bench.layout, bench.experiment, bench.start
+        w0 = State(start.w0, masks.full(layout), start.seed, bits=start.bits)
         once = {"w0": start_message(w0, layout)}
         if mask is not None and experiment.method.has_mask_rounds:
             once["mask"] = encode_consensus(mask, layout, experiment.rounds + 1)

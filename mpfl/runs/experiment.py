@@ -46,11 +46,12 @@ class Experiment:
     makes them private); who trains for all trains on clean data, or with ``pooled="nodes"`` on
     what the nodes hold, spoilt as it is. ``validation`` is the share of its training pictures that
     every party holds out to choose an epoch by; 0: the test pictures serve. ``w0`` is
-    ``"random"``, ``"torchvision"`` or a safetensors file. ``model`` is a name, or a function
-    ``classes -> torch module``. ``pixels`` is the height and width that the network sees (None:
-    the data set's own), ``view`` whether of the whole picture or of its centre. ``statistics``
-    says whose mean and deviation make pixels normal. ``match`` is the folder of a recorded run
-    whose filter counts a control takes over, round by round. ``central_epochs`` and
+    ``"random"``, ``"torchvision"`` or a safetensors file; ``w0_bits`` rounds such weights to so
+    many bits each (:func:`mpfl.wire.round_weights`), and sends them in these. ``model`` is a name,
+    or a function ``classes -> torch module``. ``pixels`` is the height and width that the network
+    sees (None: the data set's own), ``view`` whether of the whole picture or of its centre.
+    ``statistics`` says whose mean and deviation make pixels normal. ``match`` is the folder of a
+    recorded run whose filter counts a control takes over, round by round. ``central_epochs`` and
     ``federated_rounds`` set the two final trainings; 0 leaves one out. ``stop_above``: the mask
     rounds end after the first in which more than this share of the weights that filters are made
     of is gone.
@@ -128,6 +129,7 @@ class Experiment:
     stop_above: float | None = None
     granularity: Granularity = "filter"
     rescaled: bool = False
+    w0_bits: int | None = None
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -143,6 +145,14 @@ class Experiment:
         if self.federated_lr is not None and not 0 < self.federated_lr < math.inf:
             raise MPFLError(f"federated_lr is {self.federated_lr}; give a positive number")
         one_of("precision", self.precision, get_args(Precision))
+        if self.w0_bits is not None:
+            if self.w0_bits not in range(2, 9):
+                raise MPFLError(f"w0_bits is {self.w0_bits}; give 2 to 8, or None: not rounded")
+            if self.w0 == "random":
+                raise MPFLError(
+                    "w0_bits is about weights that are sent, and a random w0 is sent as its seed; "
+                    "give w0 as a file, or leave w0_bits at None"
+                )
         one_of("head", self.head, get_args(Head))
         one_of("final_draws", self.final_draws, get_args(Draws))
         one_of("federated_decay", self.federated_decay, get_args(Decay))
@@ -195,6 +205,7 @@ class Experiment:
             "images",
             "pixels",
             "federated_steps",
+            "w0_bits",
         ):
             if (value := getattr(self, name)) is not None and type(value) is not int:
                 raise MPFLError(f"{name} is {value!r}; give a whole number")

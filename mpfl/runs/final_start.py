@@ -75,7 +75,12 @@ class FinalStart(NamedTuple):
 
 def from_w0(bench: Parts, state: State) -> FinalStart:
     """Nodes that were not needed before are sent w0."""
-    return FinalStart(bench.start.w0, {})
+    layout, begin = bench.layout, bench.start
+    if begin.bits is None:
+        return FinalStart(begin.w0, {})
+    # All of it, as what a mask leaves is not what rounding leaves.
+    message = wire.encode_rounded(begin.w0, layout, bits=begin.bits)
+    return FinalStart(begin.w0, {"start": lambda state: message})
 
 
 def from_consensus(bench: Parts, state: State) -> FinalStart:

@@ -33,6 +33,7 @@ from mpfl.runs.naming import describe
 from mpfl.runs.parties import Parties
 from mpfl.seeds import Rng, rng_for
 from mpfl.types import Mask, MPFLError, Update, Weights
+from mpfl.wire import round_weights
 
 OnEpoch = Callable[[int], None]
 
@@ -144,7 +145,10 @@ class Trainings(Parts):
         module = self._module()
         # The file may bring all but the head, also what nobody knows how to draw.
         load_weights(module, initial_weights(module, e.seed, strict=False))
-        return Start(_from_elsewhere(describe(e.model), module, e.w0))
+        w0 = _from_elsewhere(describe(e.model), module, e.w0)
+        if e.w0_bits is not None:
+            w0 = round_weights(w0, self.layout, e.w0_bits)
+        return Start(w0, bits=e.w0_bits)
 
     @cached_property
     def initialise(self) -> Initialise:

@@ -17,6 +17,7 @@ from mpfl.wire.masks import (
     limit_bits,
 )
 from mpfl.wire.packed import BLOCK, add_packed, packed_rows
+from mpfl.wire.rounding import encode_rounded, round_weights, rounded_length
 from mpfl.wire.signs import decode_signs, encode_signs, signs_length
 from mpfl.wire.weights import (
     decode_empty,
@@ -48,6 +49,7 @@ __all__ = [
     "encode_empty",
     "encode_levels",
     "encode_mask",
+    "encode_rounded",
     "encode_seed",
     "encode_signs",
     "encode_weights",
@@ -58,6 +60,8 @@ __all__ = [
     "pack_counts",
     "packed_rows",
     "round_of",
+    "round_weights",
+    "rounded_length",
     "signs_length",
     "tally_stream",
     "unpack_counts",

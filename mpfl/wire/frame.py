@@ -36,10 +36,16 @@ class Kind(IntEnum):
     COUNTS = 7  # how many voters, and for each filter alive how many of them keep it
     SIGNS = 8  # for each number that is left, up or down; perhaps statistics behind them
     LEVELS = 9  # for each number that is left, a few bits; perhaps statistics behind them
+    ROUNDED = 10  # w0 in a few bits per weight
 
 
 _FIXED = {Kind.SEED: 8, Kind.EMPTY: 0}
-_OF_THE_MODEL = (Kind.SEED, Kind.WEIGHTS, Kind.EMPTY)  # their fingerprint is the model's own
+_OF_THE_MODEL = (
+    Kind.SEED,
+    Kind.WEIGHTS,
+    Kind.EMPTY,
+    Kind.ROUNDED,
+)  # their fingerprint is the model's own
 
 
 def write_varint(number: int) -> bytes:

@@ -64,7 +64,7 @@ def encode_levels(
     masks.check(mask, layout)
     _check(levels, scales, bits, samples)
     parts = [int(samples).to_bytes(_SAMPLES, "little"), scales.astype("<f4").tobytes()]
-    parts += [_pack(levels, bits), pack_statistics(statistics)]
+    parts += [pack_levels(levels, bits), pack_statistics(statistics)]
     return frame.write(Kind.LEVELS, fingerprint_of(layout, mask), round_, b"".join(parts))
 
 
@@ -109,10 +109,10 @@ def decode_levels(
     samples = int.from_bytes(body[:_SAMPLES], "little")
     scales = np.frombuffer(body, "<f4", channels, _SAMPLES).astype(np.float32)
     begin = _SAMPLES + 4 * channels
-    levels = _unpack(body[begin : begin + packed], numbers, bits)
+    levels = unpack_levels(body[begin : begin + packed], numbers, bits)
     _check(levels, scales, bits, samples)
     read = read_statistics(body, begin + packed)
-    if _pack(levels, bits) != body[begin : begin + packed]:
+    if pack_levels(levels, bits) != body[begin : begin + packed]:
         raise MPFLError("LEVELS payload is not canonical; encode it with encode_levels")
     return levels, scales, samples, read
 
@@ -146,14 +146,14 @@ def _check(levels: np.ndarray, scales: np.ndarray, bits: int, samples: int) -> N
         raise MPFLError(f"samples is {samples!r}; give how many the numbers were trained on")
 
 
-def _pack(levels: np.ndarray, bits: int) -> bytes:
+def pack_levels(levels: np.ndarray, bits: int) -> bytes:
     """Each level's lowest ``bits``, one after the other."""
     rows = np.unpackbits(levels.view(np.uint8)[:, None], axis=1, bitorder="little")
     return np.packbits(rows[:, :bits], bitorder="little").tobytes()
 
 
-def _unpack(packed: bytes, numbers: int, bits: int) -> np.ndarray:
-    """The inverse of :func:`_pack`: the sign is the highest bit, repeated up to the eighth."""
+def unpack_levels(packed: bytes, numbers: int, bits: int) -> np.ndarray:
+    """The inverse of :func:`pack_levels`: the sign, its highest bit, goes up to the eighth."""
     read = np.frombuffer(packed, np.uint8)
     own = np.unpackbits(read, count=numbers * bits, bitorder="little").reshape(numbers, bits)
     rows = np.concatenate([own, np.repeat(own[:, -1:], 8 - bits, axis=1)], axis=1)

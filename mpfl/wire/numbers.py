@@ -1,14 +1,14 @@
-"""The numbers behind a message's body, four bytes each, and how many a message has of what."""
+"""What numbers a message may hold, and those behind its body, four bytes each."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float32
 
-from mpfl.types import MPFLError, at_least, is_whole
+from mpfl.types import MPFLError, Weights, at_least, is_whole
 
 
 def pack_statistics(statistics: Float[np.ndarray, " more"] | None) -> bytes:
@@ -40,7 +40,7 @@ def read_statistics(body: bytes, begin: int) -> Float32[np.ndarray, " more"]:
     return read
 
 
-def require_finite(what: str, numbers: Float[np.ndarray, " numbers"]) -> None:
+def require_finite(what: str, numbers: Float[np.ndarray, "..."]) -> None:
     """Refuse NaN and infinity."""
     if not np.isfinite(numbers).all():
         raise MPFLError(f"{what} hold NaN or infinity; did the training diverge?")
@@ -77,3 +77,26 @@ def require_counts(**counts: int) -> None:
     """Refuse a count below 0, by its name."""
     for name, count in counts.items():
         at_least(name, count, 0)
+
+
+def require_weights(weights: Weights, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse what are not finite numbers in tensors of these names and ``shapes``."""
+    if not isinstance(weights, Mapping):
+        raise MPFLError(f"weights are a {type(weights).__name__}; give an array by tensor's name")
+    if missing := sorted(shapes.keys() - weights.keys()):
+        raise MPFLError(f"weights lack tensors {missing[:3]}; are they of another model?")
+    if extra := sorted(weights.keys() - shapes.keys()):
+        raise MPFLError(f"weights hold unknown tensors {extra[:3]}; are they of another model?")
+    for name, shape in shapes.items():
+        array = weights[name]
+        if not isinstance(array, np.ndarray):
+            raise MPFLError(f"tensor {name!r} is a {type(array).__name__}; send numpy arrays")
+        if array.shape != tuple(shape):
+            raise MPFLError(
+                f"tensor {name!r} is of shape {list(array.shape)}, not {list(shape)}; "
+                "do both sides hold the same mask?"
+            )
+        if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+            raise MPFLError(f"tensor {name!r} is of type {array.dtype}; send floats or integers")
+        if not np.isfinite(array).all():
+            raise MPFLError(f"tensor {name!r} holds NaN or infinity; did the training diverge?")

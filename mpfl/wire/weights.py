@@ -15,6 +15,8 @@ from mpfl.filters import Layout
 from mpfl.types import Mask, MPFLError, Weights, is_whole
 from mpfl.wire import frame
 from mpfl.wire.frame import Kind
+from mpfl.wire.numbers import require_weights
+from mpfl.wire.rounding import decode_rounded
 
 
 def encode_seed(seed: int, layout: Layout) -> bytes:
@@ -53,28 +55,6 @@ def decode_empty(payload: bytes, layout: Layout, round_: int) -> None:
     frame.read(payload, layout.fingerprint, round_, Kind.EMPTY)
 
 
-def _check_weights(weights: Weights, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    if not isinstance(weights, Mapping):
-        raise MPFLError(f"weights are a {type(weights).__name__}; give an array by tensor's name")
-    if missing := sorted(shapes.keys() - weights.keys()):
-        raise MPFLError(f"weights lack tensors {missing[:3]}; are they of another model?")
-    if extra := sorted(weights.keys() - shapes.keys()):
-        raise MPFLError(f"weights hold unknown tensors {extra[:3]}; are they of another model?")
-    for name, shape in shapes.items():
-        array = weights[name]
-        if not isinstance(array, np.ndarray):
-            raise MPFLError(f"tensor {name!r} is a {type(array).__name__}; send numpy arrays")
-        if array.shape != tuple(shape):
-            raise MPFLError(
-                f"tensor {name!r} is of shape {list(array.shape)}, not {list(shape)}; "
-                "do both sides hold the same mask?"
-            )
-        if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
-            raise MPFLError(f"tensor {name!r} is of type {array.dtype}; send floats or integers")
-        if not np.isfinite(array).all():
-            raise MPFLError(f"tensor {name!r} holds NaN or infinity; did the training diverge?")
-
-
 def _weights_body(weights: Weights, samples: int | None) -> bytes:
     if samples is not None and not (is_whole(samples) and 0 <= samples < 1 << 63):
         raise MPFLError(f"samples is {samples!r}; give how many the weights were trained on")
@@ -108,7 +88,7 @@ def encode_weights(
     ``samples`` is how many samples they were trained on. Raises :class:`MPFLError` if names or
     shapes are not the layout's, or if a value is not finite.
     """
-    _check_weights(weights, layout.shapes)
+    require_weights(weights, layout.shapes)
     if mask is not None:
         masks.check(mask, layout)
         weights = filters.cut(weights, mask, layout)
@@ -142,7 +122,7 @@ def decode_weights(
         samples = None if text is None else int(text)
     except (SafetensorError, KeyError, ValueError) as error:
         raise MPFLError(f"weights are not readable safetensors ({error}); send again") from error
-    _check_weights(tensors, shapes)
+    require_weights(tensors, shapes)
     if _weights_body(tensors, samples) != body:
         raise MPFLError("weights are not canonical safetensors; encode them with encode_weights")
     return {name: tensors[name] for name in shapes}, samples
@@ -171,7 +151,7 @@ def weights_length(shapes: Mapping[str, tuple[int, ...]], samples: int | None = 
 
 
 def decode_start(payload: bytes, layout: Layout) -> int | dict[str, np.ndarray]:
-    """What ``w0`` is: a seed to draw it from, or the weights themselves (round 0).
+    """What ``w0`` is: a seed to draw it from, or the weights, whole or rounded (round 0).
 
     >>> from mpfl.filters import Layer
     >>> layout = Layout((Layer("conv", 4, "w", own=("w",)),), shapes={"w": (4, 2)})
@@ -179,7 +159,10 @@ def decode_start(payload: bytes, layout: Layout) -> int | dict[str, np.ndarray]:
     >>> decode_start(encode_weights(weights, layout, 0), layout)["w"].shape
     (4, 2)
     """
-    kind, body = frame.read(payload, layout.fingerprint, 0, Kind.SEED, Kind.WEIGHTS)
+    starts = Kind.SEED, Kind.WEIGHTS, Kind.ROUNDED
+    kind, body = frame.read(payload, layout.fingerprint, 0, *starts)
     if kind is Kind.SEED:
         return int.from_bytes(body, "little")
+    if kind is Kind.ROUNDED:
+        return decode_rounded(payload, layout)
     return decode_weights(payload, layout, 0)[0]
