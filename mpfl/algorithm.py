@@ -83,6 +83,20 @@ class State:
     bits: int | None = None
 
 
+def state_under(mask: Mask, layout: Layout, begin: Start) -> State:
+    """What a server begins with that trains what ``mask`` leaves of w0.
+
+    Raises :class:`~mpfl.types.MPFLError` for a rounded w0 of which a mask takes something: what is
+    left is not rounded any more, and cannot be sent in so few bits.
+    """
+    if begin.bits is not None and not all(bits.all() for bits in mask.values()):
+        raise MPFLError(
+            f"start: w0 is sent in {begin.bits} bits per weight, but not what a mask leaves of it; "
+            "give Start without bits, and a start that sends all of w0"
+        )
+    return State(apply(begin.w0, mask, layout), mask, begin.seed, bits=begin.bits)
+
+
 @dataclass(frozen=True)
 class Algorithm:
     """A federated method.

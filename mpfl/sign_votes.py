@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -29,6 +29,7 @@ from mpfl.algorithm import (
     LocalTrain,
     State,
     require_replies,
+    state_under,
 )
 from mpfl.filters import Layout, apply, cut, cut_shapes, expand
 from mpfl.seeds import Rng
@@ -359,7 +360,7 @@ def by_steps(
     )
     return replace(
         algorithm,
-        init=lambda begin: State(apply(begin.w0, them.mask, them.layout), them.mask, begin.seed),
+        init=partial(state_under, them.mask, them.layout),
         start=start or algorithm.start,
         join=join or algorithm.join,
         catch_up=catch_up,

@@ -114,6 +114,8 @@ def bill(
     seed = len(wire.encode_seed(0, layout))
     if w0_bits is not None and w0 == "seed":
         raise MPFLError(f"w0_bits is {w0_bits}, but w0 is sent as its seed; set w0 to weights")
+    if w0_bits is not None and w0_bits not in range(2, 9):
+        raise MPFLError(f"w0_bits is {w0_bits}; give 2 to 8, or None: not rounded")
     whole = (
         wire.weights_length(layout.shapes)
         if w0_bits is None

@@ -8,11 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from mpfl import masks, wire
-from mpfl.algorithm import Algorithm, Data, Initialise, LocalTrain, State, require_replies
+from mpfl.algorithm import (
+    Algorithm,
+    Data,
+    Initialise,
+    LocalTrain,
+    State,
+    require_replies,
+    state_under,
+)
 from mpfl.baselines.server_steps import ServerStep, mean_step
 from mpfl.filters import Layout, apply, expand
 from mpfl.seeds import Rng
@@ -129,7 +138,7 @@ def fedavg(
     )
     return replace(
         algorithm,
-        init=lambda begin: State(apply(begin.w0, held, layout), held, begin.seed),
+        init=partial(state_under, held, layout),
         start=start or algorithm.start,
         join=join or algorithm.join,
     )

@@ -20,14 +20,16 @@ from mpfl.wire.levels import highest_level, pack_levels, unpack_levels
 from mpfl.wire.numbers import pack_statistics, read_statistics, require_finite, require_weights
 
 # A step size has 24 - 7 significant bits, so that its product with a level, of 7 bits at most, is
-# exact. What is rounded then reads as the same levels and step sizes when it is rounded again.
+# exact. What is rounded then reads as the same levels and step sizes when it is rounded again. Of
+# the smallest floats, which have fewer bits, that would not be true; they become 0.
 _LOW = np.uint32((1 << 7) - 1)
 
 
 def round_weights(weights: Weights, layout: Layout, bits: int) -> dict[str, np.ndarray]:
     """``weights`` as a node has them that was sent them in ``bits`` per weight; float32.
 
-    In each channel (the first axis of a tensor) the largest weight is the highest level.
+    In each channel (the first axis of a tensor) the largest weight is the highest level. A step
+    size of less than 2**-126 is 0, and so is its channel then.
     Laws: at most half a step from what was given, and what is rounded already stays as it is.
 
     >>> from mpfl.filters import Layer
@@ -38,7 +40,7 @@ def round_weights(weights: Weights, layout: Layout, bits: int) -> dict[str, np.n
            [0., 0., 6.]], dtype=float32)
 
     Raises :class:`~mpfl.types.MPFLError` for tensors that are not the layout's, and for numbers
-    that are not finite.
+    that are not finite, or so large that their steps are not.
     """
     highest_level(bits)
     _check(weights, layout)
@@ -70,8 +72,8 @@ def encode_rounded(weights: Weights, layout: Layout, *, bits: int) -> bytes:
     for name, array in rounded.items():
         if not np.array_equal(array, weights[name]):
             raise MPFLError(
-                f"tensor {name!r} would be changed by rounding to {bits} bits; send what "
-                "round_weights makes of the weights"
+                f"tensor {name!r} would be changed on its way: in {bits} bits if it has several "
+                "axes, else in float32; send what round_weights makes of the weights"
             )
     return frame.write(Kind.ROUNDED, layout.fingerprint, 0, _body(rounded, layout, bits))
 
@@ -146,6 +148,7 @@ def _levels(
     rows = array.astype(np.float32).reshape(len(array), math.prod(array.shape[1:]))
     top = np.float32(highest_level(bits))
     exact = np.abs(rows).max(axis=1, initial=0) / top
+    exact[exact < np.finfo(np.float32).tiny] = 0
     # Up to the next number of so few bits: so no weight is above the highest level.
     scales = ((exact.view(np.uint32) + _LOW) & ~_LOW).view(np.float32)
     _require_steps(scales, bits)
@@ -155,8 +158,10 @@ def _levels(
 
 def _require_steps(scales: Float32[np.ndarray, " channels"], bits: int) -> None:
     """Refuse step sizes whose highest level is no float."""
-    with np.errstate(over="ignore"):
-        require_finite("the largest weights", scales * np.float32(highest_level(bits)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        largest = scales * np.float32(highest_level(bits))
+    if not np.isfinite(largest).all():
+        raise MPFLError("a weight is too large to be rounded; did the training diverge?")
 
 
 def _restored(
