@@ -118,13 +118,19 @@ def _held_against_lotteries(
 
 
 def start_bits_table(budget: str) -> Iterator[Cell]:
-    """The trained w0 sent in 8, 4 or 2 bits per weight; whole ones are in ``one_shot_trained``."""
+    """The trained w0 sent in 8, 4 or 2 bits per weight; whole ones are in ``one_shot_trained``.
+
+    The last rows send nothing but bits: w0 in four, then votes as in ``directions``.
+    """
     for seed in FIVE:
         for bits in (8, 4, 2):
             changes = (*TRAINED, f"w0_bits={bits}", *ONE_SHOT)
             yield Cell(f"vote, {bits} bits", CIFAR10, seed, changes, budget)
             taylor = (*changes, "score=taylor")
             yield Cell(f"vote, taylor, {bits} bits", CIFAR10, seed, taylor, budget)
+    by_votes = (*_BY_TAYLOR, "w0_bits=4", *_by_directions(budget), *_FINISHES["votes and lengths"])
+    for seed in FIVE:
+        yield Cell("votes and lengths, 4 bits", CIFAR10, seed, by_votes, budget)
 
 
 def sparser_table(budget: str) -> Iterator[Cell]:
