@@ -47,7 +47,9 @@ from mpfl.flower.machines import prepare
 from mpfl.flower.nodes import FlowerNodes
 from mpfl.flower.restart import Broken
 from mpfl.flower.values import as_toml
-from mpfl.runs.folder import load_mask, load_tensors, read_json, read_lines
+from mpfl.nets.networks import build
+from mpfl.nets.start import initial_weights
+from mpfl.runs.folder import load_mask, load_tensors, read_json, read_lines, save_weights
 from mpfl.runs.record import read_run
 from mpfl.runs.runner import run
 from mpfl.runs.workbench import Workbench
@@ -197,6 +199,26 @@ def test_every_kind_of_run_is_the_same(changes: dict[str, Any], tmp_path: Path) 
     for file in ("mask", "model"):
         one, other = (load_tensors(tmp_path / f / f"{file}.safetensors") for f in ("plain", "run"))
         assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("recipe", ["digits", "digits-fedavg"])
+def test_a_rounded_w0_goes_out_in_few_bits(recipe: str, tmp_path: Path) -> None:
+    module = build("digits-cnn", 10, width=0.25)
+    save_weights(tmp_path / "w0.safetensors", initial_weights(module, 5))
+    settings = f"{CONFIG['set']};w0={tmp_path / 'w0.safetensors'};w0_bits=4"
+    config = CONFIG | {"recipe": recipe, "set": settings}
+    experiment = dataclasses.replace(experiment_of(config), central_epochs=0)
+    run(experiment, tmp_path / "plain")
+    grid = Loopback(3, config)
+    run_on(grid, tmp_path / "run", experiment=experiment)
+    sent = [messages.content(m) for _, m in grid.sent]
+    (w0,) = {each["w0"] for each in sent if "w0" in each}
+    assert wire.kind_of(w0) is wire.Kind.ROUNDED
+    a, b = read_run(tmp_path / "plain"), read_run(tmp_path / "run")
+    assert a.summary["bytes"] == b.summary["bytes"]
+    assert 3 * len(w0) in a.summary["bytes"].values()
+    one, other = (load_tensors(tmp_path / f / "model.safetensors") for f in ("plain", "run"))
+    assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
 def test_w0_goes_out_once_and_nothing_but_masks_after_it(tmp_path: Path) -> None:
