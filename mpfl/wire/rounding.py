@@ -157,7 +157,7 @@ def _levels(
 
 
 def _require_steps(scales: Float32[np.ndarray, " channels"], bits: int) -> None:
-    """Refuse step sizes whose highest level is no float."""
+    """Check that the highest level of every step size is finite."""
     with np.errstate(over="ignore", invalid="ignore"):
         largest = scales * np.float32(highest_level(bits))
     if not np.isfinite(largest).all():
