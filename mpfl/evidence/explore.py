@@ -120,7 +120,8 @@ def _held_against_lotteries(
 def start_bits_table(budget: str) -> Iterator[Cell]:
     """The trained w0 sent in 8, 4 or 2 bits per weight; whole ones are in ``one_shot_trained``.
 
-    The last rows send nothing but bits: w0 in four, then votes as in ``directions``.
+    Those were made in float32: set MPFL_BFLOAT16=0 for these, too. The last row sends nothing but
+    bits: w0 in four, then votes as in ``directions``.
     """
     for seed in FIVE:
         for bits in (8, 4, 2):

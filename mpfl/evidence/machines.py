@@ -25,6 +25,14 @@ def machine_of(run: Run) -> Machine:
     return "GPU" if "gpu" in run.summary["provenance"].get("machine", {}) else "CPU"
 
 
+def computes_of(run: Run) -> str:
+    """On what and in which format of numbers a run was trained, such as ``cpu, torch.bfloat16``.
+
+    Early records name no format; of these it is said only whether a GPU was there.
+    """
+    return run.summary["provenance"].get("machine", {}).get("computes", machine_of(run))
+
+
 def arithmetic_of(run: Run) -> str:
     """The machine and, of runs on a CPU, whether batch norm was summed as it is since then.
 
