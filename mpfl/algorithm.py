@@ -39,8 +39,8 @@ Local: TypeAlias = Callable[[Weights, bytes, Data, Rng], Answer]
 class Start:
     """Where training starts: ``w0``, and the seed it was drawn from (None: not random).
 
-    ``bits``: w0 was rounded (:func:`mpfl.wire.round_weights`), and is sent in so many bits per
-    weight; None: whole.
+    ``bits``: w0 was rounded (:func:`mpfl.wire.rounding.round_weights`), and is sent in so many bits
+    per weight; None: whole.
     """
 
     w0: Weights

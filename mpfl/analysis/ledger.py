@@ -78,7 +78,7 @@ def bill(
     Law: equals ``summary["bytes"]`` of that run, if ``mpfl`` votes by ``most_votes``
     and every node sends the mask that the plan asks for.
 
-    Weights in ``w0_bits`` are a w0 that was rounded (:func:`mpfl.wire.round_weights`).
+    Weights in ``w0_bits`` are a w0 that was rounded (:func:`mpfl.wire.rounding.round_weights`).
 
     At the end ``final_rounds`` of federated averaging train the network that is left (0: none). If
     tensors are ``voted`` on, the training is by votes on their directions instead, with statistics

@@ -47,9 +47,9 @@ class Experiment:
     what the nodes hold, spoilt as it is. ``validation`` is the share of its training pictures that
     every party holds out to choose an epoch by; 0: the test pictures serve. ``w0`` is
     ``"random"``, ``"torchvision"`` or a safetensors file; ``w0_bits`` rounds such weights to so
-    many bits each (:func:`mpfl.wire.round_weights`), and sends them in these. ``model`` is a name,
-    or a function ``classes -> torch module``. ``pixels`` is the height and width that the network
-    sees (None: the data set's own), ``view`` whether of the whole picture or of its centre.
+    many bits each (:func:`mpfl.wire.rounding.round_weights`), and sends them in these. ``model`` is
+    a name, or a function ``classes -> torch module``. ``pixels`` is the height and width that the
+    network sees (None: the data set's own), ``view`` whether of the whole picture or of its centre.
     ``statistics`` says whose mean and deviation make pixels normal. ``match`` is the folder of a
     recorded run whose filter counts a control takes over, round by round. ``central_epochs`` and
     ``federated_rounds`` set the two final trainings; 0 leaves one out. ``stop_above``: the mask
