@@ -191,7 +191,7 @@ BAD = {
     "older version": (SAID[:2] + b"\x14" + SAID[3:], "payload is of version 1, not 2"),
     "newer version": (SAID[:2] + b"\x34" + SAID[3:], "payload is of version 3, not 2"),
     "other kind": (sealed(SAID, SAID[10:-4], Kind.NESTED), "NESTED payload is not canonical"),
-    "unknown kind": (sealed(SAID, SAID[10:-4], 10), "payload is of unknown kind 10"),
+    "unknown kind": (sealed(SAID, SAID[10:-4], 11), "payload is of unknown kind 11"),
     "not a mask": (wire.encode_empty(TOY, 2), "payload is of kind EMPTY"),
     "shortest": (
         wire.encode_mask(REFERENCE, TOY, 2, reference=REFERENCE),
