@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -136,7 +137,7 @@ class Algorithm:
 
         return cls(
             name=name,
-            init=lambda start: State(start.w0, masks.full(layout), start.seed, bits=start.bits),
+            init=partial(state_under, masks.full(layout), layout),
             start=start,
             join=joiner(layout, initialise),
             broadcast=broadcast,

@@ -18,7 +18,7 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 
 from mpfl import masks
-from mpfl.algorithm import State, start_message
+from mpfl.algorithm import start_message, state_under
 from mpfl.flower import messages
 from mpfl.flower.checks import Check, ballot_check, training_check
 from mpfl.runs.phases import Missed
@@ -84,8 +84,8 @@ class FlowerNodes:
     ) -> RunNodes:
         """How a simulation runs them: in the mask rounds, or in training under ``mask``."""
         bench = self._bench
-        layout, experiment, start = bench.layout, bench.experiment, bench.start
-        w0 = State(start.w0, masks.full(layout), start.seed, bits=start.bits)
+        layout, experiment = bench.layout, bench.experiment
+        w0 = state_under(masks.full(layout), layout, bench.start)
         once = {"w0": start_message(w0, layout)}
         if mask is not None and experiment.method.has_mask_rounds:
             once["mask"] = encode_consensus(mask, layout, experiment.rounds + 1)

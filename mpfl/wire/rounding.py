@@ -109,7 +109,7 @@ def decode_rounded(payload: bytes, layout: Layout) -> dict[str, np.ndarray]:
             weights[name] = others[other : other + count].reshape(shape)
             other += count
     # The largest of a channel is its highest level, so the bytes of a w0 are these alone.
-    if _body(round_weights(weights, layout, bits), layout, bits) != body:
+    if _body(weights, layout, bits) != body:
         raise MPFLError("ROUNDED payload is not canonical; encode it with encode_rounded")
     return weights
 
